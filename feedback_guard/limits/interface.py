@@ -1,0 +1,118 @@
+"""What a budget is, and what may charge it. All arithmetic is in integers: microseconds and micro-units.
+
+A rate budget is a token bucket in its GCRA form (ATM Forum TM 4.0, also RFC 2697's idea): at most
+`burst + amount * t / period` in every interval of length t. A lifetime budget is a plain cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+UNIT = 1_000_000
+"""Micro-units in one: one attempt, or weight 1.0, costs this much."""
+
+
+class Measure(StrEnum):
+    """What a budget counts."""
+
+    COUNT = "count"
+    """Attempts that are judged."""
+    WEIGHT = "weight"
+    """Weight that is accepted: influence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much one facet may still do.
+
+    Parameters
+    ----------
+    name
+        As the policy calls it; part of the key, so two budgets never share a counter.
+    facet
+        `contributor`, `anonymous`, or `group:NAME`.
+    measure
+        What is counted.
+    amount_micro
+        Micro-units per period, or for a lifetime budget in all.
+    period_us
+        Microseconds; None for a lifetime budget.
+    burst_micro
+        Micro-units that may come at once; not used by a lifetime budget.
+    """
+
+    name: str
+    facet: str
+    measure: Measure
+    amount_micro: int
+    period_us: int | None
+    burst_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A cost against one budget for one value of its facet."""
+
+    budget: Budget
+    key: str
+    cost_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Which budget had no room, and when it will.
+
+    Parameters
+    ----------
+    charge
+        What was refused.
+    retry_after_us
+        Microseconds until the same charge would fit; None when it never will.
+    remaining_micro
+        What is left at this moment.
+    """
+
+    charge: Charge
+    retry_after_us: int | None
+    remaining_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a budget holds for one key at one moment, for the RateLimit fields of an answer."""
+
+    remaining_micro: int
+    reset_us: int | None
+
+
+class BudgetStore(Protocol):
+    """Where budgets are kept. Every implementation passes `feedback_guard.limits.checks`.
+
+    The store has its own idea of time: the latest time it has seen for a key. An earlier one is treated as that
+    latest one, so that a clock that jumps back refills nothing.
+    """
+
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """Charge all or, when one has no room, none.
+
+        Returns
+        -------
+        Refusal or None
+            The first charge without room; None when all were charged.
+        """
+        ...
+
+    def force(self, charges: Sequence[Charge], now_us: int) -> None:
+        """Charge all even where there is no room: for what a human approved. The debt is paid by waiting."""
+        ...
+
+    def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """What `charge` would return, without charging."""
+        ...
+
+    def balance(self, budget: Budget, key: str, now_us: int) -> Balance:
+        """What is left for a key."""
+        ...

@@ -1,0 +1,369 @@
+"""The policy: everything an operator decides, as one frozen, strict model.
+
+The reference page in the documentation and the JSON Schema for editors are generated from the descriptions here.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from ipaddress import ip_network
+from typing import Annotated, Literal, Self
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from feedback_guard import settings
+from feedback_guard.clock import MICROSECONDS
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def parse_duration(value: object) -> object:
+    """Read `"250ms"`, `"30s"`, `"15m"`, `"6h"` or `"7d"` as microseconds; an integer already is microseconds.
+
+    Examples
+    --------
+    >>> parse_duration("1.5s")
+    1500000
+    """
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if not match:
+            raise ValueError('a duration is a number with ms, s, m, h or d, such as "30s"')
+        return round(float(match[1]) * _UNITS[match[2]] * MICROSECONDS)
+    return value
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration, json_schema_input_type=str),
+    Field(ge=0, le=3_660 * 86_400 * MICROSECONDS),
+]
+"""Microseconds inside; a text with a unit in the file."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _compiles(expression: str) -> str:
+    try:
+        jmespath.compile(expression)
+    except JMESPathError as error:
+        raise ValueError(f"not a JMESPath expression: {error}") from None
+    return expression
+
+
+Expression = Annotated[str, Field(min_length=1, max_length=settings.MAX_EXPRESSION_CHARS), AfterValidator(_compiles)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Mode(StrEnum):
+    """Whether the guard acts."""
+
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+
+
+class Backend(StrEnum):
+    """What runs the embedding model."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    UNSAFE_HASHING = "unsafe-hashing-for-tests"
+
+
+class StorePolicy(Strict):
+    """Where the record is kept."""
+
+    url: str = "sqlite:///feedback-guard.db"
+    """Database URL: `sqlite:///FILE` (one host, any number of processes) or `postgresql://…`."""
+    hold_capacity: int = Field(10_000, ge=1, le=10_000_000)
+    """Most requests and contributions that may be held at a time. At the bound the guard answers 503."""
+    queue_size: int = Field(1_024, ge=1, le=65_536)
+    """Most transactions waiting for the writer. At the bound the guard answers 503."""
+    max_group: int = Field(64, ge=1, le=1_024)
+    """Most transactions that share one commit."""
+    busy_timeout: Duration = 5 * MICROSECONDS
+    """How long a write waits for another process's lock before the guard answers 503."""
+
+
+class EmbeddingPolicy(Strict):
+    """Which model turns texts into vectors, and how requests share it."""
+
+    backend: Backend = Backend.TORCH
+    """`torch`, `onnx` or `openvino`. `unsafe-hashing-for-tests` is no model: it protects nothing."""
+    model: str = "builtin"
+    """`builtin` for all-MiniLM-L6-v2 from its package, or a local sentence-transformers directory."""
+    digest: Sha256 | None = None
+    """SHA-256 of the model directory, as `feedback-guard doctor` prints it. Required unless `builtin`."""
+    threads: int | None = Field(None, ge=1, le=256)
+    """Threads of the model; by default as many as there are cores."""
+    max_batch: int = Field(32, ge=1, le=1_024)
+    """Most texts in one pass through the model."""
+    max_wait: Duration = 2_000
+    """How long the first text of a batch waits for others."""
+    queue_size: int = Field(512, ge=1, le=65_536)
+    """Most texts waiting for the model. At the bound a contribution counts as not scored."""
+    deadline: Duration = 2 * MICROSECONDS
+    """How long a contribution waits for its vectors before it counts as not scored."""
+
+    @model_validator(mode="after")
+    def _own_model_is_pinned(self) -> Self:
+        if self.model != "builtin" and self.digest is None and self.backend is not Backend.UNSAFE_HASHING:
+            raise ValueError("a model of your own needs its digest; `feedback-guard doctor --model DIR` prints it")
+        return self
+
+
+class SignalWeight(Strict):
+    """How much of the false-hold rate a signal may spend."""
+
+    share: Share
+    """Share of `false_hold_rate` that this signal may spend. 0 turns it off; the shares add up to at most 1."""
+
+
+class SignalsPolicy(Strict):
+    """How findings become a suspicion and a hold.
+
+    The findings of one contribution are combined by a weighted Bonferroni bound: with shares that add up to 1 at
+    most, no more than `false_hold_rate` of honest contributions are held, however the signals depend on each other.
+    """
+
+    false_hold_rate: float = Field(0.01, gt=0.0, le=0.5)
+    """Share of honest contributions, alike to the trusted set, that may be held by mistake."""
+    full_weight_at: float = Field(3.0, ge=1.0, le=100.0)
+    """A contribution has its full weight when its combined p-value is at least this many times the false-hold rate;
+    between the two its weight grows linearly. 1 switches shading off."""
+    disagreement: SignalWeight = SignalWeight(share=0.50)
+    """What is taught contradicts the content, as a model of the trusted set reads it."""
+    novelty: SignalWeight = SignalWeight(share=0.15)
+    """The text is far from anything in the trusted set."""
+    anomaly: SignalWeight = SignalWeight(share=0.10)
+    """Length, character make-up and position are jointly unusual (half-space trees)."""
+    near_duplicate: SignalWeight = SignalWeight(share=0.15)
+    """More accounts than chance sent almost the same text."""
+    obfuscation: SignalWeight = SignalWeight(share=0.10)
+    """Hidden, mixed-script, reordered or encoded text."""
+    unknown_label: Literal["accept", "quarantine"] = "accept"
+    """What to do with a label that the trusted set has never seen."""
+    unknown_label_weight: Share = 0.7
+    """Most weight of a contribution whose label the trusted set has never seen."""
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        total = sum(self.shares.values())
+        if total > 1.0 + 1e-9:
+            raise ValueError(f"the shares of the signals add up to {total:g}; at most 1 keeps the false-hold rate true")
+        if total <= 0.0:
+            raise ValueError("every signal is off: nothing would ever be held; use `mode: observe` to hold nothing")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each signal, by its name."""
+        return {
+            name: getattr(self, name).share
+            for name in ("disagreement", "novelty", "anomaly", "near_duplicate", "obfuscation")
+        }
+
+
+class DriftPolicy(Strict):
+    """The alarm on the whole stream. It never holds a single contribution."""
+
+    expected_run_length: int = Field(100_000, ge=100, le=10**9)
+    """Average number of contributions between two false alarms on a stream that resembles the trusted set."""
+
+
+class LimitPolicy(Strict):
+    """One budget."""
+
+    name: Name
+    """Names the budget in answers, metrics and the ledger; unique."""
+    facet: str = Field(pattern=r"^(contributor|anonymous|group:[A-Za-z0-9_.-]{1,64})$")
+    """Whose budget it is: `contributor`, `anonymous` (all contributions without a contributor together) or
+    `group:NAME`."""
+    measure: Literal["count", "weight"]
+    """`count` bounds how often (every judged contribution costs 1); `weight` bounds influence (accepted weight)."""
+    amount: float = Field(gt=0, le=10**9)
+    """How much per period, or in all if there is no period."""
+    per: Duration | None = None
+    """The period. Without one the budget is for a lifetime."""
+    burst: float | None = Field(None, gt=0, le=10**9)
+    """How much may come at once; by default the amount. In every interval of length t at most
+    burst + amount x t / per is admitted."""
+
+    @model_validator(mode="after")
+    def _period_is_positive(self) -> Self:
+        if self.per == 0:
+            raise ValueError("the period of a budget must be longer than 0; leave `per` out for a lifetime budget")
+        if self.per is None and self.burst is not None:
+            raise ValueError("a lifetime budget has no burst; give it a period (`per`) or leave `burst` out")
+        return self
+
+
+class StagingPolicy(Strict):
+    """How long an accepted contribution waits before anything learns from it."""
+
+    mature_after: Duration = 86_400 * MICROSECONDS
+    """Time between acceptance and maturity, by the time of contribution."""
+
+
+class FailurePolicy(Strict):
+    """What happens when a part of the guard fails."""
+
+    fail_open: bool = False
+    """True lets contributions pass that could not be scored; each is counted and marked. Unsafe: whoever can make
+    the guard fail can then teach the model anything."""
+
+
+class TrustedHops(Strict):
+    """A contributor named by a header, believed only when the connection comes from a proxy of yours."""
+
+    header: str = Field(pattern=r"^[A-Za-z0-9-]{1,64}$")
+    """Name of the header, such as `X-Authenticated-User`. Sent twice, it is refused."""
+    hops: tuple[str, ...] = Field(min_length=1, max_length=64)
+    """Addresses or networks of the proxies, such as `10.0.0.0/8`. `unix` stands for a Unix socket."""
+
+    @field_validator("hops")
+    @classmethod
+    def _are_networks(cls, hops: tuple[str, ...]) -> tuple[str, ...]:
+        for hop in hops:
+            if hop == "unix":
+                continue
+            try:
+                ip_network(hop)
+            except ValueError as error:
+                raise ValueError(f"{hop!r} is neither an address nor a network: {error}") from None
+        return hops
+
+
+class IdentityPolicy(Strict):
+    """Who the contributor is. It never comes from the body."""
+
+    user: bool = True
+    """Take the contributor from `scope["user"]` as authentication middleware sets it (attributes `identity`, then
+    `username`, then `display_name`), if it is authenticated."""
+    header: TrustedHops | None = None
+    """Take the contributor from a header that a trusted proxy sets. Looked at before `scope["user"]`."""
+    groups: dict[Name, TrustedHops] = Field(default_factory=dict, max_length=settings.MAX_GROUPS)
+    """Groups of the contributor, each from a header that a trusted proxy sets."""
+    network_group: bool = True
+    """Adds the group `network`: the connection's /24 (IPv4) or /48 (IPv6), as the server sees it."""
+    missing: Literal["refuse", "anonymous"] = "refuse"
+    """Without a contributor: `refuse` answers 401, `anonymous` charges the one budget that all such share."""
+
+
+class OnHold(StrEnum):
+    """What a held contribution does to its request."""
+
+    HOLD = "hold"
+    PASS = "pass"  # noqa: S105
+
+
+class RoutePolicy(Strict):
+    """One endpoint that takes feedback."""
+
+    name: Name
+    """Names the route in metrics, ledger and review; unique."""
+    path: str = Field(min_length=1, max_length=512, pattern=r"^/")
+    """Decoded path as the application routes it, without `root_path`. `{name}` stands for one segment."""
+    methods: tuple[Literal["POST", "PUT", "PATCH", "DELETE"], ...] = Field(("POST",), min_length=1)
+    """Methods that carry feedback here."""
+    extract: Expression | None = None
+    """JMESPath from the JSON body to one contribution (an object), several (a list) or none (null, or an empty
+    list). Without it, `FeedbackGuardMiddleware(extractors={NAME: callable})` must name a Python callable."""
+    on_hold: OnHold = OnHold.HOLD
+    """`hold` keeps the request until a moderator approves it, then gives it to the application, at most once.
+    `pass` lets the application have it; the learning store leaves it out."""
+    max_body_bytes: int = Field(settings.DEFAULT_BODY_BYTES, ge=1, le=settings.MAX_BODY_BYTES)
+    """Largest body, in bytes."""
+    body_deadline: Duration = 10 * MICROSECONDS
+    """How long a client may take to send the body."""
+    require_contribution: bool = True
+    """True answers 422 when the expression finds nothing at all; false lets a body without feedback pass."""
+
+
+class ModeratorPolicy(Strict):
+    """Somebody who may decide on held contributions."""
+
+    name: Name
+    """Stands in the ledger beside every decision."""
+    token_sha256: Sha256
+    """SHA-256 of the moderator's token; `feedback-guard review token` makes a pair."""
+
+
+class ReviewPolicy(Strict):
+    """The moderators' application."""
+
+    moderators: tuple[ModeratorPolicy, ...] = Field((), max_length=1_000)
+    """Who may log in."""
+    session: Duration = 8 * 3_600 * MICROSECONDS
+    """How long a login lasts at most."""
+    idle: Duration = 3_600 * MICROSECONDS
+    """How long a login lasts without a request."""
+    secure_cookies: bool = True
+    """True sends cookies over HTTPS only, except to localhost. Browsers treat http://localhost as secure."""
+    attempts_per_minute: int = Field(10, ge=1, le=1_000)
+    """Failed logins per minute and network before further ones are refused."""
+
+
+class BaselinePolicy(Strict):
+    """What is normal, made once from the trusted set."""
+
+    path: str | None = None
+    """Directory that `feedback-guard baseline build` wrote. Without one the guard only observes."""
+    digest: Sha256 | None = None
+    """Digest the baseline must have; it is printed by `baseline build` and `baseline show`."""
+
+
+class Policy(Strict):
+    """Everything an operator decides."""
+
+    version: Literal[1] = 1
+    """Version of this format."""
+    name: Name = "default"
+    """Names the policy for people. Verdicts carry the digest."""
+    mode: Mode = Mode.ENFORCE
+    """`observe` judges and records without interfering; `enforce` acts."""
+    store: StorePolicy = StorePolicy()
+    baseline: BaselinePolicy = BaselinePolicy()
+    embedding: EmbeddingPolicy = EmbeddingPolicy()
+    signals: SignalsPolicy = SignalsPolicy()
+    drift: DriftPolicy = DriftPolicy()
+    limits: tuple[LimitPolicy, ...] = Field((), max_length=64)
+    """Budgets. Every one that fits a contribution must have room for it."""
+    staging: StagingPolicy = StagingPolicy()
+    failure: FailurePolicy = FailurePolicy()
+    identity: IdentityPolicy = IdentityPolicy()
+    routes: tuple[RoutePolicy, ...] = Field((), max_length=256)
+    """Endpoints that take feedback; everything else passes untouched."""
+    review: ReviewPolicy = ReviewPolicy()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (
+            ("limits", [limit.name for limit in self.limits]),
+            ("routes", [route.name for route in self.routes]),
+            ("moderators", [moderator.name for moderator in self.review.moderators]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what}: the name {twice[0]!r} stands twice")
+        return self

@@ -1,0 +1,46 @@
+"""The bound of every untrusted size, with its unit. A policy may tighten these; it cannot lift them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Largest request body that a route may be configured to read, in bytes."""
+DEFAULT_BODY_BYTES: Final = 64 * 1024
+"""Largest request body of a route that sets no bound, in bytes."""
+MAX_JSON_DEPTH: Final = 32
+"""Deepest nesting of a JSON body."""
+MAX_JSON_NODES: Final = 10_000
+"""Most values in a JSON body."""
+MAX_INTEGER_DIGITS: Final = 64
+"""Most digits of a number in a JSON body."""
+MAX_CONTRIBUTIONS: Final = 100
+"""Most contributions in one request."""
+MAX_TEXT_CHARS: Final = 32_768
+"""Longest text in a contribution, in code points, before and after canonical form."""
+MAX_LABEL_CHARS: Final = 256
+"""Longest label, in code points."""
+MAX_ID_CHARS: Final = 256
+"""Longest identifier (contribution, contributor, group, interaction, model), in code points."""
+MAX_GROUPS: Final = 8
+"""Most groups that a contributor belongs to."""
+MAX_METADATA_BYTES: Final = 16_384
+"""Largest metadata object, in bytes of JSON."""
+MAX_MARK_RUN: Final = 30
+"""Longest run of combining marks before canonical form (UAX #15, Stream-Safe Text Format)."""
+MAX_WINDOWS: Final = 256
+"""Most model windows that one text may be cut into."""
+MAX_POLICY_BYTES: Final = 256 * 1024
+"""Largest policy file, in bytes."""
+MAX_POLICY_DEPTH: Final = 24
+"""Deepest nesting of a policy file."""
+MAX_EXPRESSION_CHARS: Final = 2_048
+"""Longest extraction expression, in characters."""
+MAX_TRUSTED: Final = 200_000
+"""Most contributions in a trusted set."""
+MAX_REVIEW_PAGE: Final = 200
+"""Most held items on one page of the review application."""
+MAX_LINE_BYTES: Final = 8 * 1024 * 1024
+"""Longest line of a JSONL file that `replay` and `baseline build` read, in bytes."""
+MAX_SKIPPED_PATH_CHARS: Final = 2_048
+"""Longest request path that is matched against routes; a longer one matches none."""

@@ -1,0 +1,141 @@
+"""What goes into the store and what comes out, as frozen values. The store itself is in `database.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from feedback_guard.contribution import Contribution
+from feedback_guard.store.states import Delivery, Learning
+from feedback_guard.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A contribution with its verdict, about to be recorded.
+
+    Parameters
+    ----------
+    contribution, verdict
+        What was judged and how.
+    learning
+        The state it enters.
+    vectors
+        Its vectors as bytes (`feedback_guard.embedding.pack`); empty when it could not be embedded.
+    """
+
+    contribution: Contribution
+    verdict: Verdict
+    learning: Learning
+    vectors: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubmission:
+    """The contributions of one request, judged together, about to be recorded.
+
+    Parameters
+    ----------
+    id
+        Given by the guard.
+    route
+        Name of the policy's route; empty for a direct call.
+    at_us
+        When it arrived, microseconds since the epoch.
+    delivery
+        The state its request enters.
+    judged
+        Its contributions.
+    request
+        The request as the door that took it serialised it, byte for byte; kept only if it is held.
+    worker
+        Identifier of the process that is about to dispatch it; empty otherwise.
+    """
+
+    id: str
+    route: str
+    at_us: int
+    delivery: Delivery
+    judged: tuple[Judged, ...]
+    request: bytes | None = None
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContribution:
+    """A contribution as the store has it."""
+
+    contribution: Contribution
+    submission: str
+    verdict: Verdict
+    learning: Learning
+    vectors: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSubmission:
+    """A submission as the store has it.
+
+    Parameters
+    ----------
+    version
+        Grows by one with every transition of the submission or its contributions; a decision names the version
+        it was made on, so that two moderators cannot both win.
+    request
+        The held request, byte for byte; None if none was kept.
+    """
+
+    id: str
+    route: str
+    at_us: int
+    delivery: Delivery
+    version: int
+    contributions: tuple[StoredContribution, ...]
+    request: bytes | None = None
+    detail: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    @property
+    def held(self) -> bool:
+        """Whether a moderator's decision is awaited."""
+        return any(item.learning is Learning.HELD for item in self.contributions)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An approved request that this worker, and no other, is to give to the application."""
+
+    submission: str
+    route: str
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the ledger as the owner of the guard's state reads it.
+
+    Parameters
+    ----------
+    seq
+        Position in the ledger, from 1, without gaps.
+    kind
+        `judged`, `approved`, `denied`, or another event that carries no contribution.
+    at_us
+        When it happened.
+    stored
+        The contribution it is about, as it is now; None for other events.
+    """
+
+    seq: int
+    kind: str
+    at_us: int
+    stored: StoredContribution | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSummary:
+    """How much is waiting for moderators."""
+
+    count: int
+    oldest_at_us: int | None
