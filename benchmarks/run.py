@@ -1,0 +1,63 @@
+"""`make bench`: speed and memory, beside what a user would have without the guard, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import serving, stages
+
+
+def main() -> None:
+    """Measure, print tables, and write everything to bench-out/results.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=6.0, help="time for each figure")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved repetitions; medians are shown")
+    parser.add_argument("--memory", type=int, default=100_000, help="contributions for the memory curve")
+    parser.add_argument("--only", choices=["serving", "stages"], help="measure one part")
+    args = parser.parse_args()
+    results: dict[str, Any] = {}
+    if args.only != "stages":
+        results |= serving.run(seconds=args.seconds, rounds=args.rounds)
+    if args.only != "serving":
+        results |= asyncio.run(stages.run(n_stage=2_000, n_memory=args.memory, samples=20))
+    out = Path("bench-out")
+    out.mkdir(exist_ok=True)
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    show(results, Console())
+
+
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print what was measured."""
+    if "served" in results:
+        raw = statistics.median(results["raw_encode_per_second"])
+        table = Table("", "clients", "requests/s", "of raw encode", "p50 ms", "p99 ms", "errors", box=None)
+        table.add_row("model alone, full batches", "", f"{raw:.0f}", "1.00", "", "", "")
+        for key, rounds in results["served"].items():
+            kind, clients = key.split("/")
+            rate, p50, p99 = (statistics.median(r[c] for r in rounds) for c in ("per_second", "p50_ms", "p99_ms"))
+            share = f"{rate / raw:.2f}" if kind == "guarded" else ""
+            errors = sum(r["errors"] for r in rounds)
+            table.add_row(kind, clients, f"{rate:.0f}", share, f"{p50:.1f}", f"{p99:.1f}", str(errors))
+        console.print(table)
+    if "stages" in results:
+        table = Table("stage", "CPU µs per contribution", box=None)
+        for stage in results["stages"]:
+            table.add_row(stage["name"], f"{stage['cpu_us']:.0f}")
+        console.print(table)
+        curve = results["memory"]
+        low, high = (f(point["resident_mib"] for point in curve) for f in (min, max))
+        console.print(f"resident memory over {curve[-1]['contributions']} contributions: {low:.0f} to {high:.0f} MiB")
+        for point in curve:
+            console.print(f"  {point['contributions']:>8}  {point['resident_mib']:7.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""From an observation to a proposed verdict: pure, without network, disk or clock.
+
+The way: signals -> evidence -> combination -> weight. Signals speak about one contribution. Evidence, what many
+contributions teach together, joins as further findings before the combination, so that one bound covers both.
+Budgets come later, in the transaction that records the verdict, because only there are they exact.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.errors import SignalError
+from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.signals.combine import combine
+from feedback_guard.signals.interface import Condition, Finding, Observation, Signal
+from feedback_guard.verdict import Decision, Reason
+
+log = logging.getLogger(__name__)
+
+MAX_REASONS = 5
+"""Most reasons that a verdict carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the detectors propose, before budgets.
+
+    Parameters
+    ----------
+    decision
+        `ACCEPT` or `QUARANTINE`.
+    weight
+        0..1; 0 unless accepted.
+    suspicion
+        0..1, higher is more suspicious; one minus the combined p-value.
+    reasons
+        Strongest first.
+    unscored
+        True when it could not be scored and passes only because the policy fails open or there is no baseline.
+    """
+
+    decision: Decision
+    weight: float
+    suspicion: float
+    reasons: tuple[Reason, ...]
+    unscored: bool = False
+
+
+class Assessor:
+    """Judges observations by the signals of one baseline under one policy.
+
+    Parameters
+    ----------
+    policy
+        How findings become a hold and a weight.
+    signals
+        The detectors, by name; empty without a baseline.
+    labels
+        The labels that the trusted set knows.
+    fail_open
+        Whether a contribution that cannot be scored passes.
+    """
+
+    def __init__(
+        self,
+        policy: SignalsPolicy,
+        signals: Mapping[str, Signal],
+        *,
+        labels: frozenset[str],
+        fail_open: bool,
+    ) -> None:
+        self._policy = policy
+        self._shares = {name: share for name, share in policy.shares.items() if share > 0.0}
+        self._signals = {name: signal for name, signal in signals.items() if name in self._shares}
+        self._labels = labels
+        self._fail_open = fail_open
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether there is anything to judge by."""
+        return bool(self._signals)
+
+    def assess(self, observation: Observation) -> Assessment:
+        """Judge one observation. The detectors' state stays as it is."""
+        if not self.has_baseline:
+            return unjudged("there is no baseline: nothing was scored, the guard only observes")
+        findings: list[Finding] = []
+        for name, signal in self._signals.items():
+            try:
+                findings.append(signal.score(observation))
+            except Exception as error:  # noqa: BLE001 - one detector's failure must become a hold, whatever it is
+                log.exception("the signal %s failed", name)
+                cause = error if isinstance(error, SignalError) else type(error).__name__
+                return self.failed(f"the signal {name} failed ({cause})")
+        return self._conclude(observation.contribution, findings)
+
+    def failed(self, what: str) -> Assessment:
+        """What becomes of a contribution that could not be scored: a hold, unless the policy fails open."""
+        if self._fail_open:
+            return Assessment(
+                Decision.ACCEPT, 1.0, 1.0, (Reason("guard", f"{what}; passed because the policy fails open"),), True
+            )
+        return Assessment(Decision.QUARANTINE, 0.0, 1.0, (Reason("guard", f"could not be scored: {what}"),))
+
+    def _conclude(self, contribution: Contribution, findings: Sequence[Finding]) -> Assessment:
+        if all(finding.condition is not Condition.SCORED for finding in findings):
+            said = "; ".join(f"{finding.signal}: {finding.message}" for finding in findings)
+            return self.failed(f"no detector can judge a {contribution.kind} here ({said})")
+        combined = combine(findings, self._shares)
+        held = combined.p_value <= self._policy.false_hold_rate
+        weight = 0.0 if held else self._weight(combined.p_value)
+        reasons = [
+            Reason(finding.signal, finding.message, finding.p_value, finding.facet)
+            for finding in combined.leading[:MAX_REASONS]
+        ]
+        if contribution.kind is Kind.LABEL and contribution.label not in self._labels:
+            reasons.append(Reason("disagreement", "the trusted set has never seen this label"))
+            held = held or self._policy.unknown_label == "quarantine"
+            weight = 0.0 if held else min(weight, self._policy.unknown_label_weight)
+        return Assessment(
+            Decision.QUARANTINE if held else Decision.ACCEPT, weight, 1.0 - combined.p_value, tuple(reasons)
+        )
+
+    def _weight(self, p_value: float) -> float:
+        """Grow linearly from the hold line to `full_weight_at` times it, rounded to a millionth."""
+        line = self._policy.false_hold_rate
+        full = line * self._policy.full_weight_at
+        if p_value >= full:
+            return 1.0
+        return round(max(0.0, (p_value - line) / (full - line)), 6)
+
+
+def unjudged(why: str) -> Assessment:
+    """An assessment where nothing could be judged and nothing may be stopped: observing without a baseline."""
+    return Assessment(Decision.ACCEPT, 1.0, 0.0, (Reason("guard", why),), unscored=True)

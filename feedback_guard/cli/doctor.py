@@ -1,0 +1,40 @@
+"""`feedback-guard doctor`: is this deployment sound?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
+
+
+def doctor(
+    policy: Annotated[str, typer.Option(help="Policy file, or the name of a preset.")] = "balanced",
+    model: Annotated[
+        Path | None, typer.Option(help="Only print the digest of a model directory, for embedding.digest.")
+    ] = None,
+    load_model: Annotated[bool, typer.Option(help="Load the embedding model; takes seconds.")] = True,
+) -> None:
+    """Check SQLite, model digest, baseline, clock, policy, writable paths and metrics. Exit 1 if anything is amiss."""
+    from feedback_guard.clock import SystemClock
+    from feedback_guard.diagnosis import Health, diagnose
+    from feedback_guard.policy.loader import load_policy
+
+    if model is not None:
+        from feedback_guard.embedding.digest import directory_digest
+
+        print(directory_digest(model))
+        return
+    table = Table("check", "", "what was found", box=None, pad_edge=False)
+    worst = Health.OK
+    for found in diagnose(load_policy(policy), SystemClock(), with_model=load_model):
+        table.add_row(found.check, f"[{_STYLES[found.health]}]{found.health}[/]", found.message)
+        if found.health is Health.FAILURE or worst is Health.OK:
+            worst = found.health
+    Console().print(table)
+    if worst is not Health.OK:
+        raise typer.Exit(1)

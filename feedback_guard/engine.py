@@ -1,0 +1,128 @@
+"""What judging needs, loaded once: the model, the detectors, the rules. Every door of the guard uses the same."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from feedback_guard.assess import Assessor
+from feedback_guard.contribution import Contribution
+from feedback_guard.embedding.batcher import Batcher
+from feedback_guard.embedding.factory import make_embedder
+from feedback_guard.embedding.interface import Embedder
+from feedback_guard.evidence.baseline import Baseline, load
+from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.learning.memory import Memory
+from feedback_guard.policy.schema import EmbeddingPolicy, Mode, Policy
+from feedback_guard.settle import Settler
+from feedback_guard.signals.interface import Observation
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The parts that judge, under one policy and one baseline.
+
+    Parameters
+    ----------
+    batcher
+        Owns the embedding model.
+    memory
+        The detectors' state.
+    assessor
+        From observations to proposals.
+    settler
+        From proposals to verdicts.
+    enforcing
+        Whether verdicts are acted upon: the policy says so and there is a baseline.
+    """
+
+    batcher: Batcher
+    memory: Memory
+    assessor: Assessor
+    settler: Settler
+    enforcing: bool
+
+    @classmethod
+    def assemble(cls, policy: Policy, digest: str, batcher: Batcher, baseline: Baseline | None) -> Self:
+        """Put the parts together around a running batcher."""
+        enforcing = policy.mode is Mode.ENFORCE and baseline is not None
+        memory = Memory(policy, baseline)
+        return cls(
+            batcher=batcher,
+            memory=memory,
+            assessor=Assessor(
+                policy.signals,
+                memory.signals,
+                labels=baseline.labels if baseline else frozenset(),
+                fail_open=policy.failure.fail_open,
+            ),
+            settler=Settler(policy.limits, digest, baseline.digest if baseline else None, not enforcing),
+            enforcing=enforcing,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        policy: Policy,
+        digest: str,
+        *,
+        embedder: Embedder | None = None,
+        on_batch: Callable[[int, float], None] | None = None,
+    ) -> Self:
+        """Load model and baseline as the policy names them.
+
+        Raises
+        ------
+        GuardError
+            If the model or the baseline is not what the policy pins; nothing keeps running then.
+        """
+        batcher = start_batcher(policy.embedding, embedder=embedder, on_batch=on_batch)
+        try:
+            baseline = None
+            if policy.baseline.path is None:
+                log.warning("no baseline: the guard only observes; make one with `feedback-guard baseline build`")
+            else:
+                baseline = load(
+                    Path(policy.baseline.path), fingerprint=batcher.fingerprint, digest=policy.baseline.digest
+                )
+            return cls.assemble(policy, digest, batcher, baseline)
+        except BaseException:
+            batcher.close()
+            raise
+
+
+def start_batcher(
+    policy: EmbeddingPolicy,
+    *,
+    embedder: Embedder | None = None,
+    on_batch: Callable[[int, float], None] | None = None,
+) -> Batcher:
+    """Start the owner of the embedding model; it loads in the owner's thread, in this process, after any fork."""
+    batcher = Batcher(
+        embedder if embedder is not None else functools.partial(make_embedder, policy),
+        max_batch=policy.max_batch,
+        max_wait_us=policy.max_wait,
+        queue_size=policy.queue_size,
+        on_batch=on_batch,
+    )
+    batcher.start()
+    return batcher
+
+
+def observe_now(batcher: Batcher, contributions: Sequence[Contribution]) -> list[Observation]:
+    """Observe contributions in the calling thread: for trusted sets and `replay`.
+
+    The same contributions in the same call give the same observations.
+    """
+    texts = [canonical_texts(item) for item in contributions]
+    vectors = iter(batcher.embed_now([text.text for fields in texts for text in fields.values()]))
+    return [
+        Observation(item, fields, {name: next(vectors) for name in fields})
+        for item, fields in zip(contributions, texts, strict=True)
+    ]

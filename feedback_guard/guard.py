@@ -1,0 +1,400 @@
+"""The pipeline: limits -> text -> embedding -> assess -> record. Several doors lead to it; it knows none of them.
+
+What a caller may rely on:
+
+1. A judgement is returned only after its record is committed.
+2. Nothing passes unscored unless the policy says `fail_open`, and then it is marked and counted.
+3. If the store cannot take the record, `StoreError` is raised and nothing was charged, held or accepted.
+4. The detectors learn in one place, the follower, from committed events, in the order of the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import JsonValue
+
+from feedback_guard.assess import Assessment
+from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
+from feedback_guard.contribution import Contribution
+from feedback_guard.embedding.interface import Embedder
+from feedback_guard.embedding.pack import pack
+from feedback_guard.engine import Engine
+from feedback_guard.errors import EmbeddingError, StoreError, UsageError
+from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.learning.follower import Follower
+from feedback_guard.metrics import Metrics
+from feedback_guard.policy.loader import load_policy, policy_digest
+from feedback_guard.policy.schema import Mode, OnHold, Policy
+from feedback_guard.settle import Settled
+from feedback_guard.signals.interface import Observation
+from feedback_guard.store.database import Store, Transaction
+from feedback_guard.store.records import Claim, Judged, NewSubmission, StoredSubmission
+from feedback_guard.store.states import Delivery, Learning
+from feedback_guard.submission import Judgement, Submission
+from feedback_guard.verdict import Decision
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING_SECONDS = 5.0
+"""Time between two heartbeats of this process."""
+LOST_AFTER_US = 60 * MICROSECONDS
+"""A process without a heartbeat for so long is lost; what it was dispatching is `UNKNOWN`."""
+
+_LEARNING = {
+    Decision.ACCEPT: Learning.ACCEPTED,
+    Decision.QUARANTINE: Learning.HELD,
+    Decision.LIMIT: Learning.LIMITED,
+    Decision.REJECT: Learning.REJECTED,
+}
+
+
+class Guard:
+    """Judges submissions, records what it decided, and follows the ledger.
+
+    Make one with `from_policy`. `start` loads the model and opens the store; `judge` does so by itself if nobody did.
+
+    Examples
+    --------
+    >>> guard = Guard.from_policy("observe")
+    >>> guard.policy.name, guard.enforcing
+    ('observe', False)
+    """
+
+    def __init__(
+        self, policy: Policy, digest: str, *, clock: Clock | None = None, embedder: Embedder | None = None
+    ) -> None:
+        self.policy = policy
+        self.policy_digest = digest
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self.worker = f"w-{secrets.token_hex(8)}"
+        self.decided = asyncio.Event()
+        """Set whenever a decision was made in this process, so that a dispatcher need not wait for its next poll."""
+        self._embedder = embedder
+        self._store: Store | None = None
+        self._engine: Engine | None = None
+        self._follower: Follower | None = None
+        self._starting = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    def from_policy(
+        cls, policy: Policy | str | Path, *, clock: Clock | None = None, embedder: Embedder | None = None
+    ) -> Self:
+        """Make a guard from a policy.
+
+        Parameters
+        ----------
+        policy
+            A policy, the path of a policy file, or the name of a preset.
+        clock
+            Where the time comes from; the system's by default.
+        embedder
+            Instead of the one that the policy names.
+
+        Raises
+        ------
+        PolicyError
+            If the file is wrong; the message names file, line and key.
+        """
+        if isinstance(policy, Policy):
+            return cls(policy, policy_digest(policy), clock=clock, embedder=embedder)
+        loaded = load_policy(policy)
+        return cls(loaded.policy, loaded.digest, clock=clock, embedder=embedder)
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether the guard acts. Without a baseline it only observes, whatever the policy says."""
+        return self.policy.mode is Mode.ENFORCE and self.policy.baseline.path is not None
+
+    @property
+    def store(self) -> Store:
+        """The store; opened at first use, without loading a model."""
+        if self._store is None:
+            self._store = Store.open(self.policy.store, clock=self.clock)
+        return self._store
+
+    @property
+    def engine(self) -> Engine:
+        """The parts that judge.
+
+        Raises
+        ------
+        UsageError
+            Before `start`.
+        """
+        if self._engine is None:
+            raise UsageError("the guard is not started; await guard.start() first")
+        return self._engine
+
+    async def start(self) -> None:
+        """Load model and baseline, open the store, rebuild the detectors' state from the ledger.
+
+        Raises
+        ------
+        GuardError
+            If the deployment is unsound; a sentence says what is wrong. Nothing keeps running then.
+        """
+        async with self._starting:
+            if self._engine is not None:
+                return
+            try:
+                engine = await asyncio.to_thread(self._load)
+                self._follower = Follower(self.store, engine.memory, self.metrics)
+                await asyncio.to_thread(self._follower.catch_up_now)
+                await self.housekeep()
+            except BaseException:
+                await asyncio.to_thread(self._unload)
+                raise
+            self._tasks = [
+                asyncio.create_task(self._follower.run(), name="feedback_guard.follower"),
+                asyncio.create_task(self._keep_house(), name="feedback_guard.housekeeping"),
+            ]
+
+    async def stop(self) -> None:
+        """Let go of model and store. It may be called twice, and `start` may follow."""
+        async with self._starting:
+            tasks, self._tasks = self._tasks, []
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(self._unload)
+
+    def new_id(self) -> str:
+        """Make an identifier that sorts by time and cannot be guessed."""
+        return f"{self.clock.now_us():016x}-{secrets.token_hex(10)}"
+
+    async def judge(self, submission: Submission) -> Judgement:
+        """Judge the contributions of one request, record the verdicts, and say what to do.
+
+        Raises
+        ------
+        ContributionError
+            If a text is beyond its bounds in canonical form.
+        StoreError
+            If the record could not be made; then nothing happened. `StoreFullError` if nothing more can be held.
+        """
+        if not submission.contributions:
+            raise UsageError("a submission holds at least one contribution")
+        if self._engine is None:
+            await self.start()
+        engine, began = self.engine, self.clock.monotonic()
+        try:
+            early = engine.settler.early(submission)
+            refusal = await asyncio.to_thread(self.store.peek, early, self.clock.now_us()) if early else None
+        except StoreError:
+            self.metrics.failed("store")
+            raise
+        self._time("limits", began)
+        observations: dict[str, Observation] = {}
+        proposals: list[Assessment] = []
+        if refusal is None:
+            observations = await self._observe(engine, submission.contributions)
+            mark = self.clock.monotonic()
+            proposals = [
+                engine.assessor.assess(observations[item.id])
+                if item.id in observations
+                else engine.assessor.failed("its vectors did not come in time, or not at all")
+                for item in submission.contributions
+            ]
+            self._time("assess", mark)
+        ident, mark = self.new_id(), self.clock.monotonic()
+
+        def record(tx: Transaction) -> tuple[Settled, Delivery]:
+            at_us = self.clock.now_us()
+            if refusal is not None:
+                settled = engine.settler.limited(submission, [None] * len(submission.contributions), refusal)
+            else:
+                settled = engine.settler.settle(submission, proposals, tx.budgets, at_us)
+            delivery = self._delivery(submission, settled.decision)
+            tx.insert(self._new_submission(ident, submission, settled, delivery, observations, at_us))
+            return settled, delivery
+
+        if self._follower is not None:
+            self._follower.expect(observations)
+        try:
+            settled, delivery = await self.store.run(record)
+        except StoreError:
+            self.metrics.failed("store")
+            raise
+        self._time("record", mark)
+        self._time("total", began)
+        self._count(submission, settled)
+        self._wake()
+        return Judgement(
+            submission=ident,
+            verdicts=settled.verdicts,
+            decision=settled.decision,
+            delivery=delivery,
+            observed=not self.enforcing,
+            refusal=settled.refusal,
+        )
+
+    async def record_delivery(self, submission_id: str, to: Delivery, detail: Mapping[str, JsonValue]) -> None:
+        """Record what the application did with a request.
+
+        Raises
+        ------
+        TransitionError
+            If the request was not being dispatched.
+        StoreError
+            If the record could not be made; the request stays `DISPATCHING` and becomes `UNKNOWN` later.
+        """
+        now_us = self.clock.now_us()
+        await self.store.run(lambda tx: tx.deliver(submission_id, to, now_us=now_us, detail=detail))
+        self.metrics.delivery(to.value)
+
+    async def claim_approved(self, routes: Sequence[str], limit: int = 10) -> list[Claim]:
+        """Claim approved requests for this process; no other process gets the same ones."""
+        now_us = self.clock.now_us()
+        return await self.store.run(
+            lambda tx: tx.claim_approved(self.worker, now_us=now_us, limit=limit, routes=routes)
+        )
+
+    async def decide(
+        self, submission_id: str, *, approve: bool, moderator: str, note: str = "", version: int | None = None
+    ) -> StoredSubmission:
+        """Record a moderator's decision.
+
+        Raises
+        ------
+        TransitionError
+            If the version is stale, the submission is unknown, or the decision cannot follow its present state.
+        """
+        now_us = self.clock.now_us()
+        stored = await self.store.run(
+            lambda tx: tx.decide(
+                submission_id, approve=approve, moderator=moderator, note=note, version=version, now_us=now_us
+            )
+        )
+        self.decided.set()
+        self._wake()
+        return stored
+
+    async def catch_up(self) -> None:
+        """Let the detectors follow everything that the ledger holds by now."""
+        if self._follower is None:
+            raise UsageError("the guard is not started; await guard.start() first")
+        await self._follower.catch_up()
+
+    async def housekeep(self) -> None:
+        """Send a heartbeat, give up what lost processes were dispatching, and refresh the gauges."""
+        now_us = self.clock.now_us()
+
+        def beat(tx: Transaction) -> list[str]:
+            tx.heartbeat(self.worker, now_us)
+            return tx.abandon_lost(now_us, LOST_AFTER_US)
+
+        for lost in await self.store.run(beat):
+            log.warning("the outcome of %s is unknown: the process that dispatched it is gone", lost)
+            self.metrics.delivery(Delivery.UNKNOWN.value)
+        summary = await asyncio.to_thread(self.store.held_summary)
+        age_us = now_us - summary.oldest_at_us if summary.oldest_at_us is not None else 0
+        self.metrics.held(summary.count, max(0, age_us) / MICROSECONDS)
+        self.metrics.queue("writer", self.store.queue_depth)
+        if self._engine is not None:
+            self.metrics.queue("embedding", self._engine.batcher.queue_depth)
+
+    def _load(self) -> Engine:
+        self._store = self._store or Store.open(self.policy.store, clock=self.clock)
+        self._engine = Engine.load(
+            self.policy, self.policy_digest, embedder=self._embedder, on_batch=self.metrics.batch
+        )
+        return self._engine
+
+    def _unload(self) -> None:
+        engine, self._engine, self._follower = self._engine, None, None
+        store, self._store = self._store, None
+        if engine is not None:
+            engine.batcher.close()
+        if store is not None:
+            store.close()
+
+    async def _observe(self, engine: Engine, contributions: Sequence[Contribution]) -> dict[str, Observation]:
+        """Canonical texts and vectors of each contribution; none at all if the model failed or was late."""
+        mark = self.clock.monotonic()
+        texts = {item.id: canonical_texts(item) for item in contributions}
+        self._time("text", mark)
+        mark = self.clock.monotonic()
+        flat = [text.text for fields in texts.values() for text in fields.values()]
+        try:
+            vectors = iter(await engine.batcher.embed(flat, deadline_us=self.policy.embedding.deadline))
+        except EmbeddingError as error:
+            log.error("a contribution could not be embedded: %s", error)  # noqa: TRY400 - its stack says nothing more
+            self.metrics.failed("embedding")
+            return {}
+        self._time("embedding", mark)
+        return {
+            item.id: Observation(item, texts[item.id], {name: next(vectors) for name in texts[item.id]})
+            for item in contributions
+        }
+
+    def _delivery(self, submission: Submission, decision: Decision) -> Delivery:
+        if submission.request is None:
+            return Delivery.NONE
+        if not self.enforcing or decision is Decision.ACCEPT:
+            return Delivery.DISPATCHING
+        if decision is Decision.QUARANTINE:
+            return Delivery.HELD if submission.on_hold is OnHold.HOLD else Delivery.DISPATCHING
+        return Delivery.REFUSED
+
+    def _new_submission(
+        self,
+        ident: str,
+        submission: Submission,
+        settled: Settled,
+        delivery: Delivery,
+        observations: Mapping[str, Observation],
+        at_us: int,
+    ) -> NewSubmission:
+        judged = tuple(
+            Judged(
+                contribution=item,
+                verdict=verdict,
+                learning=_LEARNING[verdict.decision] if self.enforcing else Learning.ACCEPTED,
+                vectors=pack(observations[item.id].vectors) if item.id in observations else b"",
+            )
+            for item, verdict in zip(submission.contributions, settled.verdicts, strict=True)
+        )
+        return NewSubmission(
+            id=ident,
+            route=submission.route,
+            at_us=at_us,
+            delivery=delivery,
+            judged=judged,
+            request=submission.request if delivery is Delivery.HELD else None,
+            worker=self.worker if delivery is Delivery.DISPATCHING else "",
+        )
+
+    async def _keep_house(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), HOUSEKEEPING_SECONDS)
+            try:
+                await self.housekeep()
+            except StoreError:
+                log.exception("housekeeping failed; trying again")
+                self.metrics.failed("store")
+
+    def _wake(self) -> None:
+        if self._follower is not None:
+            self._follower.wake()
+
+    def _time(self, stage: str, since: float) -> None:
+        self.metrics.stage(stage, max(0.0, self.clock.monotonic() - since))
+
+    def _count(self, submission: Submission, settled: Settled) -> None:
+        for item, verdict in zip(submission.contributions, settled.verdicts, strict=True):
+            self.metrics.judged(submission.route, item.kind.value, verdict.decision.value)
+            self.metrics.suspicion(verdict.suspicion)
+            if verdict.unscored and self.policy.failure.fail_open:
+                self.metrics.failed_open("scoring")
+        if settled.refusal is not None:
+            self.metrics.refused_by_budget(settled.refusal.charge.budget.name)

@@ -1,0 +1,124 @@
+"""The one place where detectors learn: committed events, in the order of the ledger.
+
+Every process that shares a store follows the same ledger, its own entries included, so that all hold the same state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Protocol
+
+from feedback_guard.embedding.pack import unpack
+from feedback_guard.errors import StoreError
+from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.learning.memory import Memory
+from feedback_guard.metrics import Metrics
+from feedback_guard.signals.interface import Observation
+from feedback_guard.store.records import Event
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+"""Most ledger events read at once."""
+POLL_SECONDS = 1.0
+"""Longest time before looking for what other processes recorded."""
+RECENT = 2_048
+"""Most observations of this process that wait to be folded, so that they need not be made again."""
+
+
+class EventSource(Protocol):
+    """Where committed events are read, in order."""
+
+    def events_after(self, seq: int, limit: int) -> list[Event]:
+        """At most `limit` events after position `seq`, oldest first."""
+        ...
+
+
+class Follower:
+    """Folds the ledger into the detectors' memory.
+
+    Parameters
+    ----------
+    source
+        The store.
+    memory
+        What is changed; nobody else changes it.
+    metrics
+        Told of failures and of drift.
+    """
+
+    def __init__(self, source: EventSource, memory: Memory, metrics: Metrics) -> None:
+        self._source = source
+        self._memory = memory
+        self._metrics = metrics
+        self._recent: OrderedDict[str, Observation] = OrderedDict()
+        self._wake = asyncio.Event()
+
+    def expect(self, observations: Mapping[str, Observation]) -> None:
+        """Keep observations of this process until their events come."""
+        self._recent.update(observations)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+
+    def wake(self) -> None:
+        """Say that something was committed."""
+        self._wake.set()
+
+    def catch_up_now(self) -> None:
+        """Fold all that is committed, in the calling thread: at start-up, when nobody reads the memory yet."""
+        while events := self._source.events_after(self._memory.seq, BATCH):
+            for event in events:
+                self.fold(event)
+
+    async def catch_up(self) -> None:
+        """Fold all that is committed, giving way to requests between batches."""
+        while events := await asyncio.to_thread(self._source.events_after, self._memory.seq, BATCH):
+            for event in events:
+                self.fold(event)
+            if len(events) < BATCH:
+                break
+        status = self._memory.status
+        if status is not None:
+            self._metrics.drift(status.statistic, status.alarm)
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+            self._wake.clear()
+            try:
+                await self.catch_up()
+            except StoreError:
+                log.exception("the ledger could not be read; trying again")
+                self._metrics.failed("store")
+
+    def fold(self, event: Event) -> None:
+        """Let the detectors follow one event. One that cannot be folded is logged, counted and passed over."""
+        self._memory.seq = event.seq
+        stored = event.stored
+        if stored is None:
+            return
+        ident = stored.contribution.id
+        observation = self._recent.pop(ident, None)
+        try:
+            if event.kind == "denied":
+                self._memory.denied(ident, event.at_us)
+                return
+            if event.kind not in {"judged", "approved"} or not stored.vectors:
+                return
+            if observation is None:
+                observation = Observation(
+                    stored.contribution, canonical_texts(stored.contribution), unpack(stored.vectors)
+                )
+            if event.kind == "judged":
+                self._memory.judged(observation, stored.verdict.decision, event.at_us)
+            else:
+                self._memory.approved(observation, event.at_us)
+        except Exception:
+            log.exception("the detectors could not follow ledger entry %d", event.seq)
+            self._metrics.failed("fold")

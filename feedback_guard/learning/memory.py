@@ -1,0 +1,86 @@
+"""The guard's own state: the baseline, and what the ledger says happened since.
+
+It has one owner, and it is a fold: the same baseline and the same ledger give the same state, in every process that
+shares a store and after every restart. Nothing here reads a clock; time is the time of the events.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from feedback_guard.errors import BaselineError
+from feedback_guard.evidence.baseline import Baseline
+from feedback_guard.evidence.drift import DriftDetector, DriftStatus
+from feedback_guard.learning.staging import Staging
+from feedback_guard.policy.schema import Policy
+from feedback_guard.signals.interface import Observation, Signal
+from feedback_guard.signals.registry import SIGNALS
+from feedback_guard.verdict import Decision
+
+log = logging.getLogger(__name__)
+
+
+class Memory:
+    """Detectors that follow the ledger.
+
+    Parameters
+    ----------
+    policy
+        Which signals are on, how long staging takes, how rare a false drift alarm must be.
+    baseline
+        What is normal; None leaves the guard without detectors.
+
+    Raises
+    ------
+    BaselineError
+        If the baseline lacks a signal that the policy asks for.
+    """
+
+    def __init__(self, policy: Policy, baseline: Baseline | None) -> None:
+        self.seq = 0
+        self.signals: Mapping[str, Signal] = {}
+        self.drift: DriftDetector | None = None
+        self._staging = Staging[Observation](policy.staging.mature_after)
+        if baseline is None:
+            return
+        wanted = [name for name, share in policy.signals.shares.items() if share > 0.0]
+        missing = [name for name in wanted if name not in baseline.states]
+        if missing:
+            raise BaselineError(
+                f"the baseline has no {missing[0]}, which the policy asks for; build it again with this version, "
+                f"or set signals.{missing[0]}.share to 0"
+            )
+        self.signals = {name: SIGNALS[name].from_state(baseline.states[name]) for name in wanted}
+        self.drift = DriftDetector.from_state(baseline.drift, expected_run_length=policy.drift.expected_run_length)
+
+    def judged(self, observation: Observation, decision: Decision, at_us: int) -> None:
+        """Fold in that a contribution was judged."""
+        for signal in self.signals.values():
+            signal.witness(observation)
+        if self.drift is not None:
+            self.drift.witness(observation)
+        if decision is Decision.ACCEPT:
+            self._staging.add(observation.contribution.id, at_us, observation)
+        self.advance(at_us)
+
+    def approved(self, observation: Observation, at_us: int) -> None:
+        """Fold in that a moderator let a contribution through."""
+        self._staging.add(observation.contribution.id, at_us, observation)
+        self.advance(at_us)
+
+    def denied(self, ident: str, at_us: int) -> None:
+        """Fold in that a moderator refused a contribution."""
+        self._staging.withdraw(ident)
+        self.advance(at_us)
+
+    def advance(self, now_us: int) -> None:
+        """Learn from what has become mature."""
+        for observation in self._staging.mature(now_us):
+            for signal in self.signals.values():
+                signal.learn(observation)
+
+    @property
+    def status(self) -> DriftStatus | None:
+        """How far the stream has moved from the baseline; None without one."""
+        return self.drift.status if self.drift is not None else None

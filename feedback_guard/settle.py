@@ -1,0 +1,170 @@
+"""From proposals to verdicts, where the budgets are: inside the transaction, or in `replay`'s memory.
+
+A submission passes whole or not at all. Attempts are charged for everything that was judged; weight only for what is
+accepted, so that a refused contribution never uses up influence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from feedback_guard.assess import Assessment
+from feedback_guard.contribution import Contribution
+from feedback_guard.limits.interface import UNIT, BudgetStore, Charge, Refusal
+from feedback_guard.limits.plan import charges_for
+from feedback_guard.policy.schema import LimitPolicy, OnHold
+from feedback_guard.submission import Submission
+from feedback_guard.verdict import Decision, Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Final verdicts of a submission, with the budget that had no room, if one had none."""
+
+    verdicts: tuple[Verdict, ...]
+    refusal: Refusal | None
+
+    @property
+    def decision(self) -> Decision:
+        """The worst decision; it decides what happens to the request."""
+        return max((verdict.decision for verdict in self.verdicts), key=lambda decision: decision.severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Turns assessments into verdicts under one policy.
+
+    Parameters
+    ----------
+    limits
+        The policy's budgets.
+    policy, baseline
+        Digests that every verdict names.
+    observed
+        True when the guard only observes.
+    """
+
+    limits: tuple[LimitPolicy, ...]
+    policy: str
+    baseline: str | None
+    observed: bool
+
+    def attempts(self, submission: Submission) -> list[Charge]:
+        """What judging a submission costs, whatever the verdict."""
+        return self._merge(
+            [
+                charge
+                for item in submission.contributions
+                for charge in charges_for(self.limits, item, anonymous=submission.anonymous, attempts=1, weight_micro=0)
+            ]
+        )
+
+    def early(self, submission: Submission) -> list[Charge]:
+        """What must have room before anything costly is done: the attempts, and the least weight there is."""
+        return self._merge(
+            [
+                charge
+                for item in submission.contributions
+                for charge in charges_for(self.limits, item, anonymous=submission.anonymous, attempts=1, weight_micro=1)
+            ]
+        )
+
+    def settle(
+        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetStore, now_us: int
+    ) -> Settled:
+        """Charge the budgets and return the final verdicts.
+
+        Parameters
+        ----------
+        submission
+            What was offered.
+        assessments
+            One for each contribution, in order.
+        budgets
+            Charged here; nothing is charged for a submission whose attempts find no room.
+        now_us
+            The time of the charge.
+        """
+        refusal = budgets.charge(self.attempts(submission), now_us)
+        if refusal is not None:
+            return self.limited(submission, assessments, refusal)
+        if submission.on_hold is OnHold.HOLD:
+            assessments = _hold_together(assessments)
+        weights = self._merge(
+            [
+                charge
+                for item, assessment in zip(submission.contributions, assessments, strict=True)
+                if assessment.weight > 0.0
+                for charge in charges_for(
+                    self.limits,
+                    item,
+                    anonymous=submission.anonymous,
+                    attempts=0,
+                    weight_micro=round(assessment.weight * UNIT),
+                )
+            ]
+        )
+        refusal = budgets.charge(weights, now_us) if weights else None
+        if refusal is not None:
+            return self.limited(submission, assessments, refusal)
+        return Settled(
+            tuple(
+                self._verdict(item, assessment)
+                for item, assessment in zip(submission.contributions, assessments, strict=True)
+            ),
+            None,
+        )
+
+    def limited(self, submission: Submission, assessments: Sequence[Assessment | None], refusal: Refusal) -> Settled:
+        """Make verdicts of a submission that a budget has no room for."""
+        budget = refusal.charge.budget
+        kind = "how often" if budget.measure.value == "count" else "how much"
+        reason = Reason(
+            f"limit:{budget.name}",
+            f"the budget {budget.name} bounds {kind} a {budget.facet.removeprefix('group:')} may teach; it has no room",
+            facet=budget.facet,
+        )
+        verdicts = []
+        for item, assessment in zip(submission.contributions, assessments, strict=True):
+            base = Assessment(Decision.LIMIT, 0.0, assessment.suspicion if assessment else 0.0, ())
+            reasons = (reason, *(assessment.reasons if assessment else ()))
+            verdict = self._verdict(item, replace(base, reasons=reasons))
+            verdicts.append(replace(verdict, retry_after_us=refusal.retry_after_us))
+        return Settled(tuple(verdicts), refusal)
+
+    def _verdict(self, item: Contribution, assessment: Assessment) -> Verdict:
+        return Verdict(
+            id=item.id,
+            decision=assessment.decision,
+            weight=assessment.weight,
+            suspicion=min(1.0, max(0.0, assessment.suspicion)),
+            reasons=assessment.reasons,
+            policy=self.policy,
+            baseline=self.baseline,
+            observed=self.observed,
+            unscored=assessment.unscored,
+        )
+
+    @staticmethod
+    def _merge(charges: list[Charge]) -> list[Charge]:
+        """Add up what several contributions of one request cost the same budget."""
+        merged: dict[tuple[str, str], Charge] = {}
+        for charge in charges:
+            where = (charge.budget.name, charge.key)
+            before = merged.get(where)
+            merged[where] = replace(charge, cost_micro=charge.cost_micro + before.cost_micro) if before else charge
+        return list(merged.values())
+
+
+def _hold_together(assessments: Sequence[Assessment]) -> list[Assessment]:
+    """One request cannot reach the application in parts: if one contribution is held, all of them are."""
+    if all(assessment.decision is Decision.ACCEPT for assessment in assessments):
+        return list(assessments)
+    companion = Reason("guard", "came in one request with a contribution that is held")
+    return [
+        replace(item, decision=Decision.QUARANTINE, weight=0.0, reasons=(*item.reasons, companion))
+        if item.decision is Decision.ACCEPT
+        else item
+        for item in assessments
+    ]
