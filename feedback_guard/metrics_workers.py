@@ -21,7 +21,7 @@ from pathlib import Path
 
 from prometheus_client import values
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from feedback_guard.errors import UsageError
@@ -79,7 +79,8 @@ def mark_worker_dead(pid: int) -> None:
     """
     path = shared_directory()
     if path is not None:
-        mark_process_dead(pid, str(path))  # type: ignore[no-untyped-call]
+        for file in path.glob(f"gauge_live*_{int(pid)}.db"):
+            file.unlink(missing_ok=True)
 
 
 class WorkerFiles(Collector):
