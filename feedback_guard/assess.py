@@ -91,7 +91,7 @@ class Assessor:
         for name, signal in self._signals.items():
             try:
                 findings.append(signal.score(observation))
-            except Exception as error:  # noqa: BLE001 - one detector's failure must become a hold, whatever it is
+            except Exception as error:
                 log.exception("the signal %s failed", name)
                 cause = error if isinstance(error, SignalError) else type(error).__name__
                 return self.failed(f"the signal {name} failed ({cause})")

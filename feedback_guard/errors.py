@@ -86,7 +86,7 @@ class TransitionError(StoreError):
 
 
 class UnsafeDatabaseError(StoreError):
-    """This database would lose or corrupt records; start-up is refused."""
+    """A database that would lose or corrupt records; start-up is refused."""
 
 
 class LedgerError(GuardError):

@@ -327,7 +327,7 @@ class Guard:
         try:
             vectors = iter(await engine.batcher.embed(flat, deadline_us=self.policy.embedding.deadline))
         except EmbeddingError as error:
-            log.error("a contribution could not be embedded: %s", error)  # noqa: TRY400 - its stack says nothing more
+            log.error("a contribution could not be embedded: %s", error)
             self.metrics.failed("embedding")
             return {}
         self._time("embedding", mark)

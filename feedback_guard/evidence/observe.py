@@ -10,6 +10,17 @@ from feedback_guard.signals.interface import Observation
 from feedback_guard.text.canonical import CanonicalText, canonicalise
 
 
+def canonical_texts(contribution: Contribution) -> dict[str, CanonicalText]:
+    """Bring each running text of a contribution into canonical form, by field.
+
+    Raises
+    ------
+    ContributionError
+        If a text cannot be brought into canonical form.
+    """
+    return {name: canonicalise(text) for name, text in contribution.texts.items()}
+
+
 def observe(
     contribution: Contribution,
     vectors: Mapping[str, Vectors],
@@ -32,5 +43,5 @@ def observe(
         If a text cannot be brought into canonical form.
     """
     if texts is None:
-        texts = {name: canonicalise(text) for name, text in contribution.texts.items()}
+        texts = canonical_texts(contribution)
     return Observation(contribution, dict(texts), dict(vectors))
