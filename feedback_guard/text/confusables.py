@@ -39,12 +39,10 @@ def table() -> Mapping[int, str]:
 
 @cache
 def _words() -> regex.Pattern[str]:
-    """Words that hold a confusable letter. Possessive, and anchored at the start of a word: linear."""
-    letters = "".join(chr(code) for code in table())
-    return regex.compile(
-        rf"(?<![\p{{L}}\p{{M}}\p{{N}}])(?=[[\p{{L}}\p{{M}}\p{{N}}]--[{letters}]]*+[{letters}])[\p{{L}}\p{{M}}\p{{N}}]++",
-        regex.V1,
-    )
+    """Words that folding may change. Possessive, and anchored at the start of a word: linear."""
+    letters = rf"[\p{{Cyrillic}}\p{{Greek}}{''.join(map(chr, table()))}]"
+    word = r"[\p{L}\p{M}\p{N}]"
+    return regex.compile(rf"(?<!{word})(?=[{word}--{letters}]*+{letters}){word}++", regex.V1)
 
 
 def skeleton(text: str) -> tuple[str, int]:

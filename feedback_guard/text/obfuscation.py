@@ -16,6 +16,8 @@ import base64
 import binascii
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
+from typing import Final
 
 import regex
 
@@ -32,10 +34,15 @@ _JOINING = (
 )
 _UNSPACED = r"[[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Tai_Le}\p{Javanese}\p{Balinese}]&&[\p{L}\p{M}]]"
 
-_UNSEEN = r"[\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\uFFF9-\uFFFB\x00-\x08\x0E-\x1B\x7F-\x84\x86-\x9F]"
-_HIDDEN = regex.compile(rf"{_UNSEEN}+", regex.V1)
+_UNSEEN = regex.compile(
+    r"[\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\uFFF9-\uFFFB\x00-\x08\x0E-\x1B\x7F-\x84\x86-\x9F]", regex.V1
+)
+_HIDDEN: Final = frozenset(
+    _UNSEEN.findall("".join(map(chr, chain(range(0xD800), range(0xE000, 0x20000), range(0xE0000, 0xE1000)))))
+)
+_ERASE: Final = dict.fromkeys(map(ord, _HIDDEN))
 _NORMAL = regex.compile(
-    rf"(?={_UNSEEN})(?:"
+    r"(?=[\u115F\u1160\u180B-\u180F\u200B-\u200D\uFE00-\uFE0F\uFEFF\U000E0030-\U000E01EF])(?:"
     + "|".join(
         (
             rf"(?<={_EMOJI})[\uFE0E\uFE0F]",
@@ -67,8 +74,8 @@ _SELECTOR = regex.compile(r"[\uFE00-\uFE0F\U000E0100-\U000E01EF\u180B-\u180D\u18
 # Halfwidth voicing marks are letters by category, but NFKC makes combining marks of them. Left out of the class, they
 # would break up a run of marks before normalisation and leave one to be sorted, in quadratic time, within it.
 _MARK = r"[\p{M}\uFF9E\uFF9F]"
-_MARK_RUN = regex.compile(rf"({_MARK}{{{settings.MAX_MARK_RUN}}}){_MARK}+", regex.V1)
-_STACKED = regex.compile(r"(?<=[\u0300-\u036F\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20FF\uFE20-\uFE2F]{3})\p{M}")
+_MARK_RUN = regex.compile(rf"(?<!{_MARK})({_MARK}{{{settings.MAX_MARK_RUN}}}){_MARK}+", regex.V1)
+_STACKED = regex.compile(r"[\u0300-\u036F\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20FF\uFE20-\uFE2F]{4,}")
 
 _BASE64 = regex.compile(rf"[A-Za-z0-9+/_-]{{{_RUN},}}")
 _HEX = regex.compile(rf"[0-9A-Fa-f]{{{_RUN},}}")
@@ -79,7 +86,10 @@ _ESCAPES = regex.compile(
     r"|&#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6});)[ ,]?){4,}"
 )
 _URL = regex.compile(r"(?i)\b(?:https?|ftp)://\S++")
-_READABLE = regex.compile(rb"(?:[\t\n\r\x20-\x7E]|[\xC2-\xF4][\x80-\xBF]{1,3}){6,}")
+_READABLE = regex.compile(
+    rb"(?:[\t\n\r\x20-\x7E]|[\xC3-\xDF][\x80-\xBF]|[\xE0-\xEF][\x80-\xBF]{2}|\xF0\x9F[\x80-\xBF]{2}){4,}"
+)
+_WORDY = regex.compile(r"[\p{L}\p{M}\p{N}\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +135,15 @@ def strip_hidden(text: str) -> tuple[str, Traces]:
     >>> text, traces.zero_width
     ('paypal', 1)
     """
-    if not _HIDDEN.search(text):
+    if _HIDDEN.isdisjoint(text):
         return text, Traces(n_chars=len(text))
-    odd = Counter("".join(_HIDDEN.findall(_NORMAL.sub("", text))))
+    odd = Counter({character: n for character, n in Counter(text).items() if character in _HIDDEN})
+    odd.subtract(chain.from_iterable(_NORMAL.findall(text)))
     bidi = bidi_all = _count(_BIDI, odd)
     if bidi and _RIGHT_TO_LEFT.search(text):
         bidi -= _count(_BIDI_MARK, odd) + 2 * min(_count(_BIDI_OPEN, odd), _count(_BIDI_CLOSE, odd))
     tags, selectors = _count(_TAG, odd), _count(_SELECTOR, odd)
-    return _HIDDEN.sub("", text), Traces(
+    return text.translate(_ERASE), Traces(
         zero_width=odd.total() - bidi_all - tags - selectors,
         bidi=bidi,
         tags=tags,
@@ -152,7 +163,7 @@ def cap_marks(text: str) -> tuple[str, int]:
     if text.isascii():
         return text, 0
     capped = _MARK_RUN.sub(r"\1", text)
-    return capped, max(len(text) - len(capped), len(_STACKED.findall(text)))
+    return capped, max(len(text) - len(capped), sum(len(run) - 3 for run in _STACKED.findall(text)))
 
 
 def encoded_chars(text: str) -> int:
@@ -191,8 +202,13 @@ def _names_ascii(run: str) -> bool:
 
 
 def _readable_bytes(data: bytes, least: int) -> int:
-    """Bytes in stretches of at least `least` bytes that read as UTF-8 text."""
-    return sum(len(stretch) for stretch in _READABLE.findall(data) if len(stretch) >= least)
+    """Bytes in stretches of at least `least` bytes that read as UTF-8 text, mostly letters, digits and spaces."""
+    total = 0
+    for stretch in _READABLE.findall(data):
+        text = stretch.decode("utf-8", "replace")
+        if len(stretch) >= least and 4 * len(_WORDY.findall(text)) >= 3 * len(text):
+            total += len(stretch)
+    return total
 
 
 def _hex_chars(run: str) -> int:
@@ -203,6 +219,8 @@ def _hex_chars(run: str) -> int:
 
 def _base64_chars(run: str) -> int:
     """The best of the four alignments: letters put in front of a run must not hide it."""
+    if _HEX.fullmatch(run):
+        return 0
     standard = run.replace("-", "+").replace("_", "/")
     best = 0
     for shift in range(4):
