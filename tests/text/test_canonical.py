@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from feedback_guard import settings
 from feedback_guard.errors import ContributionError
 from feedback_guard.text.canonical import Traces, canonicalise
-from feedback_guard.text.obfuscation import strip_hidden
+from feedback_guard.text.obfuscation import cap_marks, strip_hidden
 from tests.text.samples import ORDINARY
 
 # Characters that make normalisation hard: marks of several classes, voicing marks, Hangul, expansions, invisible ones.
@@ -123,3 +123,9 @@ def test_characters_that_become_marks_belong_to_the_runs() -> None:
         and unicodedata.combining(unicodedata.normalize("NFKD", chr(code))[0])
     ]
     assert late == ["0xff9e", "0xff9f"]
+
+
+def test_voicing_marks_are_cut_before_normalisation_sorts_them() -> None:
+    capped, dropped = cap_marks("ka" + "\u0301\uff9e" * 500)
+    assert len(capped) == 32
+    assert dropped == 970
