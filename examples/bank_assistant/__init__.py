@@ -1,0 +1,1 @@
+"""A bank's intent assistant that retrains on its users' corrections."""
