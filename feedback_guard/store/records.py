@@ -52,6 +52,8 @@ class NewSubmission:
         The request as the door that took it serialised it, byte for byte; kept only if it is held.
     worker
         Identifier of the process that is about to dispatch it; empty otherwise.
+    anonymous
+        True when nobody is named.
     """
 
     id: str
@@ -61,17 +63,29 @@ class NewSubmission:
     judged: tuple[Judged, ...]
     request: bytes | None = None
     worker: str = ""
+    anonymous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContribution:
-    """A contribution as the store has it."""
+    """A contribution as the store has it.
+
+    Parameters
+    ----------
+    verdict
+        As it was made; a moderator's decision does not change it.
+    learning
+        The state it is in now.
+    weight_micro
+        What may be learned from it in that state, in micro-units.
+    """
 
     contribution: Contribution
     submission: str
     verdict: Verdict
     learning: Learning
     vectors: bytes
+    weight_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,7 @@ class StoredSubmission:
     contributions: tuple[StoredContribution, ...]
     request: bytes | None = None
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    anonymous: bool = False
 
     @property
     def held(self) -> bool:

@@ -1,0 +1,85 @@
+"""Canonical bytes of a record: RFC 8785, restricted to what reads back the same everywhere.
+
+Texts, integers, booleans, null, lists and objects. Floats are refused: their shortest form is a matter of the
+library that prints them, and a hash must not depend on that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+import rfc8785
+from pydantic import JsonValue
+
+from feedback_guard.errors import LedgerError
+
+MAX_INTEGER: Final = 2**53 - 1
+"""Largest integer that every JSON reader keeps exactly."""
+MAX_DEPTH: Final = 16
+"""Deepest nesting of a record."""
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
+
+
+def canonical_text(value: Mapping[str, JsonValue]) -> str:
+    """Write a record as canonical JSON.
+
+    Raises
+    ------
+    LedgerError
+        If it holds a float, an integer beyond 2**53 - 1, a text that is not Unicode, or is nested too deeply.
+
+    Examples
+    --------
+    >>> canonical_text({"weight_micro": 250000, "decision": "accept"})
+    '{"decision":"accept","weight_micro":250000}'
+    """
+    _check(value, 0)
+    text = _encode(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise LedgerError("a record cannot hold a lone surrogate: it is no Unicode text") from None
+    return text
+
+
+def canonical_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
+    """Write any JSON value, floats included, as RFC 8785 text: for what is kept beside the ledger.
+
+    Raises
+    ------
+    LedgerError
+        If it has no canonical form, such as NaN or an integer beyond 2**53 - 1.
+    """
+    try:
+        return rfc8785.dumps(value).decode("utf-8")
+    except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
+        raise LedgerError(f"cannot be written as canonical JSON: {error}") from None
+
+
+def _check(value: object, depth: int) -> None:
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise LedgerError(f"a record holds integers up to 2**53 - 1; {value} is beyond")
+        return
+    if depth >= MAX_DEPTH:
+        raise LedgerError(f"a record is nested at most {MAX_DEPTH} deep")
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check(item, depth + 1)
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            # RFC 8785 sorts names by UTF-16 units, Python by code points; they agree on ASCII.
+            if not isinstance(key, str) or not key.isascii():
+                raise LedgerError(f"the names in a record are ASCII texts; {key!r} is not")
+            _check(item, depth + 1)
+        return
+    raise LedgerError(
+        f"a record holds texts, integers, booleans, null, lists and objects, not {type(value).__name__}; "
+        "write weights and probabilities as integers of micro-units or parts per billion"
+    )

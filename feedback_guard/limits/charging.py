@@ -1,0 +1,80 @@
+"""All or none, over any key-value store: the part that every budget store shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from feedback_guard.limits import gcra
+from feedback_guard.limits.gcra import Level
+from feedback_guard.limits.interface import Budget, Charge, Refusal
+
+
+def budget_key(budget: Budget, key: str) -> str:
+    """Name the counter of one budget for one value of its facet, as 64 hexadecimal digits.
+
+    Every part is prefixed with its length before they are joined and hashed, so `("a/b", "c")` and `("a", "b/c")`
+    never share a counter, and no identifier is stored in plain text.
+
+    Examples
+    --------
+    >>> from feedback_guard.limits.interface import Measure
+    >>> one = Budget("b", "contributor", Measure.COUNT, 1, None, 0)
+    >>> budget_key(one, "alice") == budget_key(one, "alice"), budget_key(one, "alice") == budget_key(one, "bob")
+    (True, False)
+    """
+    span = "lifetime" if budget.period_us is None else "rate"
+    digest = hashlib.sha256()
+    for part in (budget.name, budget.facet, budget.measure.value, span, key):
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def charge_levels(
+    charges: Sequence[Charge],
+    keys: Sequence[str],
+    levels: Mapping[str, Level],
+    now_us: int,
+    *,
+    force: bool = False,
+) -> Refusal | dict[str, Level]:
+    """Work out the levels after all charges, or the first that has no room.
+
+    Parameters
+    ----------
+    charges
+        Charged in order; several against one key add up.
+    keys
+        The counter of each charge.
+    levels
+        What is stored; a key that is absent was never charged.
+    now_us
+        Microseconds since the epoch.
+    force
+        True charges even where there is no room.
+
+    Returns
+    -------
+    Refusal or dict
+        The refusal, or the new level of every key to be stored.
+
+    Raises
+    ------
+    LimitError
+        If a budget or a cost is senseless.
+    """
+    after: dict[str, Level] = {}
+    for charge, key in zip(charges, keys, strict=True):
+        budget = charge.budget
+        gcra.check(budget, charge.cost_micro)
+        settled = after.get(key) or gcra.settle(budget, levels.get(key), now_us)
+        if not force and not gcra.fits(budget, settled, charge.cost_micro):
+            return Refusal(
+                charge=charge,
+                retry_after_us=gcra.retry_after_us(budget, settled, charge.cost_micro, now_us),
+                remaining_micro=gcra.remaining_micro(budget, settled),
+            )
+        after[key] = gcra.add(settled, charge.cost_micro)
+    return after

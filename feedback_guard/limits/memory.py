@@ -1,0 +1,62 @@
+"""Budgets in the memory of one process: for tests and for embedding the guard without a database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from feedback_guard.limits import gcra
+from feedback_guard.limits.charging import budget_key, charge_levels
+from feedback_guard.limits.gcra import Level
+from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+
+
+class MemoryBudgets:
+    """A `BudgetStore` that forgets everything when the process ends.
+
+    Any number of threads may use it. Several processes may not: each would have a full budget of its own. Memory
+    grows with the number of keys that were ever charged; forgetting one would give it a fresh burst.
+
+    Examples
+    --------
+    >>> from feedback_guard.limits.interface import Measure, UNIT
+    >>> two = Budget("two-ever", "contributor", Measure.COUNT, 2 * UNIT, None, 0)
+    >>> budgets = MemoryBudgets()
+    >>> [budgets.charge([Charge(two, "alice", UNIT)], now_us=0) is None for _ in range(3)]
+    [True, True, False]
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._levels: dict[str, Level] = {}
+
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """Charge all or, when one has no room, none."""
+        return self._apply(charges, now_us, force=False)
+
+    def force(self, charges: Sequence[Charge], now_us: int) -> None:
+        """Charge all even where there is no room."""
+        self._apply(charges, now_us, force=True)
+
+    def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """What `charge` would return, without charging."""
+        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        with self._lock:
+            outcome = charge_levels(charges, keys, self._levels, now_us)
+        return outcome if isinstance(outcome, Refusal) else None
+
+    def balance(self, budget: Budget, key: str, now_us: int) -> Balance:
+        """What is left for a key."""
+        gcra.check(budget, 0)
+        with self._lock:
+            level = self._levels.get(budget_key(budget, key))
+        return gcra.balance(budget, gcra.settle(budget, level, now_us), now_us)
+
+    def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
+        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        with self._lock:
+            outcome = charge_levels(charges, keys, self._levels, now_us, force=force)
+            if isinstance(outcome, Refusal):
+                return outcome
+            self._levels.update(outcome)
+        return None

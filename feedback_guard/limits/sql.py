@@ -1,0 +1,116 @@
+"""Budgets in the store's database, charged inside the transaction that records the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, Insert, bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from feedback_guard.errors import LimitError
+from feedback_guard.limits import gcra
+from feedback_guard.limits.charging import budget_key, charge_levels
+from feedback_guard.limits.gcra import Level
+from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.store import tables
+from feedback_guard.store.locks import take_writer_lock
+
+_LEVELS: Final = select(
+    tables.budget.c.key,
+    tables.budget.c.used_micro,
+    tables.budget.c.rest,
+    tables.budget.c.period_us,
+    tables.budget.c.last_us,
+).where(tables.budget.c.key.in_(bindparam("keys", expanding=True)))
+_CHANGING: Final = ("used_micro", "rest", "period_us", "last_us")
+
+
+def _upsert(insert: sqlite.Insert | postgresql.Insert) -> Insert:
+    return insert.on_conflict_do_update(
+        index_elements=[tables.budget.c.key], set_={name: insert.excluded[name] for name in _CHANGING}
+    )
+
+
+_UPSERT: Final = {
+    "sqlite": _upsert(sqlite.insert(tables.budget)),
+    "postgresql": _upsert(postgresql.insert(tables.budget)),
+}
+
+
+class SqlBudgets:
+    """A `BudgetStore` on one database connection; right with any number of processes.
+
+    A charge reads, decides and writes, so it needs a transaction that lets nobody in between. On SQLite that is one
+    begun with `BEGIN IMMEDIATE`; on PostgreSQL (READ COMMITTED) an advisory lock that ends with the transaction.
+
+    Parameters
+    ----------
+    connection
+        Where the `budget` table is. The caller begins and commits.
+    serialised
+        True says that the caller already holds the writer's lock; without it, a charge takes it.
+    """
+
+    def __init__(self, connection: Connection, *, serialised: bool = False) -> None:
+        self._connection = connection
+        self._serialised = serialised
+
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """Charge all or, when one has no room, none."""
+        return self._apply(charges, now_us, force=False)
+
+    def force(self, charges: Sequence[Charge], now_us: int) -> None:
+        """Charge all even where there is no room."""
+        self._apply(charges, now_us, force=True)
+
+    def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """What `charge` would return, without charging; a read-only connection will do."""
+        if not charges:
+            return None
+        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        outcome = charge_levels(charges, keys, self._levels(keys), now_us)
+        return outcome if isinstance(outcome, Refusal) else None
+
+    def balance(self, budget: Budget, key: str, now_us: int) -> Balance:
+        """What is left for a key; a read-only connection will do."""
+        gcra.check(budget, 0)
+        counter = budget_key(budget, key)
+        return gcra.balance(budget, gcra.settle(budget, self._levels([counter]).get(counter), now_us), now_us)
+
+    def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
+        if not charges:
+            return None
+        if not self._serialised:
+            take_writer_lock(self._connection)
+        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        outcome = charge_levels(charges, keys, self._levels(keys), now_us, force=force)
+        if isinstance(outcome, Refusal):
+            return outcome
+        names = {key: charge.budget.name for charge, key in zip(charges, keys, strict=True)}
+        self._connection.execute(
+            _upsert_for(self._connection),
+            [
+                {
+                    "key": key,
+                    "name": names[key],
+                    "used_micro": level.used_micro,
+                    "rest": level.rest,
+                    "period_us": level.period_us,
+                    "last_us": level.last_us,
+                }
+                for key, level in outcome.items()
+            ],
+        )
+        return None
+
+    def _levels(self, keys: Sequence[str]) -> dict[str, Level]:
+        rows = self._connection.execute(_LEVELS, {"keys": list(dict.fromkeys(keys))})
+        return {row[0]: Level(row[1], row[2], row[3], row[4]) for row in rows}
+
+
+def _upsert_for(connection: Connection) -> Insert:
+    try:
+        return _UPSERT[connection.dialect.name]
+    except KeyError:
+        raise LimitError(f"budgets cannot be kept in {connection.dialect.name}; use SQLite or PostgreSQL") from None

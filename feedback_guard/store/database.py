@@ -1,0 +1,235 @@
+"""The store: one writer, any number of readers, and nothing acknowledged before it is committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from feedback_guard.clock import Clock
+from feedback_guard.ledger.chain import Checkpoint, Entry
+from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.limits.sql import SqlBudgets
+from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.store import postgres, reads, schema, sqlite
+from feedback_guard.store.decisions import read_submission
+from feedback_guard.store.engines import Engines, open_engines, store_error
+from feedback_guard.store.group import Group
+from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
+from feedback_guard.store.sqlite import DriverError
+from feedback_guard.store.states import Delivery
+from feedback_guard.store.transaction import Transaction
+from feedback_guard.store.writer import Writer
+
+__all__ = ["Store", "Transaction"]
+
+T = TypeVar("T")
+
+
+class Store:
+    """The record of everything the guard decided. Make one with `open`, in every process that uses it.
+
+    Any thread may call any method.
+
+    Examples
+    --------
+    >>> from feedback_guard.clock import ManualClock
+    >>> with Store.open(StorePolicy(url="sqlite:///:memory:"), clock=ManualClock()) as store:
+    ...     store.submit(lambda tx: tx.append("started", "guard", {"version": 1}, 0)).result()
+    1
+    """
+
+    def __init__(self, engines: Engines, policy: StorePolicy, clock: Clock, facts: Mapping[str, str]) -> None:
+        self._engines = engines
+        self._clock = clock
+        self.facts = facts
+        """What was found about the database when it was opened, such as its version."""
+        self._writer = Writer(
+            engines,
+            lambda connection: Group(connection, policy.hold_capacity),
+            queue_size=policy.queue_size,
+            max_group=policy.max_group,
+        )
+
+    @classmethod
+    def open(cls, policy: StorePolicy, *, clock: Clock) -> Self:
+        """Open the store, and bring its schema forward if an older guard made it.
+
+        Parameters
+        ----------
+        policy
+            Where it is, and its bounds.
+        clock
+            Where the time of checkpoints comes from.
+
+        Raises
+        ------
+        UnsafeDatabaseError
+            If it would lose or corrupt records, or a newer guard wrote it.
+        StoreError
+            If it cannot be opened.
+        """
+        engines = open_engines(policy.url, policy.busy_timeout)
+        try:
+            facts = _prepare(engines)
+        except (SQLAlchemyError, DriverError) as error:
+            engines.dispose()
+            raise store_error(error, "the store cannot be opened") from error
+        except BaseException:
+            engines.dispose()
+            raise
+        return cls(engines, policy, clock, facts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do what is queued, then close all connections. It may be called twice."""
+        self._writer.close()
+        self._engines.dispose()
+
+    @property
+    def queue_depth(self) -> int:
+        """Writes that wait now."""
+        return self._writer.depth
+
+    def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
+        """Have the writer run a job in a transaction.
+
+        Parameters
+        ----------
+        job
+            Called once, in the writer's thread; it should be quick and wait for nothing. If it raises, what it did
+            is undone and its future raises the same.
+
+        Returns
+        -------
+        Future
+            Resolved after the commit, never before. `StoreError` means that nothing was acknowledged; only where a
+            database server vanished in the middle of a commit can the record exist all the same.
+
+        Raises
+        ------
+        StoreError
+            If too many writes wait already, or the store is closed.
+        """
+        return self._writer.submit(job)
+
+    async def run(self, job: Callable[[Transaction], T]) -> T:
+        """`submit` for coroutines. A caller that is cancelled leaves; the job is done all the same."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[T] = loop.create_future()
+
+        def tell(done: Future[T]) -> None:
+            try:
+                loop.call_soon_threadsafe(_pass_on, done, waiter)
+            except RuntimeError:
+                return  # the loop was closed: nobody waits any more
+
+        self.submit(job).add_done_callback(tell)
+        return await waiter
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A read-only connection that sees one state of the database.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read, or something is written.
+        """
+        with self._engines.reading() as connection:
+            yield connection
+
+    def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """Whether charges would have room now, without charging them."""
+        with self.reading() as connection:
+            return SqlBudgets(connection).peek(charges, now_us)
+
+    def balance(self, budget: Budget, key: str, now_us: int) -> Balance:
+        """What is left of a budget for a key."""
+        with self.reading() as connection:
+            return SqlBudgets(connection).balance(budget, key, now_us)
+
+    def events_after(self, seq: int, limit: int) -> list[Event]:
+        """At most `limit` ledger events after position `seq`, oldest first."""
+        with self.reading() as connection:
+            return reads.events_after(connection, seq, limit)
+
+    def last_event(self) -> Event | None:
+        """The newest ledger event; None while the ledger is empty."""
+        with self.reading() as connection:
+            return reads.last_event(connection)
+
+    def history(self, subject: str, *, limit: int = 1_000) -> list[Entry]:
+        """Ledger entries about one contribution or submission, oldest first."""
+        with self.reading() as connection:
+            return reads.history(connection, subject, limit)
+
+    def checkpoint(self) -> Checkpoint:
+        """The end of the ledger now, to be kept where the database's owner cannot write."""
+        with self.reading() as connection:
+            return reads.head(connection, self._clock.now_us())
+
+    def submission(self, submission_id: str) -> StoredSubmission | None:
+        """A submission with its contributions; None if there is none of that name."""
+        with self.reading() as connection:
+            return read_submission(connection, submission_id)
+
+    def contribution(self, contribution_id: str) -> StoredContribution | None:
+        """A contribution; None if there is none of that name."""
+        with self.reading() as connection:
+            return reads.contribution(connection, contribution_id)
+
+    def held(self, *, limit: int, after: str | None = None) -> list[StoredSubmission]:
+        """Submissions that wait for a moderator, oldest first; `after` is the last one of the page before."""
+        with self.reading() as connection:
+            return reads.held(connection, limit, after)
+
+    def held_summary(self) -> HeldSummary:
+        """How many submissions wait for a moderator, and since when."""
+        with self.reading() as connection:
+            return reads.held_summary(connection)
+
+    def count_by_delivery(self) -> dict[Delivery, int]:
+        """Number of submissions in each state of delivery that has any."""
+        with self.reading() as connection:
+            return reads.count_by_delivery(connection)
+
+
+def _prepare(engines: Engines) -> dict[str, str]:
+    """Check the settings that keep records safe, then bring the schema forward under the write lock."""
+    with engines.exclusive(), engines.writer.connect() as connection:
+        if not engines.sqlite:
+            facts = postgres.assert_settings(connection)
+        elif engines.shared:
+            facts = {"sqlite": ".".join(map(str, sqlite.sqlite_version())), "journal_mode": "memory"}
+        else:
+            facts = sqlite.assert_settings(connection)
+        connection.rollback()
+        engines.begin(connection)
+        schema.migrate(connection)
+        connection.commit()
+    return facts
+
+
+def _pass_on(done: Future[Any], waiter: asyncio.Future[Any]) -> None:
+    if waiter.done():
+        done.exception()
+        return
+    error = done.exception()
+    if error is not None:
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(done.result())

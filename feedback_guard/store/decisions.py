@@ -1,0 +1,137 @@
+"""What a moderator decides: compare-and-swap on the version she saw, and influence charged by force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from feedback_guard.errors import TransitionError, UsageError
+from feedback_guard.limits.interface import UNIT, BudgetStore
+from feedback_guard.limits.plan import charges_for
+from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.store import tables
+from feedback_guard.store.deliveries import move
+from feedback_guard.store.group import Group
+from feedback_guard.store.records import StoredSubmission
+from feedback_guard.store.rows import AnyRow, parse_payload, stored_submission
+from feedback_guard.store.states import LEARNING, Delivery, Learning, check_learning
+
+MAX_NOTE_CHARS: Final = 4_096
+"""Longest note of a moderator, in code points."""
+
+_S: Final = tables.submission.c
+_C: Final = tables.contribution.c
+_SUBMISSION: Final = select(tables.submission).where(_S.id == bindparam("which"))
+_CONTRIBUTIONS: Final = select(tables.contribution).where(_C.submission == bindparam("which")).order_by(_C.position)
+_LEARN: Final = (
+    update(tables.contribution)
+    .where(_C.id == bindparam("which"))
+    .values(learning=bindparam("to"), weight_micro=bindparam("weight"), charged_micro=bindparam("charged"))
+)
+_TOUCH: Final = (
+    update(tables.submission)
+    .where(_S.id == bindparam("which"), _S.version == bindparam("seen"))
+    .values(version=_S.version + 1, n_held=bindparam("held"), waiting=bindparam("waits"))
+)
+_WAITING: Final = frozenset({Delivery.HELD, Delivery.APPROVED, Delivery.DENIED})
+"""Deliveries that a decision can still change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision: which way, by whom, why, on what version, when."""
+
+    approve: bool
+    moderator: str
+    note: str
+    version: int | None
+    now_us: int
+
+
+def read_submission(connection: Connection, submission_id: str) -> StoredSubmission | None:
+    """A submission with its contributions; None if there is none of that name."""
+    row = connection.execute(_SUBMISSION, {"which": submission_id}).one_or_none()
+    if row is None:
+        return None
+    return stored_submission(row, connection.execute(_CONTRIBUTIONS, {"which": submission_id}).all())
+
+
+def decide(
+    group: Group, budgets: BudgetStore, submission_id: str, decided: Decided, limits: Sequence[LimitPolicy]
+) -> StoredSubmission:
+    """See `Transaction.decide`."""
+    if not decided.moderator:
+        raise UsageError("a decision names the moderator who made it")
+    if len(decided.note) > MAX_NOTE_CHARS:
+        raise UsageError(f"a note has at most {MAX_NOTE_CHARS} characters, not {len(decided.note)}")
+    connection = group.connection
+    row = connection.execute(_SUBMISSION, {"which": submission_id}).one_or_none()
+    if row is None:
+        raise TransitionError(f"there is no submission {submission_id!r}")
+    if decided.version is not None and decided.version != row.version:
+        raise TransitionError(
+            f"submission {submission_id} is at version {row.version} by now, not {decided.version}; look at it again"
+        )
+    contributions = connection.execute(_CONTRIBUTIONS, {"which": submission_id}).all()
+    to = Learning.APPROVED if decided.approve else Learning.DENIED
+    moving = {item.id for item in contributions if to in LEARNING[Learning(item.learning)]}
+    for item in contributions:
+        if item.id in moving:
+            _learn(group, budgets, item, to, decided, limits, anonymous=bool(row.anonymous))
+    n_held = sum(item.learning == Learning.HELD.value and item.id not in moving for item in contributions)
+    delivery, goal = Delivery(row.delivery), Delivery.APPROVED if decided.approve else Delivery.DENIED
+    if delivery in _WAITING and delivery is not goal:
+        move(group, row, goal, now_us=decided.now_us, detail={"moderator": decided.moderator}, n_held=n_held)
+    elif moving:
+        _touch(connection, row, n_held)
+    else:
+        check_learning(Learning(contributions[0].learning), to)
+    group.recount()
+    stored = read_submission(connection, submission_id)
+    if stored is None:
+        raise TransitionError(f"there is no submission {submission_id!r}")
+    return stored
+
+
+def _learn(
+    group: Group,
+    budgets: BudgetStore,
+    item: AnyRow,
+    to: Learning,
+    decided: Decided,
+    limits: Sequence[LimitPolicy],
+    *,
+    anonymous: bool,
+) -> None:
+    weight = UNIT if to is Learning.APPROVED else 0
+    uncharged = max(0, weight - item.charged_micro)
+    contribution = parse_payload(item.payload)
+    budgets.force(
+        charges_for(limits, contribution, anonymous=anonymous, attempts=0, weight_micro=uncharged), decided.now_us
+    )
+    group.connection.execute(
+        _LEARN, {"which": item.id, "to": to.value, "weight": weight, "charged": item.charged_micro + uncharged}
+    )
+    group.append(
+        to.value,
+        item.id,
+        {
+            "submission": item.submission,
+            "from": item.learning,
+            "to": to.value,
+            "moderator": decided.moderator,
+            "note": decided.note,
+            "weight_micro": weight,
+        },
+        decided.now_us,
+    )
+
+
+def _touch(connection: Connection, row: AnyRow, n_held: int) -> None:
+    waits = n_held > 0 or row.delivery == Delivery.HELD.value
+    touched = connection.execute(_TOUCH, {"which": row.id, "seen": row.version, "held": n_held, "waits": int(waits)})
+    if touched.rowcount != 1:
+        raise TransitionError(f"submission {row.id} was changed by somebody else; look at it again")

@@ -1,0 +1,133 @@
+"""From a URL to a database that is safe to write: the two kinds of database behind one small face."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from feedback_guard.errors import GuardError, StoreError
+from feedback_guard.store import postgres, sqlite
+from feedback_guard.store.sqlite import assert_sqlite_version, sqlite_version
+
+__all__ = ["Engines", "assert_sqlite_version", "open_engines", "sqlite_version", "store_error"]
+
+_HINTS: Final = (
+    ("locked", "another process held the write lock for too long"),
+    ("lock timeout", "another process held the write lock for too long"),
+    ("disk is full", "the disk is full"),
+    ("UNIQUE constraint", "something with this identifier is already recorded"),
+    ("unique constraint", "something with this identifier is already recorded"),
+    ("readonly database", "the database file cannot be written; change its owner, or store.url"),
+    ("not a database", "the file is not a SQLite database"),
+)
+
+
+@dataclass
+class Engines:
+    """The connections of one store.
+
+    Parameters
+    ----------
+    writer, reader
+        The latter cannot change anything, except in memory where both are one.
+    busy_timeout_us
+        How long a write waits for another process's lock.
+    shared
+        True when writer and reader are one connection, as in memory.
+    """
+
+    writer: Engine
+    reader: Engine
+    busy_timeout_us: int
+    shared: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def sqlite(self) -> bool:
+        """Whether this is SQLite; otherwise it is PostgreSQL."""
+        return self.writer.dialect.name == "sqlite"
+
+    def begin(self, connection: Connection) -> None:
+        """Begin a transaction that holds the write lock until it ends."""
+        if self.sqlite:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            postgres.begin(connection, self.busy_timeout_us)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Look at one state of the database, however much is written meanwhile.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
+        try:
+            with self.exclusive(), self.reader.connect() as connection:
+                if self.sqlite and not self.shared:
+                    connection.exec_driver_sql("BEGIN")
+                yield connection
+        except GuardError:
+            raise
+        except (SQLAlchemyError, sqlite.DriverError) as error:
+            raise store_error(error, "the store could not be read") from error
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep others from a shared connection; does nothing where each has its own."""
+        if self.shared:
+            with self.lock:
+                yield
+        else:
+            yield
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+def open_engines(url: str, busy_timeout_us: int) -> Engines:
+    """Make the engines for a store's URL. Nothing is connected yet.
+
+    Raises
+    ------
+    StoreError
+        If the URL names no database that can hold a store.
+    UnsafeDatabaseError
+        If the SQLite library could corrupt it.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError("store.url is no URL; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME") from None
+    kind = parsed.drivername
+    if kind == "sqlite":
+        if parsed.database in {None, "", ":memory:"}:
+            engine = sqlite.memory_engine()
+            return Engines(engine, engine, busy_timeout_us, shared=True)
+        return Engines(*sqlite.file_engines(Path(str(parsed.database)), busy_timeout_us), busy_timeout_us)
+    if kind in {"postgresql", "postgresql+psycopg"}:
+        return Engines(*postgres.engines(parsed, busy_timeout_us), busy_timeout_us)
+    raise StoreError(f"store.url begins with {kind}://; a store is kept in sqlite:///FILE or postgresql://…")
+
+
+def store_error(error: BaseException, what: str) -> StoreError:
+    """Say in a sentence what a database's error means. The original is for the `from` clause; texts are not in it."""
+    if isinstance(error, StoreError):
+        return type(error)(*error.args)
+    cause = getattr(error, "orig", None) or error
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    text = " ".join(str(primary or cause).split()) or type(cause).__name__
+    for sign, meaning in _HINTS:
+        if sign in text:
+            return StoreError(f"{what}: {meaning} ({type(cause).__name__})")
+    return StoreError(f"{what}: {type(cause).__name__}: {text[:300]}")

@@ -1,0 +1,195 @@
+"""Between records and rows, and from a row to what the ledger says about it.
+
+`judged_body` is used twice: when a contribution is recorded, and when the ledger is verified against the rows. What
+it covers cannot be edited in a row without being found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import JsonValue
+from sqlalchemy import Row
+
+from feedback_guard.clock import parse_iso8601
+from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.ledger.canonical import canonical_json
+from feedback_guard.limits.interface import UNIT
+from feedback_guard.store.records import Judged, StoredContribution, StoredSubmission
+from feedback_guard.store.states import Delivery, Learning
+from feedback_guard.verdict import Decision, Reason, Verdict
+
+AnyRow = Row[*tuple[Any, ...]]
+"""A row of any columns."""
+_BILLION: Final = 1_000_000_000
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def micro(value: float) -> int:
+    """A share of 0..1 in micro-units."""
+    return round(value * UNIT)
+
+
+def sha256_hex(data: bytes | str) -> str:
+    """SHA-256 in hexadecimal; of a text, that of its UTF-8."""
+    return hashlib.sha256(data if isinstance(data, bytes) else data.encode("utf-8")).hexdigest()
+
+
+def contribution_row(judged: Judged, submission: str, position: int) -> dict[str, Any]:
+    """The row of a contribution that was just judged."""
+    verdict = judged.verdict
+    weight = micro(verdict.weight)
+    return {
+        "id": judged.contribution.id,
+        "submission": submission,
+        "position": position,
+        "payload": canonical_json(judged.contribution.to_json()),
+        "verdict": verdict_text(verdict),
+        "decision": verdict.decision.value,
+        "learning": judged.learning.value,
+        "weight_micro": weight,
+        "suspicion_micro": micro(verdict.suspicion),
+        "charged_micro": weight,
+        "vectors": judged.vectors,
+    }
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """A verdict as it is stored: the contract's JSON object and what only the guard needs."""
+    return _encode(
+        verdict.to_json()
+        | {
+            "retry_after_us": verdict.retry_after_us,
+            "observed": verdict.observed,
+            "unscored": verdict.unscored,
+        }
+    )
+
+
+def parse_verdict(text: str) -> Verdict:
+    """Read what `verdict_text` wrote."""
+    value = json.loads(text)
+    return Verdict(
+        id=value["id"],
+        decision=Decision(value["decision"]),
+        weight=float(value["weight"]),
+        suspicion=float(value["suspicion"]),
+        reasons=tuple(Reason(r["signal"], r["message"], r["p_value"], r["facet"]) for r in value["reasons"]),
+        policy=value["policy"],
+        baseline=value["baseline"],
+        campaign=value["campaign"],
+        retry_after_us=value["retry_after_us"],
+        observed=value["observed"],
+        unscored=value["unscored"],
+    )
+
+
+def parse_payload(text: str) -> Contribution:
+    """Read a contribution's canonical JSON. It was checked at the border; here it is only taken apart."""
+    value = json.loads(text)
+    value["at_us"] = parse_iso8601(value.pop("at"))
+    value["kind"] = Kind(value["kind"])
+    if "rating" in value:
+        value["rating"] = float(value["rating"])
+    return Contribution(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the ledger entry of a contribution says about its submission.
+
+    Parameters
+    ----------
+    submission, route, at_us, anonymous
+        As in the submission's row.
+    request_sha256
+        Digest of the kept request; None if none was kept.
+    delivery
+        The state the submission entered.
+    """
+
+    submission: str
+    route: str
+    at_us: int
+    anonymous: bool
+    request_sha256: str | None
+    delivery: str
+
+
+def judged_body(row: Mapping[str, Any], learning: str, around: Surroundings) -> dict[str, JsonValue]:
+    """What the ledger says about a contribution that was judged, from its row.
+
+    Parameters
+    ----------
+    row
+        Of the table `contribution`.
+    learning
+        The state it entered; the row's own may have changed since.
+    around
+        Its submission.
+    """
+    payload, verdict = json.loads(row["payload"]), json.loads(row["verdict"])
+    vectors: bytes = row["vectors"]
+    return {
+        "contribution_sha256": sha256_hex(row["payload"]),
+        "contributor_sha256": sha256_hex(payload["contributor"]),
+        "kind": payload["kind"],
+        "submission": around.submission,
+        "position": row["position"],
+        "route": around.route,
+        "received_us": around.at_us,
+        "anonymous": around.anonymous,
+        "request_sha256": around.request_sha256,
+        "delivery": around.delivery,
+        "decision": row["decision"],
+        "learning": learning,
+        "weight_micro": micro(verdict["weight"]),
+        "suspicion_micro": row["suspicion_micro"],
+        "policy": verdict["policy"],
+        "baseline": verdict["baseline"],
+        "campaign": verdict["campaign"],
+        "reasons": [
+            {
+                "signal": reason["signal"],
+                "p_ppb": None if reason["p_value"] is None else round(reason["p_value"] * _BILLION),
+            }
+            for reason in verdict["reasons"]
+        ],
+        "observed": verdict["observed"],
+        "unscored": verdict["unscored"],
+        "verdict_sha256": sha256_hex(row["verdict"]),
+        "vectors_sha256": sha256_hex(vectors) if vectors else None,
+    }
+
+
+def stored_contribution(row: AnyRow | Mapping[str, Any]) -> StoredContribution:
+    """A contribution from its row, which has the columns of the table by name."""
+    values = row._mapping if isinstance(row, Row) else row
+    return StoredContribution(
+        contribution=parse_payload(values["payload"]),
+        submission=values["submission"],
+        verdict=parse_verdict(values["verdict"]),
+        learning=Learning(values["learning"]),
+        vectors=bytes(values["vectors"]),
+        weight_micro=values["weight_micro"],
+    )
+
+
+def stored_submission(row: AnyRow, contributions: Sequence[AnyRow]) -> StoredSubmission:
+    """A submission from its row and those of its contributions, in order."""
+    values = row._mapping
+    return StoredSubmission(
+        id=values["id"],
+        route=values["route"],
+        at_us=values["at_us"],
+        delivery=Delivery(values["delivery"]),
+        version=values["version"],
+        contributions=tuple(stored_contribution(item) for item in contributions),
+        request=None if values["request"] is None else bytes(values["request"]),
+        detail=json.loads(values["detail"]) if values["detail"] else {},
+        anonymous=bool(values["anonymous"]),
+    )

@@ -1,0 +1,152 @@
+"""The tables. Times are integer microseconds UTC, weights integer micro-units; digests are SHA-256 in hexadecimal.
+
+The migrations in `migrations/` make the same tables; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata: Final = MetaData()
+
+Number: Final = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits everywhere: SQLite's INTEGER already has them."""
+
+submission: Final = Table(
+    "submission",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("route", Text, nullable=False),
+    Column("at_us", Number, nullable=False),
+    Column("anonymous", Integer, nullable=False),
+    Column("delivery", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("n_held", Integer, nullable=False, comment="contributions in state held"),
+    Column("waiting", Integer, nullable=False, comment="1 while a moderator's decision is awaited"),
+    Column("request", LargeBinary, comment="the held request, byte for byte"),
+    Column("worker", Text, nullable=False, comment="the process that dispatches it"),
+    Column("moved_us", Number, nullable=False, comment="time of the last change of delivery"),
+    Column("detail", Text, comment="canonical JSON of what is known about the last change of delivery"),
+    sqlite_strict=True,
+)
+"""One row for each request that brought contributions."""
+
+Index(
+    "ix_submission_waiting",
+    submission.c.at_us,
+    submission.c.id,
+    submission.c.n_held,
+    sqlite_where=submission.c.waiting == 1,
+    postgresql_where=submission.c.waiting == 1,
+)
+Index(
+    "ix_submission_undelivered",
+    submission.c.delivery,
+    submission.c.at_us,
+    sqlite_where=submission.c.delivery.in_(("approved", "dispatching")),
+    postgresql_where=submission.c.delivery.in_(("approved", "dispatching")),
+)
+
+contribution: Final = Table(
+    "contribution",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("submission", Text, ForeignKey("submission.id"), nullable=False),
+    Column("position", Integer, nullable=False, comment="place in the submission, from 0"),
+    Column("payload", Text, nullable=False, comment="the contribution as canonical JSON"),
+    Column("verdict", Text, nullable=False, comment="the verdict as it was made, as JSON"),
+    Column("decision", Text, nullable=False),
+    Column("learning", Text, nullable=False),
+    Column("weight_micro", Number, nullable=False, comment="what may be learned from it in its present state"),
+    Column("suspicion_micro", Number, nullable=False),
+    Column("charged_micro", Number, nullable=False, comment="influence it was charged for so far"),
+    Column("vectors", LargeBinary, nullable=False),
+    UniqueConstraint("submission", "position", name="uq_contribution_place"),
+    sqlite_strict=True,
+)
+"""One row for each contribution."""
+
+ledger: Final = Table(
+    "ledger",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=False),
+    Column("at_us", Number, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False, comment="canonical JSON (RFC 8785) without floats"),
+    Column("prev_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    UniqueConstraint("prev_hash", name="uq_ledger_prev_hash"),
+    UniqueConstraint("hash", name="uq_ledger_hash"),
+    sqlite_strict=True,
+)
+"""The append-only, hash-chained record. Two entries can never follow the same one."""
+
+Index("ix_ledger_subject", ledger.c.subject, ledger.c.seq)
+
+budget: Final = Table(
+    "budget",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("used_micro", Number, nullable=False),
+    Column("rest", Number, nullable=False),
+    Column("period_us", Number, nullable=False),
+    Column("last_us", Number, nullable=False),
+    sqlite_strict=True,
+)
+"""One row for each budget and value of its facet; see `feedback_guard.limits.gcra.Level`."""
+
+worker: Final = Table(
+    "worker",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("started_us", Number, nullable=False),
+    Column("last_us", Number, nullable=False, comment="its latest heartbeat"),
+    sqlite_strict=True,
+)
+"""Processes that dispatch requests to the application."""
+
+review_session: Final = Table(
+    "review_session",
+    metadata,
+    Column("id_sha256", Text, primary_key=True),
+    Column("moderator", Text, nullable=False),
+    Column("created_us", Number, nullable=False),
+    Column("last_us", Number, nullable=False),
+    sqlite_strict=True,
+)
+"""Logins of moderators; the cookie itself is not stored."""
+
+login_failure: Final = Table(
+    "login_failure",
+    metadata,
+    Column("network", Text, nullable=False),
+    Column("at_us", Number, nullable=False),
+    sqlite_strict=True,
+)
+"""Failed logins, so that several processes refuse together."""
+
+Index("ix_login_failure", login_failure.c.network, login_failure.c.at_us)
+
+meta: Final = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""Small facts about this store."""

@@ -1,0 +1,220 @@
+"""What can be done to the record, each with its ledger entries, inside the writer's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, insert
+from sqlalchemy.dialects import postgresql, sqlite
+
+from feedback_guard.errors import LedgerError, UsageError
+from feedback_guard.limits.interface import BudgetStore
+from feedback_guard.limits.sql import SqlBudgets
+from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.store import decisions, deliveries, tables
+from feedback_guard.store.group import Group
+from feedback_guard.store.records import Claim, NewSubmission, StoredSubmission
+from feedback_guard.store.rows import Surroundings, contribution_row, judged_body, sha256_hex
+from feedback_guard.store.states import Delivery, Learning, check_delivery, check_learning
+
+RESERVED: Final = frozenset({"judged", "approved", "denied", "delivery"})
+"""Kinds of ledger entries that only transitions write."""
+
+_SUBMISSION: Final = insert(tables.submission)
+_CONTRIBUTIONS: Final = insert(tables.contribution)
+
+
+class Transaction:
+    """A job's view of the writer's transaction. It ends with the job; keep no reference.
+
+    Parameters
+    ----------
+    group
+        What the jobs of this transaction share.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._budgets = SqlBudgets(group.connection, serialised=True)
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, for tables of one's own. Never commit or roll back on it."""
+        return self._group.connection
+
+    @property
+    def budgets(self) -> BudgetStore:
+        """Budgets, charged in this transaction."""
+        return self._budgets
+
+    def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], now_us: int) -> int:
+        """Add an entry of one's own to the ledger.
+
+        Parameters
+        ----------
+        kind
+            A lower-case word; not one that the store's transitions write.
+        subject
+            What it is about.
+        body
+            The particulars: texts, integers, booleans, null, lists and objects; no floats.
+        now_us
+            Microseconds since the epoch.
+
+        Returns
+        -------
+        int
+            Its position.
+
+        Raises
+        ------
+        LedgerError
+            If the kind is reserved, or the body holds what a record may not.
+        """
+        if kind in RESERVED:
+            raise LedgerError(f"{kind!r} entries are written by the store's own transitions; choose another kind")
+        return self._group.append(kind, subject, body, now_us)
+
+    def insert(self, submission: NewSubmission) -> None:
+        """Record a submission, its contributions, and one `judged` ledger entry for each.
+
+        Raises
+        ------
+        StoreFullError
+            If it would be held and nothing more can be.
+        TransitionError
+            If a state is none to begin in.
+        UsageError
+            If it has no contributions.
+        """
+        if not submission.judged:
+            raise UsageError("a submission holds at least one contribution")
+        check_delivery(None, submission.delivery)
+        for judged in submission.judged:
+            check_learning(None, judged.learning)
+        n_held = sum(judged.learning is Learning.HELD for judged in submission.judged)
+        waiting = n_held > 0 or submission.delivery is Delivery.HELD
+        if waiting:
+            self._group.hold(n_held)
+        request = submission.request if waiting else None
+        self.connection.execute(
+            _SUBMISSION,
+            {
+                "id": submission.id,
+                "route": submission.route,
+                "at_us": submission.at_us,
+                "anonymous": int(submission.anonymous),
+                "delivery": submission.delivery.value,
+                "version": 1,
+                "n_held": n_held,
+                "waiting": int(waiting),
+                "request": request,
+                "worker": submission.worker,
+                "moved_us": submission.at_us,
+                "detail": None,
+            },
+        )
+        rows = [contribution_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
+        self.connection.execute(_CONTRIBUTIONS, rows)
+        around = Surroundings(
+            submission=submission.id,
+            route=submission.route,
+            at_us=submission.at_us,
+            anonymous=submission.anonymous,
+            request_sha256=None if request is None else sha256_hex(request),
+            delivery=submission.delivery.value,
+        )
+        for row in rows:
+            self._group.append("judged", row["id"], judged_body(row, row["learning"], around), submission.at_us)
+
+    def decide(
+        self,
+        submission_id: str,
+        *,
+        approve: bool,
+        moderator: str,
+        note: str = "",
+        version: int | None = None,
+        now_us: int,
+        limits: Sequence[LimitPolicy] = (),
+    ) -> StoredSubmission:
+        """Record a moderator's decision on everything in a submission that it can still change.
+
+        Parameters
+        ----------
+        version
+            The version that the moderator saw; None decides on whatever is there.
+        limits
+            The policy's limits. What is approved charges its influence to them by force, once.
+
+        Returns
+        -------
+        StoredSubmission
+            As it is afterwards.
+
+        Raises
+        ------
+        TransitionError
+            If it is unknown, the version is stale, or the decision cannot follow its present state.
+        UsageError
+            If the moderator has no name, or the note is too long.
+        """
+        return decisions.decide(
+            self._group,
+            self._budgets,
+            submission_id,
+            decisions.Decided(approve, moderator, note, version, now_us),
+            limits,
+        )
+
+    def deliver(
+        self, submission_id: str, to: Delivery, *, now_us: int, detail: Mapping[str, JsonValue] | None = None
+    ) -> None:
+        """Record what became of a request, with a `delivery` ledger entry.
+
+        Parameters
+        ----------
+        detail
+            What is known about it, any JSON; the row keeps it and the ledger its digest.
+
+        Raises
+        ------
+        TransitionError
+            If it is unknown, or cannot go there from where it is.
+        """
+        deliveries.deliver(self._group, submission_id, to, now_us=now_us, detail=detail or {})
+
+    def claim_approved(self, worker: str, *, now_us: int, limit: int, routes: Sequence[str]) -> list[Claim]:
+        """Take approved requests, oldest first, to give them to the application. Nobody else gets the same ones.
+
+        Parameters
+        ----------
+        worker
+            This process; it should send heartbeats.
+        limit
+            Most requests to take.
+        routes
+            Only requests of these routes.
+        """
+        return deliveries.claim_approved(self._group, worker, now_us=now_us, limit=limit, routes=routes)
+
+    def heartbeat(self, worker: str, now_us: int) -> None:
+        """Say that a process is alive."""
+        make = sqlite.insert if self.connection.dialect.name == "sqlite" else postgresql.insert
+        new = make(tables.worker)
+        self.connection.execute(
+            new.on_conflict_do_update(index_elements=["id"], set_={"last_us": new.excluded.last_us}),
+            {"id": worker, "started_us": now_us, "last_us": now_us},
+        )
+
+    def abandon_lost(self, now_us: int, after_us: int) -> list[str]:
+        """Give up requests whose process sent no heartbeat for `after_us`: nobody can tell what became of them.
+
+        Returns
+        -------
+        list of str
+            Submissions that went from `DISPATCHING` to `UNKNOWN`.
+        """
+        return deliveries.abandon_lost(self._group, now_us, after_us)

@@ -1,0 +1,208 @@
+"""One thread that writes, and group commit.
+
+Jobs wait in a bounded queue. The thread takes all that wait, up to a bound, and puts them into one transaction, each
+in a savepoint of its own: a job that fails is undone alone. Only after the COMMIT does anybody hear of success; if it
+fails, every job of the group failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from feedback_guard.errors import GuardError, StoreError
+from feedback_guard.store.engines import Engines, store_error
+from feedback_guard.store.group import Group
+from feedback_guard.store.sqlite import DriverError
+from feedback_guard.store.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Job = Callable[[Transaction], Any]
+
+_NOT_RECORDED: Final = "nothing was recorded"
+_DATABASE_ERRORS: Final = (SQLAlchemyError, DriverError)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    job: Job
+    future: Future[Any] = field(default_factory=Future)
+    result: Any = None
+    error: Exception | None = None
+
+
+class Writer:
+    """Owns the connection that writes.
+
+    Parameters
+    ----------
+    engines
+        The database.
+    new_group
+        Makes what the jobs of one transaction share.
+    queue_size
+        Most jobs that wait; at the bound, `submit` raises.
+    max_group
+        Most jobs that share a commit.
+    """
+
+    def __init__(
+        self, engines: Engines, new_group: Callable[[Connection], Group], *, queue_size: int, max_group: int
+    ) -> None:
+        self._engines = engines
+        self._new_group = new_group
+        self._max_group = max_group
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(queue_size)
+        self._queue_size = queue_size
+        self._connection: Connection | None = None
+        self._closing = False
+        self._gate = threading.Lock()
+        self._owner = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="feedback_guard.writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Jobs that wait now."""
+        return self._queue.qsize()
+
+    def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
+        """Queue a job. Its future cannot be cancelled: what is queued is done, whoever still waits for it.
+
+        Raises
+        ------
+        StoreError
+            If the queue is full, the store is closed, or this process is a fork of the one that opened it.
+        """
+        if os.getpid() != self._owner:
+            raise StoreError("the store was opened before this process was forked; open it in every process anew")
+        waiting = _Waiting(job)
+        waiting.future.set_running_or_notify_cancel()
+        with self._gate:
+            if self._closing:
+                raise StoreError(f"the store is closed; {_NOT_RECORDED}")
+            try:
+                self._queue.put_nowait(waiting)
+            except queue.Full:
+                raise StoreError(
+                    f"{self._queue_size} writes wait already (store.queue_size); {_NOT_RECORDED}, try again later"
+                ) from None
+        return waiting.future
+
+    def close(self) -> None:
+        """Do what is queued, then end the thread. It may be called twice."""
+        if os.getpid() != self._owner:
+            return
+        with self._gate:
+            first, self._closing = not self._closing, True
+        if first:
+            self._queue.put(None)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            head = self._queue.get()
+            group = []
+            while head is not None:
+                group.append(head)
+                if len(group) == self._max_group:
+                    break
+                try:
+                    head = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            ended = head is None
+            if group:
+                self._write(group)
+        self._drop_connection()
+
+    def _write(self, group: list[_Waiting]) -> None:
+        """Write a group and tell everybody who waits. Nothing may escape from here: nobody would be told."""
+        try:
+            with self._engines.exclusive():
+                self._commit(group)
+        except BaseException as error:
+            if not isinstance(error, (GuardError, *_DATABASE_ERRORS)):
+                log.exception("a group of %d writes failed", len(group))
+            for waiting in group:
+                waiting.error = store_error(error, f"the database did not take the record; {_NOT_RECORDED}")
+                waiting.error.__cause__ = error
+        for waiting in group:
+            _settle(waiting)
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        try:
+            connection = self._connection = self._connection or self._engines.writer.connect()
+            self._engines.begin(connection)
+            shared = self._new_group(connection)
+            for number, waiting in enumerate(group):
+                self._attempt(connection, shared, f"job_{number}", waiting)
+            shared.flush()
+            connection.commit()
+        except BaseException:
+            self._undo()
+            raise
+
+    def _attempt(self, connection: Connection, shared: Group, savepoint: str, waiting: _Waiting) -> None:
+        """Run one job in its savepoint. If the savepoint is gone, so is the transaction, and the group fails."""
+        mark = shared.mark()
+        connection.exec_driver_sql(f"SAVEPOINT {savepoint}")
+        try:
+            waiting.result = waiting.job(Transaction(shared))
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for the job
+            waiting.error = _as_told(error)
+            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {savepoint}")
+            shared.reset(mark)
+        connection.exec_driver_sql(f"RELEASE SAVEPOINT {savepoint}")
+
+    def _undo(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            connection.rollback()
+        except Exception:  # noqa: BLE001 - a connection that cannot even roll back is replaced
+            self._drop_connection()
+            return
+        if connection.invalidated or connection.closed:
+            self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            if not self._engines.shared:
+                connection.invalidate()
+            connection.close()
+        except Exception:  # noqa: BLE001 - it is being thrown away
+            log.warning("a broken database connection could not be closed")
+
+
+def _as_told(error: Exception) -> Exception:
+    """A job's own error as it is; a database's as a sentence."""
+    if isinstance(error, GuardError) or not isinstance(error, _DATABASE_ERRORS):
+        return error
+    told = store_error(error, f"the database did not take the record; {_NOT_RECORDED}")
+    told.__cause__ = error
+    return told
+
+
+def _settle(waiting: _Waiting) -> None:
+    if waiting.error is not None:
+        waiting.future.set_exception(waiting.error)
+    else:
+        waiting.future.set_result(waiting.result)
