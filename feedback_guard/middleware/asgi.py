@@ -1,0 +1,115 @@
+"""The middleware: pure ASGI, for any framework and server that speak it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from feedback_guard.errors import UsageError
+from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS
+from feedback_guard.middleware.exchange import Exchange, Setup
+from feedback_guard.middleware.extract import Extractor
+from feedback_guard.middleware.identity import Identifier
+from feedback_guard.middleware.interface import (
+    PASSAGE,
+    PASSAGE_KEY,
+    ASGIApp,
+    ExtractorCallable,
+    JudgingGuard,
+    Receive,
+    Scope,
+    Send,
+)
+from feedback_guard.middleware.routes import RouteTable, own_root_path, parameters
+from feedback_guard.middleware.service import Service
+from feedback_guard.middleware.tasks import Wait, wait_for_event
+
+log = logging.getLogger(__name__)
+
+
+class FeedbackGuardMiddleware:
+    """Judges the feedback that reaches an application, before the application does anything with it.
+
+    Requests to the policy's routes are read, judged and recorded; then they are passed on, held for a moderator, or
+    refused. Everything else, websockets included, passes untouched and unbuffered. The verdicts stand in
+    `scope["state"]["feedback_guard"]`, which is `request.state.feedback_guard` in Starlette and FastAPI.
+
+    It may stand outside an application, be added to it (`add_middleware`), or wrap a mounted one. Where it stands
+    among other middleware decides what it knows: to take contributors from `scope["user"]` it must be further in than
+    authentication.
+
+    Parameters
+    ----------
+    app
+        The application.
+    guard
+        The engine; see `feedback_guard.Guard`.
+    extractors
+        Python callables for routes whose policy has no expression, by the route's name. Each takes the JSON body and
+        the scope (with `path_params`) and returns one contribution (a dictionary), a list of them, or None.
+    poll_seconds
+        Longest time before an approval in another process is noticed.
+    replay_deadline_seconds
+        How long the application may take over a replayed request before its outcome is `UNKNOWN`.
+    wait
+        How to wait for a decision; for tests.
+
+    Raises
+    ------
+    PolicyError
+        If a route's path or expression, or the identity rules, cannot work.
+    UsageError
+        If a route has neither expression nor callable, or a callable has no route.
+
+    Examples
+    --------
+    >>> from starlette.applications import Starlette
+    >>> from feedback_guard import Guard
+    >>> app = Starlette()
+    >>> app.add_middleware(FeedbackGuardMiddleware, guard=Guard.from_policy("balanced"))
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        guard: JudgingGuard,
+        extractors: Mapping[str, ExtractorCallable] | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        replay_deadline_seconds: float = DEADLINE_SECONDS,
+        wait: Wait = wait_for_event,
+    ) -> None:
+        self.app = app
+        callables = dict(extractors or {})
+        routes = guard.policy.routes
+        unknown = sorted(callables.keys() - {route.name for route in routes})
+        if unknown:
+            known = ", ".join(route.name for route in routes) or "none"
+            raise UsageError(f"extractors: the policy has no route {unknown[0]!r}; it has: {known}")
+        if not routes:
+            log.warning("the policy %r has no routes: the middleware judges nothing", guard.policy.name)
+        self._routes = RouteTable(routes, root_path=own_root_path(app))
+        self._service = Service(
+            app, guard, wait=wait, poll_seconds=poll_seconds, deadline_seconds=replay_deadline_seconds
+        )
+        self._setup = Setup(
+            app=app,
+            guard=guard,
+            identifier=Identifier(guard.policy.identity),
+            extractors={
+                route.name: Extractor(route, parameters(route.path), callables.get(route.name)) for route in routes
+            },
+            service=self._service,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] == "http":
+            match = self._routes.match(scope)
+            if match is not None and scope.get(PASSAGE_KEY) is not PASSAGE:
+                await Exchange(self._setup, match, scope, receive, send).run()
+                return
+        elif scope["type"] == "lifespan":
+            await self._service.lifespan(scope, receive, send)
+            return
+        await self.app(scope, receive, send)

@@ -1,0 +1,252 @@
+"""One request on its way through the guard. Everything that changes while it is handled lives here.
+
+The order: media type and length, who it is, the body, what it teaches, the judgement, the answer. The cheap checks
+come first, and what is durable happens in tasks that a cancelled request cannot take with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from feedback_guard.errors import ContributionError, GuardError, StoreError
+from feedback_guard.middleware.body import Body, ClientLeftError, check_length, framed
+from feedback_guard.middleware.envelope import Envelope
+from feedback_guard.middleware.extract import Extractor
+from feedback_guard.middleware.identity import Identifier
+from feedback_guard.middleware.interface import (
+    PASSAGE,
+    PASSAGE_KEY,
+    STATE_KEY,
+    ASGIApp,
+    JudgingGuard,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
+from feedback_guard.middleware.outcome import NOT_CALLED, AnswerWatch
+from feedback_guard.middleware.replies import BadInputError, Reply, bad_input, decided, unavailable
+from feedback_guard.middleware.routes import Match
+from feedback_guard.middleware.service import Service
+from feedback_guard.middleware.strict_json import check_media, parse_strictly
+from feedback_guard.middleware.traces import place_of
+from feedback_guard.policy.schema import OnHold
+from feedback_guard.store.states import Delivery
+from feedback_guard.submission import Judgement, Submission
+from feedback_guard.verdict import Decision, Verdict
+
+log = logging.getLogger(__name__)
+
+_NOT_RECORDED: Final = "Nothing was recorded, and the application was not called. Try again later."
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all requests share; nothing in it changes."""
+
+    app: ASGIApp
+    guard: JudgingGuard
+    identifier: Identifier
+    extractors: dict[str, Extractor]
+    service: Service
+
+
+class Exchange:
+    """One request to a guarded route.
+
+    Parameters
+    ----------
+    setup
+        What all requests share.
+    match
+        The route, and the path's parameters.
+    scope, receive, send
+        As the server gave them.
+    """
+
+    def __init__(self, setup: Setup, match: Match, scope: Scope, receive: Receive, send: Send) -> None:
+        self._setup = setup
+        self._guard = setup.guard
+        self._route = match.route
+        self._params = match.params
+        self._scope = scope
+        self._send = send
+        self._body = Body(receive)
+        self._enforcing = setup.guard.enforcing
+
+    async def run(self) -> None:
+        """Handle the request."""
+        step = await self._read()
+        # Outside of every `except`: what the application raises is not to be chained to what the guard caught.
+        await step()
+
+    async def _read(self) -> Callable[[], Awaitable[None]]:
+        """Read the request and say what comes next."""
+        try:
+            data, submission = await self._prepare()
+        except ClientLeftError:
+            self._count("aborted")
+            return _nothing if self._enforcing else self._untouched
+        except BadInputError as error:
+            return partial(self._refuse, error)
+        except Exception as error:  # noqa: BLE001 - the unforeseen must neither pass unread nor stop an observed app
+            log.error("a request to %s could not be read: %s", self._route.name, place_of(error))
+            self._guard.metrics.failed("extract")
+            return partial(self._fail, "extract")
+        if submission is None:
+            self._count("passed")
+            return partial(self._forward, data, [])
+        return await self._judge(data, submission)
+
+    async def _prepare(self) -> tuple[bytes, Submission | None]:
+        """Read the request; None instead of a submission if it teaches nothing, and may."""
+        route, headers = self._route, self._scope["headers"]
+        check_media(headers)
+        check_length(headers, route.max_body_bytes)
+        principal = self._setup.identifier.identify(self._scope)
+        # A guard that only observes gives the application whatever comes, however slowly.
+        deadline_us = route.body_deadline if self._enforcing else None
+        data = await self._body.read(max_bytes=route.max_body_bytes, deadline_us=deadline_us)
+        contributions = self._setup.extractors[route.name].extract(
+            parse_strictly(data),
+            params=self._params,
+            scope=self._scope,
+            principal=principal,
+            at_us=self._guard.clock.now_us(),
+            new_id=self._guard.new_id,
+        )
+        if not contributions:
+            return data, None
+        # The empty request says that there is one, and that nothing of it need be kept.
+        may_be_held = self._enforcing and route.on_hold is OnHold.HOLD
+        request = Envelope.of(self._scope, framed(self._scope, len(data)), data).to_bytes() if may_be_held else b""
+        return data, Submission(
+            route=route.name,
+            on_hold=route.on_hold,
+            contributions=contributions,
+            request=request,
+            anonymous=principal.anonymous,
+        )
+
+    async def _judge(self, data: bytes, submission: Submission) -> Callable[[], Awaitable[None]]:
+        try:
+            judgement = await self._ask(submission)
+        except ContributionError as error:
+            return partial(self._refuse, bad_input(422, "no_contribution", f"{error}.", route=self._route.name))
+        except StoreError as error:
+            log.error("a request to %s could not be recorded: %s", self._route.name, error)
+            return partial(self._fail, "store")
+        except GuardError as error:
+            log.error("a request to %s could not be judged: %s", self._route.name, error)
+            return partial(self._fail, "assess")
+        except Exception as error:  # noqa: BLE001 - as above
+            log.error("a request to %s could not be judged: %s", self._route.name, place_of(error))
+            self._guard.metrics.failed("assess")
+            return partial(self._fail, "assess")
+        if judgement.delivery is Delivery.DISPATCHING:
+            self._count("accepted" if judgement.decision is Decision.ACCEPT else "passed")
+            return partial(self._forward, data, list(judgement.verdicts), judgement.submission)
+        self._count(_OUTCOMES.get(judgement.decision, "refused"))
+        return partial(decided(judgement).send, self._send)
+
+    async def _ask(self, submission: Submission) -> Judgement:
+        """Have the submission judged; the judgement is finished, and closed, even if this request is cancelled."""
+        service = self._setup.service
+        await service.ready(self._scope)
+        judging = service.tasks.own(self._guard.judge(submission), name="judge")
+        try:
+            return await asyncio.shield(judging)
+        except asyncio.CancelledError:
+            service.tasks.own(self._close(judging), name="close")
+            raise
+
+    async def _close(self, judging: asyncio.Task[Judgement]) -> None:
+        try:
+            judgement = await judging
+        except Exception:  # noqa: BLE001 - whatever it was,
+            return  # nothing was recorded, and nobody waits for an answer
+        if judgement.delivery is Delivery.DISPATCHING:
+            await self._setup.service.recorder.begin(judgement.submission, NOT_CALLED).wait()
+
+    async def _forward(self, data: bytes, verdicts: list[Verdict], submission: str = "") -> None:
+        """Give the request to the application, and record what it did."""
+        scope = self._child(len(data), verdicts)
+        watch = AnswerWatch(partial(self._send_revealing, scope))
+        recorder = self._setup.service.recorder
+        try:
+            await self._setup.app(scope, self._body.replay(), watch.send)
+        except BaseException as error:
+            if submission:
+                recorded = recorder.begin(submission, watch.outcome(error))
+                if isinstance(error, Exception):
+                    await recorded.wait()
+            raise
+        else:
+            if submission:
+                await recorder.begin(submission, watch.outcome()).wait()
+        finally:
+            self._reveal(scope)
+
+    def _child(self, length_bytes: int, verdicts: list[Verdict]) -> Scope:
+        scope: Scope = dict(self._scope)
+        scope["headers"] = framed(self._scope, length_bytes)
+        state = scope.get("state")
+        if state is None or state is self._setup.service.entry.lifespan_state:
+            # Not every server copies the lifespan's state for each request; verdicts must not meet in a shared one.
+            state = dict(state or {})
+            scope["state"] = state
+        state[STATE_KEY] = verdicts
+        scope[PASSAGE_KEY] = PASSAGE
+        return scope
+
+    async def _send_revealing(self, scope: Scope, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._reveal(scope)
+        await self._send(message)
+
+    def _reveal(self, scope: Scope) -> None:
+        """Show middleware further out what routing put into the scope, as if there were no copy."""
+        for name, value in scope.items():
+            if name not in _OWN_KEYS and self._scope.get(name) is not value:
+                self._scope[name] = value
+
+    async def _untouched(self) -> None:
+        """Give the application what came, as it came."""
+        await self._setup.app(self._scope, self._body.replay(), self._send)
+
+    async def _refuse(self, error: BadInputError) -> None:
+        self._count("bad_input")
+        if self._enforcing:
+            await self._answer(error.problem.reply())
+        else:
+            await self._untouched()
+
+    async def _fail(self, part: str) -> None:
+        """Answer 503, or let an observed application have the request, counted."""
+        if self._enforcing:
+            self._count("unavailable")
+            await self._answer(unavailable(_NOT_RECORDED))
+        else:
+            self._count("passed")
+            self._guard.metrics.failed_open(part)
+            await self._untouched()
+
+    async def _answer(self, reply: Reply) -> None:
+        http_1 = str(self._scope.get("http_version", "1.1")).startswith("1")
+        await reply.send(self._send, close=http_1 and not self._body.complete)
+
+    def _count(self, outcome: str) -> None:
+        self._guard.metrics.request(self._route.name, outcome)
+
+
+async def _nothing() -> None:
+    """A client that left gets no answer, and leaves nothing behind."""
+
+
+_OUTCOMES: Final = {Decision.QUARANTINE: "held", Decision.LIMIT: "limited", Decision.REJECT: "refused"}
+_OWN_KEYS: Final[frozenset[Any]] = frozenset({"headers", PASSAGE_KEY})

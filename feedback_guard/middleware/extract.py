@@ -1,0 +1,205 @@
+"""From a JSON body to contributions: what each teaches comes from the body, who offers it does not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import jmespath
+import jmespath.exceptions
+import jmespath.functions
+from pydantic import JsonValue
+
+from feedback_guard import settings
+from feedback_guard.clock import format_iso8601
+from feedback_guard.contribution import Contribution, parse_contribution
+from feedback_guard.errors import ContributionError, PolicyError, UsageError
+from feedback_guard.middleware.identity import Principal
+from feedback_guard.middleware.interface import ExtractorCallable, Scope
+from feedback_guard.middleware.replies import BadInputError, bad_input
+from feedback_guard.middleware.traces import place_of
+from feedback_guard.policy.schema import RoutePolicy
+
+log = logging.getLogger(__name__)
+
+_CLAIMS: Final = ("id", "at", "contributor", "groups")
+"""What a body may say and nobody believes."""
+_MAX_NAMED_FIELDS: Final = 8
+
+
+class _PathFunctions(jmespath.functions.Functions):
+    """Adds `path('name')`: a parameter of the request's path."""
+
+    def __init__(self, params: Mapping[str, str]) -> None:
+        self._params = params
+
+    @jmespath.functions.signature({"types": ["string"]})
+    def _func_path(self, name: str) -> str | None:
+        return self._params.get(name)
+
+
+class Extractor:
+    """Reads the contributions of one route.
+
+    Parameters
+    ----------
+    route
+        The policy's route; its expression is compiled once.
+    params
+        Names of its path's parameters.
+    function
+        A Python callable instead of the expression.
+
+    Raises
+    ------
+    UsageError
+        If there is neither expression nor callable, or both.
+    PolicyError
+        If the expression calls a function, or names a path parameter, that does not exist.
+    """
+
+    def __init__(self, route: RoutePolicy, params: Sequence[str], function: ExtractorCallable | None) -> None:
+        self._route = route
+        self._find: Callable[[JsonValue, Mapping[str, str], Scope], Any]
+        self._looks_for: tuple[str, ...] = ()
+        if function is not None:
+            if route.extract is not None:
+                raise UsageError(
+                    f"route {route.name!r} has both an expression and a callable; remove `extract` from the policy, "
+                    "or the callable from `extractors`"
+                )
+            self._find = self._calling(function)
+        elif route.extract is not None:
+            compiled = jmespath.compile(route.extract)
+            _check_functions(route, compiled.parsed, params)
+            self._looks_for = tuple(dict.fromkeys(_fields(compiled.parsed)))[:_MAX_NAMED_FIELDS]
+            self._find = self._searching(compiled)
+        else:
+            raise UsageError(
+                f"route {route.name!r} has no expression; add `extract` to the policy, or pass "
+                f"extractors={{{route.name!r}: callable}}"
+            )
+
+    def extract(
+        self,
+        body: JsonValue,
+        *,
+        params: Mapping[str, str],
+        scope: Scope,
+        principal: Principal,
+        at_us: int,
+        new_id: Callable[[], str],
+    ) -> tuple[Contribution, ...]:
+        """Read the contributions of one body; none at all if the route allows that.
+
+        Raises
+        ------
+        BadInputError
+            422, naming the field that is missing or wrong.
+        """
+        found = self._find(body, params, scope)
+        if found is None:
+            found = []
+        if isinstance(found, dict):
+            found = [found]
+        if not isinstance(found, list):
+            raise self._unfit("The extraction gives neither an object, a list of objects, nor null.")
+        if len(found) > settings.MAX_CONTRIBUTIONS:
+            raise self._unfit(f"One request holds at most {settings.MAX_CONTRIBUTIONS} contributions.")
+        if not found and self._route.require_contribution:
+            raise self._unfit("The body holds no contribution.", looked_for=list(self._looks_for))
+        return tuple(
+            self._contribution(item, index if len(found) > 1 else None, principal, at_us, new_id())
+            for index, item in enumerate(found)
+        )
+
+    def _contribution(self, item: Any, index: int | None, principal: Principal, at_us: int, ident: str) -> Contribution:
+        which = "" if index is None else f"Contribution {index}: "
+        if not isinstance(item, dict):
+            raise self._unfit(f"{which}The extraction gives something that is not an object.")
+        # Null is how an expression says that a field is not there; 0, false and "" are values.
+        value = {name: part for name, part in item.items() if part is not None}
+        claims = {f"claimed_{name}": value.pop(name) for name in _CLAIMS if name in value}
+        if claims:
+            metadata = value.get("metadata", {})
+            if not isinstance(metadata, dict):
+                raise self._unfit(f"{which}metadata is not an object.", field="metadata")
+            value["metadata"] = {**metadata, **claims}
+        value |= {
+            "id": ident,
+            "at": format_iso8601(at_us),
+            "contributor": principal.contributor,
+            "groups": dict(principal.groups),
+        }
+        try:
+            return parse_contribution(value)
+        except ContributionError as error:
+            extra = {"field": error.field} if error.field else {}
+            raise self._unfit(f"{which}{error}.", **extra) from None
+
+    def _searching(self, compiled: Any) -> Callable[[JsonValue, Mapping[str, str], Scope], Any]:
+        def find(body: JsonValue, params: Mapping[str, str], _: Scope) -> Any:
+            options = jmespath.Options(custom_functions=_PathFunctions(params))
+            try:
+                return compiled.search(body, options)
+            except jmespath.exceptions.JMESPathTypeError as error:
+                raise self._unfit(
+                    f"In {error.function_name}(): a value is {error.actual_type}; it must be one of "
+                    f"{', '.join(error.expected_types)}."
+                ) from None
+            except (jmespath.exceptions.JMESPathError, ValueError, TypeError, OverflowError) as error:
+                log.info("route %s: the expression fails on a body: %s", self._route.name, type(error).__name__)
+                raise self._unfit("The extraction cannot be applied to this body.") from None
+
+        return find
+
+    def _calling(self, function: ExtractorCallable) -> Callable[[JsonValue, Mapping[str, str], Scope], Any]:
+        def find(body: JsonValue, params: Mapping[str, str], scope: Scope) -> Any:
+            try:
+                return function(body, {**scope, "path_params": dict(params)})
+            except BadInputError:
+                raise
+            except ContributionError as error:
+                extra = {"field": error.field} if error.field else {}
+                raise self._unfit(f"{error}.", **extra) from None
+            except Exception as error:  # noqa: BLE001 - a body that the callable did not foresee must not pass unread
+                # Where it failed, but not the message: it may repeat contributed text.
+                log.error("route %s: the extractor raised %s", self._route.name, place_of(error))
+                raise self._unfit("The extraction cannot be applied to this body.") from None
+
+        return find
+
+    def _unfit(self, detail: str, **extra: JsonValue) -> BadInputError:
+        return bad_input(422, "no_contribution", detail, route=self._route.name, **extra)
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("children", ()):
+        yield from _nodes(child)
+
+
+def _fields(tree: Any) -> Iterator[str]:
+    """Names of the body's fields that an expression reads."""
+    for node in _nodes(tree):
+        if node["type"] == "field":
+            yield node["value"]
+
+
+def _check_functions(route: RoutePolicy, tree: Any, params: Sequence[str]) -> None:
+    """Refuse at start-up what would fail on every request."""
+    for node in _nodes(tree):
+        if node["type"] != "function_expression":
+            continue
+        name = node["value"]
+        if name not in _PathFunctions.FUNCTION_TABLE:
+            raise PolicyError(f"routes: {route.name}: extract: there is no function {name}()")
+        if name == "path":
+            wanted = node["children"][0].get("value") if len(node["children"]) == 1 else None
+            if wanted not in params:
+                known = ", ".join(params) or "none"
+                raise PolicyError(
+                    f"routes: {route.name}: extract: path() takes the name of a parameter of {route.path!r} in "
+                    f"single quotes; known: {known}"
+                )

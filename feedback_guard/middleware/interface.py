@@ -1,0 +1,97 @@
+"""What the middleware needs from its two sides: the ASGI shapes, and the guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Final, Protocol
+
+from pydantic import JsonValue
+
+from feedback_guard.clock import Clock
+from feedback_guard.policy.schema import Policy
+from feedback_guard.store.records import Claim, StoredSubmission
+from feedback_guard.store.states import Delivery
+from feedback_guard.submission import Judgement, Submission
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ExtractorCallable = Callable[[JsonValue, Scope], "list[dict[str, Any]] | dict[str, Any] | None"]
+"""From the JSON body and the scope (with `path_params`) to one contribution, several, or none."""
+
+STATE_KEY: Final = "feedback_guard"
+"""Where the verdicts stand in `scope["state"]`, and so in `request.state`."""
+PASSAGE_KEY: Final = "feedback_guard.passage"
+"""Where `PASSAGE` stands in a scope."""
+PASSAGE: Final = object()
+"""Marks a scope that a guard has judged already. A client can send text, never this object."""
+
+
+class RequestMetrics(Protocol):
+    """What the middleware counts."""
+
+    def request(self, route: str, outcome: str) -> None:
+        """Count a request to a guarded route by its outcome."""
+
+    def failed(self, part: str) -> None:
+        """Count a failure of a part of the guard."""
+
+    def failed_open(self, part: str) -> None:
+        """Count a request that passed unjudged because a part of the guard failed."""
+
+
+class SubmissionReader(Protocol):
+    """Where a recorded submission is read again."""
+
+    def submission(self, submission_id: str, /) -> StoredSubmission | None:
+        """The submission, or None if there is none of that name."""
+
+
+class JudgingGuard(Protocol):
+    """The part of `feedback_guard.Guard` that the middleware uses."""
+
+    @property
+    def policy(self) -> Policy:
+        """What the operator decided."""
+
+    @property
+    def clock(self) -> Clock:
+        """Where the time comes from."""
+
+    @property
+    def metrics(self) -> RequestMetrics:
+        """Where requests are counted."""
+
+    @property
+    def store(self) -> SubmissionReader:
+        """Where submissions are read."""
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether the guard acts; otherwise it only observes."""
+
+    @property
+    def decided(self) -> asyncio.Event:
+        """Set when a decision was made in this process."""
+
+    async def start(self) -> None:
+        """Load the model and open the store; idempotent."""
+
+    async def stop(self) -> None:
+        """Let go of them; idempotent."""
+
+    async def judge(self, submission: Submission, /) -> Judgement:
+        """Judge and record a submission."""
+
+    async def record_delivery(self, submission_id: str, to: Delivery, detail: Mapping[str, JsonValue], /) -> None:
+        """Record what the application did with a request."""
+
+    async def claim_approved(self, routes: Sequence[str], limit: int = 10) -> list[Claim]:
+        """Claim approved requests for this process."""
+
+    def new_id(self) -> str:
+        """Make an identifier."""

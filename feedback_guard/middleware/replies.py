@@ -1,0 +1,192 @@
+"""What the guard answers by itself: 202, 429, problems (RFC 9457), and nothing that helps to find its thresholds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from pydantic import JsonValue
+
+from feedback_guard.clock import MICROSECONDS
+from feedback_guard.errors import GuardError
+from feedback_guard.limits.interface import UNIT, Measure, Refusal
+from feedback_guard.middleware.interface import Send
+from feedback_guard.store.states import Delivery
+from feedback_guard.submission import Judgement
+from feedback_guard.verdict import Decision
+
+RETRY_AFTER_SECONDS: Final = 5
+"""What a client is told to wait when the guard cannot record, in seconds."""
+_MAX_SF_INTEGER: Final = 999_999_999_999_999
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole response."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    async def send(self, send: Send, *, close: bool = False) -> None:
+        """Send it.
+
+        Parameters
+        ----------
+        send
+            The server's.
+        close
+            True asks an HTTP/1 server to close the connection: the request's body was not read to its end.
+        """
+        headers = [*self.headers, (b"connection", b"close")] if close else list(self.headers)
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An answer as problem details (RFC 9457).
+
+    Parameters
+    ----------
+    status
+        The HTTP status.
+    code
+        A word for programs: what is wrong.
+    detail
+        A sentence for people: what is wrong and what to do. It never repeats contributed text.
+    retry_after_seconds
+        For the Retry-After field; None leaves it out.
+    extra
+        Further members.
+    headers
+        Further header fields.
+    """
+
+    status: int
+    code: str
+    detail: str
+    retry_after_seconds: int | None = None
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def reply(self) -> Reply:
+        """The response.
+
+        Examples
+        --------
+        >>> Problem(413, "body_too_large", "the body is larger than 64 bytes").reply().status
+        413
+        """
+        members: dict[str, JsonValue] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.extra,
+        }
+        headers = list(self.headers)
+        if self.retry_after_seconds is not None:
+            headers.append((b"retry-after", str(self.retry_after_seconds).encode("ascii")))
+        return _json(self.status, members, b"application/problem+json", headers)
+
+
+class BadInputError(GuardError):
+    """A request that the guard cannot read: it is answered, not judged."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+def bad_input(status: int, code: str, detail: str, **extra: JsonValue) -> BadInputError:
+    """Make the error for a request that cannot be read."""
+    return BadInputError(Problem(status, code, detail, extra=extra))
+
+
+def unavailable(detail: str) -> Reply:
+    """Answer that nothing was recorded and nothing was passed on; the client may try again."""
+    return Problem(503, "unavailable", detail, retry_after_seconds=RETRY_AFTER_SECONDS).reply()
+
+
+def decided(judgement: Judgement) -> Reply:
+    """Answer for a submission that the application does not get.
+
+    Held and refused answers say nothing of scores or reasons: they would teach an attacker where the limits lie.
+    """
+    if judgement.delivery is Delivery.HELD:
+        members: dict[str, JsonValue] = {
+            "status": "held",
+            "id": judgement.submission,
+            "detail": "Received. A moderator looks at it before it takes effect.",
+        }
+        return _json(202, members, b"application/json", [])
+    if judgement.decision is Decision.LIMIT:
+        return _limited(judgement)
+    return Problem(422, "refused", "This contribution is not accepted.", extra={"id": judgement.submission}).reply()
+
+
+def rate_limit_fields(refusal: Refusal) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
+
+    They count whole units: attempts, or weight rounded down. A lifetime budget has no window.
+    """
+    budget = refusal.charge.budget
+    policy = f'"{budget.name}";q={_integer(budget.amount_micro // UNIT)}'
+    if budget.measure is not Measure.COUNT:
+        policy += ';qu="weight"'
+    if budget.period_us is not None:
+        policy += f";w={_integer(max(1, _seconds_up(budget.period_us)))}"
+    limit = f'"{budget.name}";r={_integer(max(0, refusal.remaining_micro) // UNIT)}'
+    if refusal.retry_after_us is not None:
+        limit += f";t={_integer(_seconds_up(refusal.retry_after_us))}"
+    return (b"ratelimit-policy", policy.encode("ascii")), (b"ratelimit", limit.encode("ascii"))
+
+
+def _limited(judgement: Judgement) -> Reply:
+    refusal = judgement.refusal
+    if refusal is not None:
+        retry_after_us = refusal.retry_after_us
+    else:
+        waits = [v.retry_after_us for v in judgement.verdicts if v.decision is Decision.LIMIT]
+        retry_after_us = None if None in waits else max((wait for wait in waits if wait is not None), default=None)
+    if retry_after_us is None:
+        detail, seconds = "A budget for contributions is used up, and it is not refilled.", None
+    else:
+        seconds = max(1, _seconds_up(retry_after_us))
+        detail = f"A budget for contributions is used up. Try again in {seconds} s."
+    return Problem(
+        429,
+        "limited",
+        detail,
+        retry_after_seconds=seconds,
+        extra={"id": judgement.submission} | ({"budget": refusal.charge.budget.name} if refusal else {}),
+        headers=rate_limit_fields(refusal) if refusal else (),
+    ).reply()
+
+
+def _json(status: int, members: Mapping[str, JsonValue], media: bytes, headers: list[tuple[bytes, bytes]]) -> Reply:
+    body = json.dumps(members, ensure_ascii=True, allow_nan=False).encode("ascii")
+    return Reply(
+        status,
+        body,
+        (
+            (b"content-type", media),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"cache-control", b"no-store"),
+            *headers,
+        ),
+    )
+
+
+def _seconds_up(us: int) -> int:
+    return -(-us // MICROSECONDS)
+
+
+def _integer(value: int) -> int:
+    """Keep to what a structured field can carry (RFC 9651, section 3.3.1)."""
+    return min(value, _MAX_SF_INTEGER)

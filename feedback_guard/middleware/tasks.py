@@ -1,0 +1,78 @@
+"""Steps that outlive the request that began them.
+
+A client that leaves, and a request that is cancelled, leave none of them half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Wait = Callable[[asyncio.Event, float], Awaitable[None]]
+"""Waits until the event is set, but so many seconds at most."""
+
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
+    """Wait until the event is set, or until the time is over.
+
+    Parameters
+    ----------
+    event
+        What to wait for.
+    seconds
+        At most so long.
+    """
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+    except RuntimeError:
+        # An event belongs to the loop that first waited for it; tests run one guard in several loops, one by one.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), seconds)
+
+
+class OwnedTasks:
+    """Tasks with a strong reference: the event loop alone keeps only a weak one."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def own(
+        self, work: Coroutine[Any, Any, T], *, name: str, context: contextvars.Context | None = None
+    ) -> asyncio.Task[T]:
+        """Start a step and keep it until it ends.
+
+        Parameters
+        ----------
+        work
+            The step.
+        name
+            Of the task, for debuggers.
+        context
+            Context variables; by default a copy of the caller's. A task that serves no single request needs an empty
+            one, or it would speak in the name of whoever happened to start it.
+        """
+        task = asyncio.get_running_loop().create_task(work, name=f"feedback_guard.{name}", context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the steps that run now; cancel what is left after so many seconds."""
+        tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
