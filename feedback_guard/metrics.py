@@ -43,6 +43,8 @@ PARTS: Final = (
     "obfuscation",
     "signals",
     "drift",
+    "scoring",
+    "fold",
     "assess",
     "store",
     "learning",
