@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from ipaddress import ip_network
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -18,6 +18,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
+    ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -45,10 +48,25 @@ def parse_duration(value: object) -> object:
     return value
 
 
+def _read_duration(value: object, info: ValidationInfo) -> object:
+    """A policy file must name the unit: nobody writes 30 and means microseconds."""
+    if info.context == FROM_FILE and not isinstance(value, str):
+        raise ValueError('a duration is a number with ms, s, m, h or d, such as "30s"')
+    return parse_duration(value)
+
+
+FROM_FILE = "policy file"
+"""Validation context of what was read from a file."""
+DURATION_SCHEMA: dict[str, JsonValue] = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"}
+"""A duration as editors see it."""
+MAX_DURATION_US = 3_660 * 86_400 * MICROSECONDS
+"""Longest duration, in microseconds: ten years and some days."""
+
 Duration = Annotated[
     int,
-    BeforeValidator(parse_duration, json_schema_input_type=str),
-    Field(ge=0, le=3_660 * 86_400 * MICROSECONDS),
+    BeforeValidator(_read_duration),
+    Field(ge=0, le=MAX_DURATION_US),
+    WithJsonSchema(DURATION_SCHEMA),
 ]
 """Microseconds inside; a text with a unit in the file."""
 
@@ -61,7 +79,8 @@ def _compiles(expression: str) -> str:
     try:
         jmespath.compile(expression)
     except JMESPathError as error:
-        raise ValueError(f"not a JMESPath expression: {error}") from None
+        said = str(error).removeprefix("Invalid jmespath expression: ").splitlines()[0]
+        raise ValueError(f"not a JMESPath expression: {said}") from None
     return expression
 
 
@@ -72,6 +91,26 @@ class Strict(BaseModel):
     """No unknown keys, no changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Named(Protocol):
+    """What is called by its name in ledger, metrics and answers."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+def _unique(items: tuple[NamedT, ...]) -> tuple[NamedT, ...]:
+    names = [item.name for item in items]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the name {twice[0]!r} stands twice")
+    return items
 
 
 class Mode(StrEnum):
@@ -323,6 +362,11 @@ class ReviewPolicy(Strict):
     attempts_per_minute: int = Field(10, ge=1, le=1_000)
     """Failed logins per minute and network before further ones are refused."""
 
+    @field_validator("moderators")
+    @classmethod
+    def _names_are_unique(cls, moderators: tuple[ModeratorPolicy, ...]) -> tuple[ModeratorPolicy, ...]:
+        return _unique(moderators)
+
 
 class BaselinePolicy(Strict):
     """What is normal, made once from the trusted set."""
@@ -356,14 +400,7 @@ class Policy(Strict):
     """Endpoints that take feedback; everything else passes untouched."""
     review: ReviewPolicy = ReviewPolicy()
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        for what, names in (
-            ("limits", [limit.name for limit in self.limits]),
-            ("routes", [route.name for route in self.routes]),
-            ("moderators", [moderator.name for moderator in self.review.moderators]),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"{what}: the name {twice[0]!r} stands twice")
-        return self
+    @field_validator("limits", "routes")
+    @classmethod
+    def _names_are_unique(cls, items: tuple[Named, ...]) -> tuple[Named, ...]:
+        return _unique(items)

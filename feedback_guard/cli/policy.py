@@ -1,0 +1,121 @@
+"""`feedback-guard policy`: check, show and compare policies, and the schema for editors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from feedback_guard.policy.loader import LoadedPolicy
+
+app = typer.Typer(no_args_is_help=True, help="Check, show and compare policies.")
+
+File = Annotated[str, typer.Argument(help="Policy file, or the name of a preset: observe, balanced, strict.")]
+
+CLEAN, FINDINGS, COULD_NOT_JUDGE = 0, 1, 2
+
+
+@app.command()
+def check(file: File) -> None:
+    """Say whether a policy is valid, and what it leaves open. Exit 1 with warnings, 2 if it is not valid."""
+    from feedback_guard.policy.checks import check_policy, needed_trusted
+
+    loaded = _load(file)
+    n_trusted, unreadable = _trusted(loaded)
+    warnings = [*unreadable, *check_policy(loaded.policy, n_trusted=n_trusted)]
+    typer.echo(f"OK {loaded.policy.name} {loaded.digest}")
+    if n_trusted is None:
+        needed = needed_trusted(loaded.policy)
+        most = max(needed, key=needed.__getitem__)
+        typer.echo(f"for every signal to count, vet at least {needed[most]} contributions (most for {most})")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}")
+    raise typer.Exit(FINDINGS if warnings else CLEAN)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema (draft 2020-12) of a policy file, for editors."""
+    from feedback_guard.policy.describe import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def show(file: File) -> None:
+    """Print the whole policy as it is understood: what it extends merged in, defaults filled in."""
+    import yaml
+
+    from feedback_guard.policy.describe import as_file
+
+    loaded = _load(file)
+    typer.echo(f"# {loaded.digest}")
+    typer.echo(f"# from {', on '.join(loaded.files)}")
+    typer.echo(
+        yaml.safe_dump(_masked(as_file(loaded.policy)), sort_keys=False, allow_unicode=True, width=120), nl=False
+    )
+
+
+@app.command()
+def diff(before: File, after: File) -> None:
+    """List the values that differ between two policies. Exit 1 if any do."""
+    from feedback_guard.policy.describe import as_file
+
+    one, other = (dict(_flat(_masked(as_file(_load(file).policy)))) for file in (before, after))
+    changes = [key for key in sorted({*one, *other}) if one.get(key, ...) != other.get(key, ...)]
+    for key in changes:
+        typer.echo(f"{key}: {_value(one, key)} -> {_value(other, key)}")
+    raise typer.Exit(FINDINGS if changes else CLEAN)
+
+
+def _load(file: str) -> LoadedPolicy:
+    from feedback_guard.errors import PolicyError
+    from feedback_guard.policy.loader import load_policy
+
+    try:
+        return load_policy(file)
+    except PolicyError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(COULD_NOT_JUDGE) from None
+
+
+def _trusted(loaded: LoadedPolicy) -> tuple[int | None, list[str]]:
+    """The size of the baseline's trusted set, or why it is not known."""
+    from feedback_guard.errors import BaselineError
+    from feedback_guard.evidence.baseline import load
+
+    baseline = loaded.policy.baseline
+    if baseline.path is None:
+        return None, []
+    try:
+        return load(Path(baseline.path), fingerprint=None, digest=baseline.digest).n_trusted, []
+    except BaselineError as error:
+        return None, [f"baseline: {error}"]
+
+
+def _masked(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree without the password of the database."""
+    store = dict(tree["store"])
+    store["url"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", store["url"])
+    return {**tree, "store": store}
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its path; the items of a list go by their names where they have any."""
+    if isinstance(value, dict) and value:
+        for key, below in value.items():
+            yield from _flat(below, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        for item in value:
+            yield from _flat(item, f"{path}[{item['name']}]")
+    else:
+        yield path, value
+
+
+def _value(flat: dict[str, Any], key: str) -> str:
+    return json.dumps(flat[key], ensure_ascii=False) if key in flat else "(absent)"

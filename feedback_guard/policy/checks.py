@@ -1,0 +1,157 @@
+"""What a valid policy leaves open: warnings that `feedback-guard policy check` and `doctor` print."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from ipaddress import ip_network
+from itertools import combinations
+from typing import Final
+
+from feedback_guard.policy.schema import Backend, Mode, Policy, RoutePolicy, TrustedHops
+
+_PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+def needed_trusted(policy: Policy) -> dict[str, int]:
+    """How many vetted contributions each signal needs before it can hold anything by itself.
+
+    A p-value calibrated on n contributions is never below 1 / (n + 1), and a signal holds at a p-value of at most
+    `false_hold_rate` times its share.
+
+    Examples
+    --------
+    >>> needed_trusted(Policy())["disagreement"]
+    199
+    """
+    rate = policy.signals.false_hold_rate
+    return {
+        name: math.ceil(1 / (rate * share) - 1e-9) - 1 for name, share in policy.signals.shares.items() if share > 0
+    }
+
+
+def check_policy(policy: Policy, *, n_trusted: int | None = None) -> list[str]:
+    """Look for what the schema allows and an operator may not want.
+
+    Parameters
+    ----------
+    policy
+        Validated.
+    n_trusted
+        Size of the trusted set behind the baseline; None if it is not known.
+
+    Returns
+    -------
+    list of str
+        A sentence each, beginning with the key; empty if nothing is amiss.
+    """
+    return [
+        *_protection(policy),
+        *_resolution(policy, n_trusted),
+        *_limits(policy),
+        *_identity(policy),
+        *_routes(policy.routes),
+        *_review(policy),
+    ]
+
+
+def _protection(policy: Policy) -> Iterator[str]:
+    enforce = policy.mode is Mode.ENFORCE
+    if enforce and policy.baseline.path is None:
+        yield (
+            "baseline.path: none is set, so the guard only observes although mode is enforce;"
+            " make one with `feedback-guard baseline build`"
+        )
+    if policy.failure.fail_open:
+        yield (
+            "failure.fail_open: true lets through what could not be scored;"
+            " whoever can make the guard fail can teach the model anything"
+        )
+    if policy.embedding.backend is Backend.UNSAFE_HASHING:
+        yield "embedding.backend: unsafe-hashing-for-tests is no model; it protects nothing"
+    if policy.staging.mature_after == 0:
+        yield "staging.mature_after: 0s learns at once; nothing accepted by mistake can be pulled back in time"
+
+
+def _resolution(policy: Policy, n_trusted: int | None) -> Iterator[str]:
+    if n_trusted is None:
+        return
+    rate = policy.signals.false_hold_rate
+    for name, needed in needed_trusted(policy).items():
+        if n_trusted < needed:
+            yield (
+                f"signals.{name}.share: with {n_trusted} vetted contributions no p-value is below"
+                f" {1 / (n_trusted + 1):.2g}, but this signal holds only at {rate * policy.signals.shares[name]:.2g};"
+                f" vet {needed}, or raise its share or false_hold_rate"
+            )
+
+
+def _limits(policy: Policy) -> Iterator[str]:
+    limits = policy.limits
+    if not limits:
+        yield "limits: there are none; nothing bounds what one contributor may teach"
+        return
+    weights = [limit for limit in limits if limit.measure == "weight" and limit.facet == "contributor"]
+    if not weights:
+        yield "limits: no contributor has a weight limit; rates bound how often somebody teaches, not how much"
+    elif all(limit.per is not None for limit in weights):
+        yield "limits: no contributor has a lifetime limit (weight without `per`); patience is not bounded"
+    if policy.identity.missing == "anonymous" and not any(limit.facet == "anonymous" for limit in limits):
+        yield (
+            "limits: identity.missing lets contributions in without a contributor, and no anonymous limit bounds them;"
+            " they share the budget of one contributor"
+        )
+    groups = set(policy.identity.groups) | ({"network"} if policy.identity.network_group else set())
+    for index, limit in enumerate(limits):
+        group = limit.facet.removeprefix("group:")
+        if group != limit.facet and group not in groups:
+            known = f"those that identity sets are {', '.join(sorted(groups))}" if groups else "identity sets none"
+            yield f"limits[{index}].facet: no contribution over HTTP has the group {group!r}; {known}"
+        if limit.burst is not None and limit.measure == "weight" and limit.burst < 1:
+            yield f"limits[{index}].burst: below 1 no contribution of full weight ever fits"
+        elif limit.amount < 1 and limit.burst is None:
+            yield f"limits[{index}].amount: below 1 no whole contribution ever fits; set a longer `per`, or a burst"
+
+
+def _identity(policy: Policy) -> Iterator[str]:
+    identity = policy.identity
+    if not identity.user and identity.header is None:
+        outcome = "every contribution is anonymous" if identity.missing == "anonymous" else "every one is refused"
+        yield f"identity: neither user nor header names the contributor, so {outcome}"
+    sources: dict[str, TrustedHops | None] = {"header": identity.header}
+    sources |= {f"groups.{name}": hops for name, hops in identity.groups.items()}
+    for where, source in sources.items():
+        for hop in source.hops if source else ():
+            if hop != "unix" and ip_network(hop).prefixlen == 0:
+                yield f"identity.{where}.hops: {hop} trusts the whole internet to say who it is"
+
+
+def _routes(routes: tuple[RoutePolicy, ...]) -> Iterator[str]:
+    if not routes:
+        yield "routes: there are none; over HTTP nothing is judged"
+    for first, second in combinations(routes, 2):
+        if set(first.methods) & set(second.methods) and _overlap(first.path, second.path):
+            yield (
+                f"routes: {first.name} ({first.path}) and {second.name} ({second.path}) take some of the same requests;"
+                " a path without parameters goes first, then the one that stands first"
+            )
+
+
+def _overlap(first: str, second: str) -> bool:
+    """Whether some path fits both patterns, segment by segment."""
+    ours, theirs = first.split("/"), second.split("/")
+    return len(ours) == len(theirs) and all(
+        a == b or (_PARAMETER.search(a) is not None) or (_PARAMETER.search(b) is not None)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _review(policy: Policy) -> Iterator[str]:
+    if not policy.review.moderators:
+        yield (
+            "review.moderators: there are none; held contributions wait for the command line,"
+            " `feedback-guard review token` makes somebody a token"
+        )
+    if not policy.review.secure_cookies:
+        yield "review.secure_cookies: false sends moderators' sessions over unencrypted connections"
