@@ -26,7 +26,7 @@ from feedback_guard.contribution import TEXT_FIELDS, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import BaselineError
 from feedback_guard.evidence.drift_reference import Reference, vector_of
-from feedback_guard.evidence.e_detector import GROWTHS, average, growth_bets, step
+from feedback_guard.evidence.e_detector import GROWTHS, Floats, average, growth_bets, step
 from feedback_guard.signals.interface import Array, Observation, State
 
 CONFIDENCE = 0.95
