@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import Row
+from sqlalchemy import Row, RowMapping
 
 from feedback_guard.clock import parse_iso8601
 from feedback_guard.contribution import Contribution, Kind
@@ -120,7 +120,7 @@ class Surroundings:
     delivery: str
 
 
-def judged_body(row: Mapping[str, Any], learning: str, around: Surroundings) -> dict[str, JsonValue]:
+def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surroundings) -> dict[str, JsonValue]:
     """What the ledger says about a contribution that was judged, from its row.
 
     Parameters
