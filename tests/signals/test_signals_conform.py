@@ -9,8 +9,9 @@ import pytest
 from feedback_guard.signals.checks import Check, Subject, all_checks
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Signal
+from feedback_guard.signals.novelty import Novelty
 
-SIGNALS: list[type[Signal]] = [Disagreement]
+SIGNALS: list[type[Signal]] = [Disagreement, Novelty]
 
 
 @functools.cache
