@@ -63,7 +63,7 @@ def build(folder: Path) -> Path:
     policy.write_text(POLICY.format(folder=folder))
     batcher = start_batcher(load_policy(policy).policy.embedding)
     trusted = list(itertools.islice(contributions("vetted"), len(rows("vetted.jsonl.gz"))))
-    baseline = build_baseline(observe_now(batcher, trusted), fingerprint=batcher.fingerprint, created_at_us=0)
+    baseline = build_baseline(observe_now(batcher, trusted), fingerprint=batcher.embedder.fingerprint, created_at_us=0)
     save(baseline, folder / "baseline")
     batcher.close()
     return policy

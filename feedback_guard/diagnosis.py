@@ -90,7 +90,7 @@ def _sqlite(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
     if not loaded.policy.store.url.startswith("sqlite"):
         yield Health.OK, "not used: the store is another database"
         return
-    from feedback_guard.store.engines import assert_sqlite_version, sqlite_version
+    from feedback_guard.store.sqlite import assert_sqlite_version, sqlite_version
 
     assert_sqlite_version(sqlite_version())
     yield Health.OK, f"version {'.'.join(map(str, sqlite_version()))}, without the WAL-reset bug"
@@ -162,9 +162,9 @@ def _model(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
     batcher = start_batcher(policy.embedding)
     try:
         batcher.embed_now(["a text"])
-        yield Health.OK, f"loads and embeds; {batcher.fingerprint}"
+        yield Health.OK, f"loads and embeds; {batcher.embedder.fingerprint}"
         if policy.baseline.path is not None:
-            load(Path(policy.baseline.path), fingerprint=batcher.fingerprint, digest=None)
+            load(Path(policy.baseline.path), fingerprint=batcher.embedder.fingerprint, digest=None)
             yield Health.OK, "is the one that the baseline was made with"
     finally:
         batcher.close()

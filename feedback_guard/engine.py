@@ -89,7 +89,7 @@ class Engine:
                 log.warning("no baseline: the guard only observes; make one with `feedback-guard baseline build`")
             else:
                 baseline = load(
-                    Path(policy.baseline.path), fingerprint=batcher.fingerprint, digest=policy.baseline.digest
+                    Path(policy.baseline.path), fingerprint=batcher.embedder.fingerprint, digest=policy.baseline.digest
                 )
             return cls.assemble(policy, digest, batcher, baseline)
         except BaseException:

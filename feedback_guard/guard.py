@@ -271,7 +271,13 @@ class Guard:
         now_us = self.clock.now_us()
         stored = await self.store.run(
             lambda tx: tx.decide(
-                submission_id, approve=approve, moderator=moderator, note=note, version=version, now_us=now_us
+                submission_id,
+                approve=approve,
+                moderator=moderator,
+                note=note,
+                version=version,
+                now_us=now_us,
+                limits=self.policy.limits,
             )
         )
         self.decided.set()
@@ -371,6 +377,7 @@ class Guard:
             judged=judged,
             request=submission.request if delivery is Delivery.HELD else None,
             worker=self.worker if delivery is Delivery.DISPATCHING else "",
+            anonymous=submission.anonymous,
         )
 
     async def _keep_house(self) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
 
@@ -25,14 +26,14 @@ def doctor(
     from feedback_guard.policy.loader import load_policy
 
     if model is not None:
-        from feedback_guard.embedding.digest import directory_digest
+        from feedback_guard.embedding.digest import model_digest
 
-        print(directory_digest(model))
+        print(model_digest(model))
         return
     table = Table("check", "", "what was found", box=None, pad_edge=False)
     worst = Health.OK
     for found in diagnose(load_policy(policy), SystemClock(), with_model=load_model):
-        table.add_row(found.check, f"[{_STYLES[found.health]}]{found.health}[/]", found.message)
+        table.add_row(found.check, Text(found.health.value, style=_STYLES[found.health.value]), Text(found.message))
         if found.health is Health.FAILURE or worst is Health.OK:
             worst = found.health
     Console().print(table)

@@ -53,9 +53,9 @@ def replay(
                 for start in range(0, len(vetted), CHUNK):
                     observations += observe_now(batcher, vetted[start : start + CHUNK])
                     progress.update(task, completed=len(observations))
-                frozen = build_baseline(observations, fingerprint=batcher.fingerprint, created_at_us=0)
+                frozen = build_baseline(observations, fingerprint=batcher.embedder.fingerprint, created_at_us=0)
             else:
-                frozen = load(Path(str(baseline)), fingerprint=batcher.fingerprint, digest=None)
+                frozen = load(Path(str(baseline)), fingerprint=batcher.embedder.fingerprint, digest=None)
             engine = Engine.assemble(loaded.policy, loaded.digest, batcher, frozen)
             task = progress.add_task("stream", total=total)
             counts: collections.Counter[str] = collections.Counter()
