@@ -1,0 +1,298 @@
+"""The pages: log in, what is held, one item, its full text, what was decided. Server-rendered, without any script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from importlib.resources import files
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from feedback_guard.review import bounds, queries, words
+from feedback_guard.review.body import read_form
+from feedback_guard.review.desk import Desk, read
+from feedback_guard.review.display import show
+from feedback_guard.review.documents import item_document
+from feedback_guard.review.gate import Gate
+from feedback_guard.review.headers import CSP_RAW
+from feedback_guard.review.offers import offers, ruling, saw_sheet, sheet_token
+from feedback_guard.review.problems import Refused
+from feedback_guard.review.render import page
+from feedback_guard.review.rows import decided_row, held_row
+from feedback_guard.review.rulings import find, is_item_id, is_own, rule
+from feedback_guard.review.views import content_sha256, may, present, sheets
+from feedback_guard.store.records import StoredSubmission
+from feedback_guard.store.states import Delivery, Learning
+
+_NEXT: Final = re.compile(r"/(?:decided|items/[A-Za-z0-9_-]{1,64}(?:/full)?)?")
+"""Where a login may lead: pages of this application that only show something."""
+_STYLE: Final = files("feedback_guard.review").joinpath("static/review.css").read_bytes()
+
+
+class Pages:
+    """The moderators' pages.
+
+    Parameters
+    ----------
+    desk
+        What they show.
+    gate
+        Who may see it.
+    """
+
+    def __init__(self, desk: Desk, gate: Gate) -> None:
+        self._desk = desk
+        self._gate = gate
+
+    def routes(self) -> list[Route]:
+        """Paths and what answers them."""
+        return [
+            Route("/", self.held, methods=["GET"]),
+            Route("/decided", self.decided, methods=["GET"]),
+            Route("/login", self.show_login, methods=["GET"]),
+            Route("/login", self.log_in, methods=["POST"]),
+            Route("/logout", self.log_out, methods=["POST"]),
+            Route("/items/{item}", self.item, methods=["GET"]),
+            Route("/items/{item}/full", self.full, methods=["GET"]),
+            Route("/items/{item}/raw", self.raw, methods=["GET"]),
+            Route("/items/{item}/approve", self.approve, methods=["POST"]),
+            Route("/items/{item}/deny", self.deny, methods=["POST"]),
+            Route("/static/review.css", self.style, methods=["GET"]),
+        ]
+
+    async def style(self, _: Request) -> Response:
+        """The stylesheet."""
+        return Response(_STYLE, media_type="text/css")
+
+    async def show_login(self, request: Request) -> Response:
+        """The form to log in with."""
+        return login_page(request)
+
+    async def log_in(self, request: Request) -> Response:
+        """Look at a token; a right one opens a session."""
+        self._gate.own_site(request)
+        form = await read_form(request)
+        target = form.get("next", "/")
+        try:
+            entered = await self._gate.enter(request, form.get("secret", ""))
+        except Refused as refused:
+            answer = login_page(request, target=target, message=refused.detail, status=refused.status)
+            answer.headers.update(refused.headers)
+            return answer
+        answer = _go(request, target if _NEXT.fullmatch(target) else "/")
+        self._gate.give(answer, entered.cookie)
+        return answer
+
+    async def log_out(self, request: Request) -> Response:
+        """End the session."""
+        self._gate.own_site(request)
+        session = await self._gate.require(request)
+        form = await read_form(request)
+        self._gate.token(session, "logout", form.get("token", ""))
+        await self._gate.leave(session)
+        answer = _go(request, "/login")
+        self._gate.take(answer)
+        return answer
+
+    async def held(self, request: Request) -> Response:
+        """What waits for a decision, oldest first."""
+        session = await self._gate.require(request)
+        after = _item_parameter(request, "after")
+        done = _item_parameter(request, "done")
+        store = self._desk.store
+        if after:
+            # The page before may have been decided on meanwhile, but it is never gone.
+            await find(self._desk, after)
+        found = await asyncio.to_thread(store.held, limit=bounds.PAGE + 1, after=after)
+        summary = await asyncio.to_thread(store.held_summary)
+        decided = await asyncio.to_thread(store.submission, done) if done else None
+        return page(
+            request,
+            "held",
+            session=session,
+            here="held",
+            rows=[held_row(stored) for stored in found[: bounds.PAGE]],
+            more=found[bounds.PAGE - 1].id if len(found) > bounds.PAGE else None,
+            after=after,
+            summary=summary,
+            now_us=self._desk.clock.now_us(),
+            notice={"id": done, "text": _outcome(decided)} if decided else None,
+        )
+
+    async def decided(self, request: Request) -> Response:
+        """The last decisions, newest first, with what became of each request."""
+        session = await self._gate.require(request)
+        before = request.query_params.get("before")
+        if before is not None and not re.fullmatch(r"[0-9]{1,18}", before):
+            raise Refused(400, "`before` is the number of a ledger entry.")
+        below = int(before) if before else None
+        found = await read(self._desk, lambda connection: queries.decisions(connection, bounds.PAGE + 1, below))
+        stored = await asyncio.to_thread(lambda: [self._desk.store.submission(entry.submission) for entry in found])
+        pairs = [(entry, item) for entry, item in zip(found, stored, strict=True) if item is not None]
+        counts = await asyncio.to_thread(self._desk.store.count_by_delivery)
+        return page(
+            request,
+            "decided",
+            session=session,
+            here="decided",
+            rows=[decided_row(entry, item) for entry, item in pairs[: bounds.PAGE]],
+            more=found[bounds.PAGE - 1].seq if len(found) > bounds.PAGE else None,
+            before=below,
+            unknown=counts.get(Delivery.UNKNOWN, 0),
+            now_us=self._desk.clock.now_us(),
+        )
+
+    async def item(self, request: Request) -> Response:
+        """One item: what it would teach, why it is held, where it stands."""
+        session = await self._gate.require(request)
+        stored = await find(self._desk, request.path_params["item"])
+        contributions, left_off = present(stored)
+        own = is_own(stored, session.moderator)
+        names = [item.contribution.contributor for item in stored.contributions]
+
+        def look_up(connection: Connection) -> tuple[dict[str, queries.History], list[queries.Decided]]:
+            return queries.histories(connection, names, stored.id), queries.decisions_on(connection, stored)
+
+        histories, decisions = await read(self._desk, look_up)
+        state, sentence = words.DELIVERY_WORDS[stored.delivery]
+        return page(
+            request,
+            "item",
+            session=session,
+            stored=stored,
+            contributions=contributions,
+            left_off=left_off,
+            may_approve=may(stored, approve=True) and not own,
+            own=own,
+            undelivered=stored.delivery in (Delivery.HELD, Delivery.APPROVED, Delivery.DENIED),
+            offers=offers(session, stored, own=own, all_shown=left_off == 0),
+            histories=[histories[name].sentence() for name in names],
+            decisions=[decided_row(entry, stored) for entry in decisions],
+            delivery_words=state,
+            delivery_sentence=sentence,
+            detail=[
+                (show(name, identifier=True), show(_scalar(value), max_chars=500))
+                for name, value in sorted(stored.detail.items())
+            ],
+            content=content_sha256(stored),
+            request_bytes=len(stored.request) if stored.request is not None else None,
+            note_chars=bounds.MAX_NOTE_CHARS,
+            now_us=self._desk.clock.now_us(),
+        )
+
+    async def full(self, request: Request) -> Response:
+        """One sheet of the full text. The address of a sheet proves that the one before it was given out."""
+        session = await self._gate.require(request)
+        stored = await find(self._desk, request.path_params["item"])
+        wanted = request.query_params.get("sheet", "1")
+        number = int(wanted) if re.fullmatch(r"[1-9][0-9]{0,5}", wanted) else 0
+        parts = await asyncio.to_thread(sheets, stored)
+        if not 1 <= number <= len(parts):
+            raise Refused(404, "There is no such sheet.")
+        content = content_sha256(stored)
+        if number > 1:
+            seen = request.query_params.get("seen", "")
+            if not saw_sheet(session, stored, content, number - 1, seen):
+                return _go(request, f"/items/{stored.id}/full")
+        last = number == len(parts)
+        own = is_own(stored, session.moderator)
+        return page(
+            request,
+            "full",
+            session=session,
+            stored=stored,
+            sheet=number,
+            n_sheets=len(parts),
+            passages=parts[number - 1],
+            next_seen=None if last else sheet_token(session, stored, content, number),
+            own=own,
+            offers=offers(session, stored, own=own, all_shown=last),
+            note_chars=bounds.MAX_NOTE_CHARS,
+        )
+
+    async def raw(self, request: Request) -> Response:
+        """One item as JSON in ASCII: plain text in a sandbox, every other character as its number."""
+        await self._gate.require(request)
+        stored = await find(self._desk, request.path_params["item"])
+        text = json.dumps(item_document(stored), ensure_ascii=True, indent=1)
+        return PlainTextResponse(text, headers={"Content-Security-Policy": CSP_RAW})
+
+    async def approve(self, request: Request) -> Response:
+        """Approve an item."""
+        return await self._decide(request, approve=True)
+
+    async def deny(self, request: Request) -> Response:
+        """Deny an item."""
+        return await self._decide(request, approve=False)
+
+    async def _decide(self, request: Request, *, approve: bool) -> Response:
+        item = request.path_params["item"]
+        self._gate.own_site(request)
+        session = await self._gate.require(request)
+        form = await read_form(request)
+        version, content = form.get("version", ""), form.get("content", "")
+        if not is_item_id(item) or not re.fullmatch(r"[0-9]{1,9}", version):
+            raise Refused(400, "The form is incomplete. Open the page again.")
+        offered = form.get("approve_token" if approve else "deny_token", "")
+        self._gate.token(session, ruling(item, int(version), content, approve=approve), offered)
+        await rule(
+            self._desk,
+            item,
+            approve=approve,
+            moderator=session.moderator,
+            # A browser sends a line break as CR LF.
+            note=form.get("note", "").replace("\r\n", "\n").strip(),
+            version=int(version),
+            content=content,
+        )
+        return _go(request, f"/?done={item}")
+
+
+def login_page(request: Request, *, target: str = "/", message: str = "", status: int = 200) -> Response:
+    """The form to log in with.
+
+    Parameters
+    ----------
+    request
+        What it answers.
+    target
+        Where the login leads; a path that is not one of the pages leads to the list.
+    message
+        What went wrong, if anything.
+    status
+        HTTP status.
+    """
+    target = target if _NEXT.fullmatch(target) else "/"
+    return page(request, "login", session=None, status=status, next=target, message=message)
+
+
+def _go(request: Request, path: str) -> Response:
+    """Continue at another page, with GET."""
+    return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, status_code=303)
+
+
+def _item_parameter(request: Request, name: str) -> str | None:
+    value = request.query_params.get(name)
+    if value is not None and not is_item_id(value):
+        raise Refused(400, f"`{name}` is the identifier of an item.")
+    return value
+
+
+def _outcome(stored: StoredSubmission) -> str:
+    """What was decided, as the record has it now."""
+    states = {item.learning for item in stored.contributions}
+    if Learning.HELD in states:
+        return "The item still waits."
+    if Learning.APPROVED in states:
+        return "The item is approved."
+    return "The item is denied." if Learning.DENIED in states else "The item is decided."
+
+
+def _scalar(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

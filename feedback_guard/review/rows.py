@@ -1,0 +1,90 @@
+"""One line of a list: of what is held, and of what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from feedback_guard.review import words
+from feedback_guard.review.display import Shown, excerpt, show
+from feedback_guard.review.documents import leading
+from feedback_guard.review.queries import Decided
+from feedback_guard.store.records import StoredContribution, StoredSubmission
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A held item in the list; it is spoken for by its most suspicious contribution."""
+
+    id: str
+    at_us: int
+    route: str
+    kind: str
+    others: int
+    excerpt: Shown
+    target: Shown | None
+    contributor: Shown
+    suspicion: str
+    reason: str
+    odds: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedRow:
+    """A decision in the list, with what became of the request since."""
+
+    id: str
+    at_us: int
+    decision: str
+    superseded: bool
+    moderator: Shown
+    note: Shown | None
+    kind: str
+    others: int
+    excerpt: Shown
+    target: Shown | None
+    delivery: str
+    delivery_words: str
+
+
+def held_row(stored: StoredSubmission) -> HeldRow:
+    """The line of a held item."""
+    item = leading(stored)
+    reasons = item.verdict.reasons
+    return HeldRow(
+        id=stored.id,
+        at_us=stored.at_us,
+        route=stored.route,
+        kind=item.contribution.kind.value,
+        others=len(stored.contributions) - 1,
+        excerpt=excerpt(item.contribution.input),
+        target=_target(item),
+        contributor=show(item.contribution.contributor, identifier=True),
+        suspicion=words.suspicion(item.verdict.suspicion),
+        reason=words.signal(reasons[0].signal) if reasons else "",
+        odds=words.short_odds(reasons[0].p_value) if reasons else "",
+    )
+
+
+def decided_row(entry: Decided, stored: StoredSubmission) -> DecidedRow:
+    """The line of a decision."""
+    item = next((item for item in stored.contributions if item.contribution.id == entry.contribution), None)
+    item = item or leading(stored)
+    return DecidedRow(
+        id=stored.id,
+        at_us=entry.at_us,
+        decision=entry.decision.value,
+        superseded=item.learning is not entry.decision,
+        moderator=show(entry.moderator, identifier=True),
+        note=excerpt(entry.note) if entry.note else None,
+        kind=item.contribution.kind.value,
+        others=len(stored.contributions) - 1,
+        excerpt=excerpt(item.contribution.input),
+        target=_target(item),
+        delivery=stored.delivery.value,
+        delivery_words=words.DELIVERY_WORDS[stored.delivery][0],
+    )
+
+
+def _target(item: StoredContribution) -> Shown | None:
+    target = item.contribution.target
+    return show(target, identifier=True) if target is not None else None
