@@ -1,0 +1,169 @@
+"""Faster engines for the transformer of a model: ONNX Runtime and OpenVINO.
+
+The weights that were checked against the digest are exported in memory at every start, which takes a second or two
+for a small model. So there is no second copy on disk that would have to be pinned as well. Tokenizing, pooling and
+normalizing stay with sentence-transformers; only its transformer is replaced. `optimum`, which sentence-transformers
+would use for this, holds back the versions of transformers and is not needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard.embedding.loading import quiet_and_offline
+from feedback_guard.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Run = Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]
+"""From the tokenizer's arrays, each of shape (n, tokens), to token vectors of shape (n, tokens, width)."""
+
+_OPSET: Final = 17
+_OUTPUT: Final = "last_hidden_state"
+_PROBE: Final = ("a probe", "and a longer one, so that the shorter one is padded and the mask is traced")
+_EXTRAS: Final = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
+_AGREEMENT: Final = 0.999
+"""Least cosine between the engine's vector and torch's. OpenVINO in bfloat16 reaches 0.9999."""
+
+
+def use_engine(model: SentenceTransformer, backend: str, *, threads: int) -> None:
+    """Let ONNX Runtime or OpenVINO run the transformer of a loaded model, in place.
+
+    Parameters
+    ----------
+    model
+        Loaded with torch. Its torch transformer is dropped.
+    backend
+        `onnx` or `openvino`. OpenVINO computes in bfloat16 where the processor has it, which moves a component of
+        a vector by about 1e-3 and doubles the speed again.
+    threads
+        Threads of the engine.
+
+    Raises
+    ------
+    EmbeddingError
+        If a package is missing, the transformer cannot be exported, or the engine's vectors differ from torch's.
+    """
+    engine = _imported(backend)
+    first: Any = model[0]
+    encoder = first.model
+    probe = list(_PROBE)
+    wanted = _encode(model, probe)
+    inputs = list(first.tokenizer.model_input_names)
+    try:
+        exported = _export(encoder, dict(first.tokenizer(probe, padding=True, return_tensors="pt")), inputs)
+        run = _onnx(engine, exported, threads) if backend == "onnx" else _openvino(engine, exported, threads)
+        first.model = _replacement(encoder.config, inputs, run)
+        found = _encode(model, probe)
+    except Exception as error:
+        raise EmbeddingError(
+            f"this model cannot run with backend {backend!r}: {type(error).__name__}: {error}; use backend 'torch'"
+        ) from error
+    agreement = float((wanted * found).sum(axis=1).min())
+    if not agreement >= _AGREEMENT:
+        raise EmbeddingError(
+            f"vectors of backend {backend!r} differ from torch's (cosine {agreement:.4f}); use backend 'torch'"
+        )
+
+
+def _imported(backend: str) -> Any:
+    packages = _EXTRAS[backend]
+    for name in packages:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            raise EmbeddingError(
+                f"backend {backend!r} needs the package {name}: pip install 'feedback-guard[{backend}]' ({error})"
+            ) from error
+    return module
+
+
+def _encode(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
+    vectors = model.encode(texts, show_progress_bar=False, normalize_embeddings=True, convert_to_numpy=True)
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def _export(encoder: Any, example: Mapping[str, Any], inputs: list[str]) -> bytes:
+    """Return the encoder as an ONNX model with free numbers of texts and tokens."""
+    import torch
+
+    class Positional(torch.nn.Module):
+        """Takes tensors in order and returns one, which is what an exporter can trace."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+            named = dict(zip(inputs, tensors, strict=True))
+            out: torch.Tensor = self.encoder(**named, return_dict=True)[_OUTPUT]
+            return out
+
+    buffer = io.BytesIO()
+    with quiet_and_offline(), warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter(
+            "ignore"
+        )  # the exporter warns about traced constants; the probe tells whether they matter
+        torch.onnx.export(
+            Positional().eval(),
+            tuple(example[name] for name in inputs),
+            buffer,  # type: ignore[arg-type]  # a stream is what the exporter that needs no further package takes
+            input_names=inputs,
+            output_names=[_OUTPUT],
+            dynamic_axes={name: {0: "texts", 1: "tokens"} for name in (*inputs, _OUTPUT)},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def _onnx(onnxruntime: Any, exported: bytes, threads: int) -> Run:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+
+    def run(arrays: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        out: NDArray[np.float32] = session.run([_OUTPUT], arrays)[0]
+        return out
+
+    return run
+
+
+def _openvino(openvino: Any, exported: bytes, threads: int) -> Run:
+    core = openvino.Core()
+    # LATENCY gives one batch all the threads; there is never a second batch under way.
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(core.read_model(exported, b""), "CPU", settings).create_infer_request()
+
+    def run(arrays: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        out: NDArray[np.float32] = request.infer(arrays, share_inputs=True)[0].copy()
+        return out
+
+    return run
+
+
+def _replacement(config: Any, inputs: list[str], run: Run) -> Any:
+    """Return what sentence-transformers calls in place of the transformer."""
+    import torch
+
+    class Engine(torch.nn.Module):
+        """Runs the exported transformer on the processor."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = config
+
+        def forward(self, **features: Any) -> dict[str, torch.Tensor]:
+            return {_OUTPUT: torch.from_numpy(run({name: features[name].numpy() for name in inputs}))}
+
+    return Engine()

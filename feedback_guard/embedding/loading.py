@@ -1,0 +1,111 @@
+"""Loading a model quietly and offline: nothing is fetched, nothing is drawn on the terminal, no code is run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feedback_guard.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_CHATTY = ("transformers", "sentence_transformers", "torch.onnx", "huggingface_hub")
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def available_threads() -> int:
+    """Cores that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def load_model(directory: Path, *, device: str) -> SentenceTransformer:
+    """Load a sentence-transformers directory that `digest.model_digest` accepted.
+
+    Raises
+    ------
+    EmbeddingError
+        If the libraries are missing or the model cannot be loaded.
+    """
+    with quiet_and_offline():
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise EmbeddingError(f"sentence-transformers cannot be imported: {error}") from error
+        try:
+            model = SentenceTransformer(
+                str(directory),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+        except Exception as error:
+            raise EmbeddingError(f"the model in {directory} cannot be loaded: {error}") from error
+    model.eval()
+    # "[PAD]" in a text is five characters, not the padding token: it must not be read as one.
+    model.tokenizer.split_special_tokens = True
+    return model
+
+
+@contextlib.contextmanager
+def quiet_and_offline() -> Iterator[None]:
+    """While inside, Hugging Face libraries reach no network, log no chatter and draw no progress bars.
+
+    Everything is put back afterwards, so that an application that uses these libraries itself is not changed.
+    """
+    first = "huggingface_hub.constants" not in sys.modules
+    wanted = _is_true(os.environ.get("HF_HUB_OFFLINE")) or _is_true(os.environ.get("TRANSFORMERS_OFFLINE"))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment(_OFFLINE))
+        try:
+            from huggingface_hub import constants
+            from transformers.utils import logging as transformers_logging
+        except ImportError as error:
+            raise EmbeddingError(f"transformers cannot be imported: {error}") from error
+        # The environment is read once, when huggingface_hub is imported: that was long ago, or just now by us.
+        stack.callback(setattr, constants, "HF_HUB_OFFLINE", wanted if first else constants.HF_HUB_OFFLINE)
+        constants.HF_HUB_OFFLINE = True
+        if transformers_logging.is_progress_bar_enabled():
+            transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+            stack.callback(transformers_logging.enable_progress_bar)
+        stack.enter_context(_levels(logging.ERROR))
+        yield
+
+
+def _is_true(value: str | None) -> bool:
+    return value is not None and value.upper() in {"1", "ON", "YES", "TRUE"}
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _levels(level: int) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, old in zip(loggers, before, strict=True):
+            logger.setLevel(old)

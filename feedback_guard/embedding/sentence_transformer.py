@@ -1,0 +1,176 @@
+"""The embedder for use: a sentence-transformers model from a local, pinned directory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from feedback_guard.embedding.digest import model_digest, read_dimension, verify_model
+from feedback_guard.embedding.engine import use_engine
+from feedback_guard.embedding.interface import Vectors
+from feedback_guard.embedding.loading import available_threads, load_model
+from feedback_guard.embedding.vectors import require_unit
+from feedback_guard.embedding.windows import Windows
+from feedback_guard.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+BACKENDS: Final = ("torch", "onnx", "openvino")
+"""What may run the transformer."""
+_READING: Final = 1
+"""Version of how texts are cut into windows; part of the fingerprint, because it decides what the model reads."""
+_MAX_TOKENS: Final = 8_192
+"""Most tokens that one window may have, whatever the model says it takes."""
+
+
+class SentenceTransformerEmbedder:
+    """A sentence-transformers model. Nothing is fetched, no code of the model is run, no text is truncated.
+
+    Making one checks the directory and loads nothing. The model is loaded by `load`, in the thread that calls it:
+    after any fork, since torch deadlocks in a child that was forked after loading (gunicorn issue 2478).
+
+    Parameters
+    ----------
+    directory
+        A local sentence-transformers directory with safetensors weights.
+    digest
+        What `digest.model_digest` must return for it. None accepts what is there: only for finding out the digest.
+    backend
+        What runs the transformer: `torch`; `onnx` (1.3 to 1.7 times as fast, equal to 1e-6); or `openvino` (2 to 3.5
+        times as fast, vectors within about 2e-3 where the processor has bfloat16). Changing it changes the
+        fingerprint, so the baseline has to be rebuilt.
+    threads
+        Threads of the model, from 1; by default as many as there are cores. More than the free cores slows it down.
+    device
+        Where torch computes. The other backends use the processor.
+
+    Raises
+    ------
+    ModelDigestError
+        If the directory is not the pinned one, or holds what is refused.
+
+    Notes
+    -----
+    A vector depends a little on the texts that share its batch (padding, and kernels chosen by size): about 1e-6 in
+    float32. Compare with a tolerance; never hash vectors.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        digest: str | None = None,
+        backend: str = "torch",
+        threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if backend not in BACKENDS:
+            raise EmbeddingError(f"there is no backend {backend!r}; it is one of {', '.join(BACKENDS)}")
+        self._directory = directory
+        self._digest = model_digest(directory) if digest is None else verify_model(directory, digest)
+        self._dimension = read_dimension(directory)
+        self._backend = backend
+        self._threads = threads or available_threads()
+        self._device = device if backend == "torch" else "cpu"
+        self._loaded: tuple[SentenceTransformer, Windows] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Engine, digest of the whole model directory (weights, pooling, tokenizer), dimension, way of reading."""
+        return f"sentence-transformers:{self._backend}:{self._digest}:{self._dimension}:{_READING}"
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._dimension
+
+    def load(self) -> None:
+        """Load the model and bind its threads to the calling thread. Called again, it only does the latter.
+
+        Raises
+        ------
+        EmbeddingError
+            If the model cannot be loaded, or the packages of the backend are missing.
+        """
+        if self._loaded is None:
+            self._loaded = self._load()
+        import torch
+
+        # OpenMP keeps the number per calling thread, so it is set in the thread that will call the model.
+        torch.set_num_threads(self._threads)
+
+    def split(self, text: str) -> list[str]:
+        """Cut a text into windows that the model reads whole.
+
+        Raises
+        ------
+        EmbeddingError
+            If it holds lone surrogates, or needs more than `settings.MAX_WINDOWS` windows.
+        """
+        return self._parts()[1].split(text)
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts that each fit the model's window, in one batch.
+
+        Raises
+        ------
+        EmbeddingError
+            If a text does not fit, or the model fails or returns anything but finite unit vectors.
+        """
+        model, windows = self._parts()
+        if not texts:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        for text in texts:
+            if not windows.fits(text):
+                raise EmbeddingError(f"a text of {len(text)} characters does not fit the window; cut it with `split`")
+        try:
+            vectors = model.encode(
+                list(texts),
+                batch_size=len(texts),
+                show_progress_bar=False,
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+            )
+        except Exception as error:
+            raise EmbeddingError(f"the model failed on {len(texts)} texts: {type(error).__name__}") from error
+        return require_unit(vectors, n=len(texts), dimension=self._dimension)
+
+    def _parts(self) -> tuple[SentenceTransformer, Windows]:
+        if self._loaded is None:
+            self.load()
+        if self._loaded is None:
+            raise EmbeddingError("the model is not loaded")
+        return self._loaded
+
+    def _load(self) -> tuple[SentenceTransformer, Windows]:
+        model = load_model(self._directory, device=self._device)
+        found = model.get_embedding_dimension()
+        if found != self._dimension:
+            raise EmbeddingError(f"{self._directory}: the configuration says {self._dimension} dimensions, not {found}")
+        windows = _windows(model)
+        if self._backend != "torch":
+            use_engine(model, self._backend, threads=self._threads)
+        logger.info("loaded %s (%s, %d threads)", self._directory.name, self._backend, self._threads)
+        return model, windows
+
+
+def _windows(model: SentenceTransformer) -> Windows:
+    tokenizer: Any = model.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise EmbeddingError("this model has no fast tokenizer (tokenizer.json), so its texts cannot be cut exactly")
+    longest = model.max_seq_length
+    if longest is None or longest > _MAX_TOKENS:
+        encoder: Any = model[0]
+        longest = min(_MAX_TOKENS, int(getattr(encoder.model.config, "max_position_embeddings", _MAX_TOKENS)))
+    prompt = model.prompts.get(model.default_prompt_name or "", "") or ""
+    # Special tokens, and a prompt that the model puts before every text, take room in each window.
+    overhead = len(tokenizer(prompt)["input_ids"]) + (1 if prompt else 0)
+    return Windows(backend.to_str(), longest - overhead)

@@ -1,0 +1,32 @@
+"""The real embedding model for tests that need it; loaded once, in about eight seconds."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import pytest
+
+from feedback_guard.embedding.factory import make_embedder
+from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
+from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+
+_PACKAGES = {Backend.ONNX: ("onnx", "onnxruntime"), Backend.OPENVINO: ("onnx", "openvino")}
+
+
+@functools.cache
+def load(backend: Backend = Backend.TORCH) -> SentenceTransformerEmbedder:
+    """The default model with a backend; the test is skipped when the backend's packages are not installed."""
+    for package in _PACKAGES.get(backend, ()):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"backend {backend} needs {package}: pip install 'feedback-guard[{backend}]'")
+    embedder = make_embedder(EmbeddingPolicy(backend=backend))
+    assert isinstance(embedder, SentenceTransformerEmbedder)
+    embedder.load()
+    return embedder
+
+
+@pytest.fixture(scope="session")
+def real_embedder() -> SentenceTransformerEmbedder:
+    """all-MiniLM-L6-v2 with torch."""
+    return load()
