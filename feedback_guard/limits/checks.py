@@ -93,6 +93,14 @@ def check_refill_is_exact(fresh: Fresh) -> None:
     _require(_charge(opener, budget, UNIT, _START + wait) is None, "after retry_after_us there is room")
 
 
+def check_fractions_are_kept(fresh: Fresh) -> None:
+    """Many small steps refill exactly what one long step would: a third of a micro-unit is neither lost nor given."""
+    opener = fresh()
+    budget = rate(1, 3 * SECOND, 10 / UNIT)
+    granted = sum(_charge(opener, budget, 1, _START + step) is None for step in range(31))
+    _require(granted == 10 + 10, f"30 us at a third of a micro-unit each give 10 more than the burst of 10: {granted}")
+
+
 def check_intervals_never_overflow(fresh: Fresh) -> None:
     """No interval holds more than promised, on schedules with equal, backward and jumping times; none is cut short."""
     random_ = random.Random(20_240_229)
@@ -236,9 +244,11 @@ def check_changed_period_forgives_nothing(fresh: Fresh) -> None:
     """When the policy changes a budget, what was used under the old period stays used."""
     opener = fresh()
     _admitted(opener, rate(3, 7 * SECOND, 2), [UNIT] * 2, _START)
+    changed = rate(3, 70 * SECOND, 2)
     with opener() as budgets:
-        left = budgets.balance(rate(3, 70 * SECOND, 2), "k", _START).remaining_micro
+        left = budgets.balance(changed, "k", _START).remaining_micro
     _require(left == 0, f"nothing is left after the period was changed, not {left} micro-units")
+    _require(_charge(opener, changed, 1, _START) is not None, "nothing has room after the period was changed")
 
 
 def check_threads_share_one_budget(fresh: Fresh) -> None:
@@ -262,6 +272,7 @@ CHECKS: Final[Mapping[str, Callable[[Fresh], None]]] = {
     for check in (
         check_burst_is_exact,
         check_refill_is_exact,
+        check_fractions_are_kept,
         check_intervals_never_overflow,
         check_clock_backwards_refills_nothing,
         check_clock_jump_grants_one_burst,

@@ -1,0 +1,62 @@
+"""The budget stores under test, as `feedback_guard.limits.checks` wants them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from feedback_guard.limits.checks import Fresh, Opener
+from feedback_guard.limits.interface import BudgetStore
+from feedback_guard.limits.memory import MemoryBudgets
+from feedback_guard.limits.sql import SqlBudgets
+from feedback_guard.store import schema
+from feedback_guard.store.engines import Engines, open_engines
+
+BUSY_US = 20_000_000
+
+
+def memory() -> Opener:
+    budgets = MemoryBudgets()
+    return lambda: nullcontext(budgets)
+
+
+def prepared(url: str) -> Engines:
+    engines = open_engines(url, BUSY_US)
+    with engines.writer.connect() as connection:
+        engines.begin(connection)
+        schema.migrate(connection)
+        connection.commit()
+    return engines
+
+
+def sql(engines: Engines) -> Opener:
+    """Each `with` is a transaction of its own, on a connection of its own."""
+
+    @contextmanager
+    def opener() -> Iterator[BudgetStore]:
+        with engines.writer.connect() as connection:
+            if engines.sqlite:
+                engines.begin(connection)
+            yield SqlBudgets(connection)
+            connection.commit()
+
+    return opener
+
+
+def sqlite_files(folder: Path) -> Fresh:
+    numbers = itertools.count()
+    return lambda: sql(prepared(f"sqlite:///{folder}/{next(numbers)}.db"))
+
+
+def postgres(url: str) -> Fresh:
+    """One database; the table is emptied for every check."""
+    engines = prepared(url)
+
+    def fresh() -> Opener:
+        with engines.writer.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM budget")
+        return sql(engines)
+
+    return fresh
