@@ -49,16 +49,12 @@ def schema() -> None:
 @app.command()
 def show(file: File) -> None:
     """Print the whole policy as it is understood: what it extends merged in, defaults filled in."""
-    import yaml
-
-    from feedback_guard.policy.describe import as_file
+    from feedback_guard.policy.describe import as_file, write_yaml
 
     loaded = _load(file)
     typer.echo(f"# {loaded.digest}")
     typer.echo(f"# from {', on '.join(loaded.files)}")
-    typer.echo(
-        yaml.safe_dump(_masked(as_file(loaded.policy)), sort_keys=False, allow_unicode=True, width=120), nl=False
-    )
+    typer.echo(write_yaml(_masked(as_file(loaded.policy))), nl=False)
 
 
 @app.command()
@@ -86,16 +82,16 @@ def _load(file: str) -> LoadedPolicy:
 
 def _trusted(loaded: LoadedPolicy) -> tuple[int | None, list[str]]:
     """The size of the baseline's trusted set, or why it is not known."""
-    from feedback_guard.errors import BaselineError
-    from feedback_guard.evidence.baseline import load
-
     baseline = loaded.policy.baseline
     if baseline.path is None:
         return None, []
+    from feedback_guard.errors import BaselineError
+    from feedback_guard.evidence.baseline import load
+
     try:
         return load(Path(baseline.path), fingerprint=None, digest=baseline.digest).n_trusted, []
     except BaselineError as error:
-        return None, [f"baseline: {error}"]
+        return None, [f"baseline.path: {error}"]
 
 
 def _masked(tree: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
+import yaml
 from pydantic import BaseModel
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.policy.schema import DURATION_SCHEMA, MAX_DURATION_US, Policy
-from feedback_guard.policy.tree import KeyPath
+from feedback_guard.policy.tree import KeyPath, read_plain
 
 _UNITS: Final = (("d", 86_400 * MICROSECONDS), ("h", 3_600 * MICROSECONDS), ("m", 60 * MICROSECONDS))
 _EXTENDS: Final = {
@@ -49,18 +50,18 @@ def _raw() -> Fragment:
 
 def json_schema() -> Fragment:
     """JSON Schema (draft 2020-12) of a policy file, for editors."""
-    tidy = _tidy(_raw())
-    tidy["properties"] = {"extends": dict(_EXTENDS), **tidy["properties"]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy, "title": "feedback_guard policy"}
+    schema = tidy(_raw())
+    schema["properties"] = {"extends": dict(_EXTENDS), **schema["properties"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "feedback_guard policy"}
 
 
-def _tidy(node: Any) -> Any:
+def tidy(node: Any) -> Any:
     """Durations as texts, descriptions in one line, no titles made of names, no defaults of whole sections."""
     if isinstance(node, list):
-        return [_tidy(item) for item in node]
+        return [tidy(item) for item in node]
     if not isinstance(node, dict):
         return node
-    out = {key: _tidy(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
+    out = {key: tidy(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
     if isinstance(out.get("description"), str):
         out["description"] = " ".join(out["description"].split())
     if is_duration(out) and isinstance(out.get("default"), int):
@@ -200,3 +201,23 @@ def _as_file(value: Any, path: KeyPath) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and is_duration(at(path) or {}):
         return format_duration(value)
     return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what this package's reader reads: a text that would be read as something else is put in quotes."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        plain = read_plain(text) == text
+    except ValueError:
+        plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def write_yaml(tree: dict[str, Any]) -> str:
+    """Write a tree of plain values as a policy file."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

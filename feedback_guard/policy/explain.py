@@ -58,13 +58,13 @@ def _message(detail: ErrorDetails, path: KeyPath) -> str:
 
 
 def _hint(path: KeyPath) -> str:
-    """A key that is spelt alike, or else the places where this very key belongs."""
-    key = str(path[-1])
-    near = difflib.get_close_matches(key, describe.keys_at(path[:-1]), 1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    """A key that is spelt alike, the places where this very key belongs, or a key that is somewhat alike."""
+    key, keys = str(path[-1]), describe.keys_at(path[:-1])
     homes = sorted({dotted(where[:-1]) or "the top" for where, _, _ in describe.walk() if where[-1] == key})
-    return f"; it belongs under {' or '.join(homes)}" if 0 < len(homes) <= 2 else ""
+    if 0 < len(homes) <= 2 and not difflib.get_close_matches(key, keys, 1, cutoff=0.8):
+        return f"; it belongs under {' or '.join(homes)}"
+    near = difflib.get_close_matches(key, keys, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _shown(value: Any) -> str:

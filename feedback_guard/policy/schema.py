@@ -133,7 +133,8 @@ class StorePolicy(Strict):
     """Where the record is kept."""
 
     url: str = "sqlite:///feedback-guard.db"
-    """Database URL: `sqlite:///FILE` (one host, any number of processes) or `postgresql://…`."""
+    """Database URL: `sqlite:///FILE` (one host, any number of processes; relative to the working directory) or
+    `postgresql://…`."""
     hold_capacity: int = Field(10_000, ge=1, le=10_000_000)
     """Most requests and contributions that may be held at a time. At the bound the guard answers 503."""
     queue_size: int = Field(1_024, ge=1, le=65_536)
@@ -241,7 +242,7 @@ class LimitPolicy(Strict):
     measure: Literal["count", "weight"]
     """`count` bounds how often (every judged contribution costs 1); `weight` bounds influence (accepted weight)."""
     amount: float = Field(gt=0, le=10**9)
-    """How much per period, or in all if there is no period."""
+    """How much per period, in attempts (`count`) or weight (`weight`); in all if there is no period."""
     per: Duration | None = None
     """The period. Without one the budget is for a lifetime."""
     burst: float | None = Field(None, gt=0, le=10**9)
@@ -372,7 +373,8 @@ class BaselinePolicy(Strict):
     """What is normal, made once from the trusted set."""
 
     path: str | None = None
-    """Directory that `feedback-guard baseline build` wrote. Without one the guard only observes."""
+    """Directory that `feedback-guard baseline build` wrote, relative to the working directory. Without one the guard
+    only observes."""
     digest: Sha256 | None = None
     """Digest the baseline must have; it is printed by `baseline build` and `baseline show`."""
 

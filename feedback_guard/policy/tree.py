@@ -170,6 +170,34 @@ def parse(text: str, file: str) -> tuple[Mapping, list[Problem]]:
         raise Unreadable(Problem(Mark(file, 1), (), f"not YAML: {str(error).splitlines()[0]}")) from None
 
 
+def read_plain(text: str) -> str | float | bool | None:
+    """Read a scalar without quotes, by YAML 1.2's core schema.
+
+    Raises
+    ------
+    ValueError
+        If it is a number that is not finite, too long, or means different things to different readers.
+
+    Examples
+    --------
+    >>> [read_plain(text) for text in ("no", "true", "~", "12", "1.5", "30s")]
+    ['no', True, None, 12, 1.5, '30s']
+    """
+    if text in _NULL:
+        return None
+    if text in _BOOLEAN:
+        return _BOOLEAN[text]
+    if _OTHER_BASE.fullmatch(text) or (_INTEGER.fullmatch(text) and re.match(r"[-+]?0[0-9]", text)):
+        raise ValueError(f"{text[:40]} could be decimal or not; write a plain number, or put it in quotes")
+    if not _FLOAT.fullmatch(text):
+        if _NOT_FINITE.fullmatch(text):
+            raise ValueError(f"{text} is no finite number")
+        return text
+    if len(text) > settings.MAX_INTEGER_DIGITS or not math.isfinite(float(text)):
+        raise ValueError(f"the number {text[:20]}… is too long or too large")
+    return int(text) if _INTEGER.fullmatch(text) else float(text)
+
+
 class _Builder:
     """Makes the tree from the parser's events, so that a bomb is refused at its first anchor, before it grows."""
 
@@ -234,23 +262,11 @@ class _Builder:
         mark = self._mark(event)
         if event.style not in (None, ""):  # type: ignore[attr-defined]
             return Scalar(mark, text)
-        if text in _NULL:
-            return Scalar(mark, None)
-        if text in _BOOLEAN:
-            return Scalar(mark, _BOOLEAN[text])
-        if _OTHER_BASE.fullmatch(text) or (_INTEGER.fullmatch(text) and re.match(r"[-+]?0[0-9]", text)):
-            self._problem(
-                event, path, f"{text[:40]} could be decimal or not; write a plain number, or put it in quotes"
-            )
+        try:
+            return Scalar(mark, read_plain(text))
+        except ValueError as error:
+            self._problem(event, path, str(error))
             return Scalar(mark, text)
-        if _INTEGER.fullmatch(text) and len(text) <= settings.MAX_INTEGER_DIGITS:
-            return Scalar(mark, int(text))
-        if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-            number = float(text) if len(text) <= settings.MAX_INTEGER_DIGITS and "n" not in text.lower() else math.inf
-            if math.isfinite(number):
-                return Scalar(mark, number)
-            self._problem(event, path, f"{text[:40]} is too long or no finite number")
-        return Scalar(mark, text)
 
     def _mark(self, event: yaml.Event) -> Mark:
         at = event.start_mark

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from feedback_guard.policy.checks import check_policy, needed_trusted
+from feedback_guard.policy.loader import load_policy
+from feedback_guard.policy.schema import Policy
+
+ROUTE = {"name": "feedback", "path": "/feedback", "extract": "@"}
+WEIGHT = {"name": "life", "facet": "contributor", "measure": "weight", "amount": 100}
+SOUND: dict[str, Any] = {
+    "baseline": {"path": "baseline"},
+    "routes": [ROUTE],
+    "limits": [WEIGHT],
+    "review": {"moderators": [{"name": "ana", "token_sha256": "a" * 64}]},
+}
+
+
+def warnings(**changes: Any) -> list[str]:
+    return check_policy(Policy.model_validate({**SOUND, **changes}))
+
+
+def test_a_sound_policy_has_no_warnings() -> None:
+    assert warnings() == []
+    assert check_policy(Policy.model_validate(SOUND), n_trusted=999) == []
+
+
+@pytest.mark.parametrize("preset", ["balanced", "strict"])
+def test_presets_lack_only_what_the_operator_has_to_give(preset: str) -> None:
+    found = [warning.split(":")[0] for warning in check_policy(load_policy(preset).policy)]
+    assert found == ["baseline.path", "routes", "review.moderators"]
+
+
+OPEN: dict[str, tuple[dict[str, Any], str]] = {
+    "no baseline": (
+        {"baseline": {}},
+        "baseline.path: none is set, so the guard only observes although mode is enforce",
+    ),
+    "fail open": ({"failure": {"fail_open": True}}, "failure.fail_open: true lets through"),
+    "hashing": ({"embedding": {"backend": "unsafe-hashing-for-tests"}}, "embedding.backend: unsafe-hashing-for-tests"),
+    "no staging": ({"staging": {"mature_after": "0s"}}, "staging.mature_after: 0s learns at once"),
+    "no limits": ({"limits": []}, "limits: there are none"),
+    "no weight": ({"limits": [{**WEIGHT, "measure": "count"}]}, "limits: no contributor has a weight limit"),
+    "no lifetime": ({"limits": [{**WEIGHT, "per": "1d"}]}, "limits: no contributor has a lifetime limit"),
+    "anonymous": ({"identity": {"missing": "anonymous"}}, "limits: identity.missing lets contributions in"),
+    "group that nobody has": (
+        {"limits": [WEIGHT, {**WEIGHT, "name": "t", "facet": "group:tenant"}]},
+        "limits[1].facet: no contribution over HTTP has the group 'tenant'; those that identity sets are network",
+    ),
+    "burst below one": (
+        {"limits": [WEIGHT, {**WEIGHT, "name": "b", "per": "1d", "burst": 0.5}]},
+        "limits[1].burst: below 1",
+    ),
+    "amount below one": ({"limits": [{**WEIGHT, "amount": 0.5}]}, "limits[0].amount: below 1"),
+    "nobody named": ({"identity": {"user": False}}, "identity: neither user nor header names the contributor"),
+    "the whole internet": (
+        {"identity": {"header": {"header": "X-User", "hops": ["10.0.0.1", "unix", "0.0.0.0/0"]}}},
+        "identity.header.hops: 0.0.0.0/0 trusts the whole internet",
+    ),
+    "the whole internet for a group": (
+        {"identity": {"groups": {"tenant": {"header": "X-Tenant", "hops": ["::/0"]}}}},
+        "identity.groups.tenant.hops: ::/0 trusts the whole internet",
+    ),
+    "no routes": ({"routes": []}, "routes: there are none"),
+    "no moderators": ({"review": {}}, "review.moderators: there are none"),
+    "insecure cookies": (
+        {"review": {**SOUND["review"], "secure_cookies": False}},
+        "review.secure_cookies: false",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), OPEN.values(), ids=OPEN.keys())
+def test_what_is_left_open_is_said(changes: dict[str, Any], expected: str) -> None:
+    (warning,) = warnings(**changes)
+    assert warning.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [
+        ("/items/{item}", "/items/new", True),
+        ("/items/{a}/x", "/items/{b}/{c}", True),
+        ("/items/{a}", "/items/{a}/x", False),
+        ("/items/{a}/up", "/items/{b}/down", False),
+        ("/a", "/b", False),
+        ("/a", "/a/", False),
+    ],
+)
+def test_overlapping_paths(first: str, second: str, overlap: bool) -> None:
+    routes = [{**ROUTE, "name": "one", "path": first}, {**ROUTE, "name": "two", "path": second}]
+    assert bool(warnings(routes=routes)) is overlap
+    routes[1]["methods"] = ["PUT"]  # type: ignore[assignment]
+    assert warnings(routes=routes) == []
+
+
+def test_a_small_trusted_set_supports_only_large_shares() -> None:
+    needed = needed_trusted(Policy())
+    assert needed == {"disagreement": 199, "novelty": 666, "anomaly": 999, "near_duplicate": 666, "obfuscation": 999}
+    for n, silent in ((999, []), (998, ["anomaly", "obfuscation"]), (0, list(needed))):
+        found = check_policy(Policy.model_validate(SOUND), n_trusted=n)
+        assert [warning.split(".")[1] for warning in found] == silent
+    # At the number that is asked for, the smallest p-value reaches the signal's own level, and just below it does not.
+    for name, share in Policy().signals.shares.items():
+        level = 0.01 * share
+        assert 1 / (needed[name] + 1) <= level + 1e-12
+        assert 1 / needed[name] > level
+
+
+def test_a_signal_that_is_off_needs_nothing() -> None:
+    shares = {"disagreement": {"share": 1.0}} | {
+        name: {"share": 0.0} for name in ("novelty", "anomaly", "near_duplicate", "obfuscation")
+    }
+    assert needed_trusted(Policy.model_validate({"signals": shares})) == {"disagreement": 99}
