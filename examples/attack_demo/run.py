@@ -38,7 +38,12 @@ class Questions:
 
 
 def run(
-    console: Console, *, stay: bool, folder: Path | None = None, stream: Sequence[Correction] | None = None
+    console: Console,
+    *,
+    stay: bool,
+    folder: Path | None = None,
+    stream: Sequence[Correction] | None = None,
+    base: Path = POLICY,
 ) -> None:
     """Run the demo.
 
@@ -52,6 +57,8 @@ def run(
         Where database, baseline, policy and logs go, and stay; without one they are removed in the end.
     stream
         What is sent; by default all of `make_stream()`.
+    base
+        What the guarded assistant's policy extends.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def run(
     corrections = list(stream if stream is not None else make_stream())
     with _work_folder(folder) as work:
         token = secrets.token_urlsafe(18)
-        policy = _write_policy(work, token)
+        policy = _write_policy(work, token, base)
         _build_baseline(console, policy, work)
         with (
             Child("unguarded assistant", work, ["assistant"]) as unguarded,
@@ -92,10 +99,10 @@ def _work_folder(folder: Path | None) -> Iterator[Path]:
         yield folder.resolve()
 
 
-def _write_policy(work: Path, token: str) -> Path:
+def _write_policy(work: Path, token: str, base: Path) -> Path:
     """The example's policy with this run's places, and a moderator who may log in."""
     policy = {
-        "extends": str(POLICY),
+        "extends": str(base.resolve()),
         "store": {"url": f"sqlite:///{work / 'guard.db'}"},
         "baseline": {"path": str(work / "baseline")},
         "review": {"moderators": [{"name": "demo", "token_sha256": hashlib.sha256(token.encode()).hexdigest()}]},

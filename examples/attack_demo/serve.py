@@ -14,11 +14,10 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from feedback_guard.review.app import review_app
 from starlette.types import ASGIApp
 
 from bank_assistant.app import create_app
-from feedback_guard import Guard
+from feedback_guard import Guard, review_app
 
 
 def _server(app: ASGIApp) -> uvicorn.Server:

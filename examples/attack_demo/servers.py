@@ -54,7 +54,7 @@ class Child:
 
     def __init__(self, name: str, folder: Path, services: Sequence[str], arguments: Sequence[str] = ()) -> None:
         self.name = name
-        self.log = folder / f"{name}.log"
+        self.log = folder / f"{name.replace(' ', '-')}.log"
         self._folder = folder
         self._services = services
         self._arguments = arguments

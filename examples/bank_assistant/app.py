@@ -21,7 +21,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 
 from bank_assistant.accounts import TokenBackend
 from bank_assistant.student import Answer, Example, Student, read_examples
-from feedback_guard import FeedbackGuardMiddleware, Guard
+from feedback_guard import FeedbackGuardMiddleware, Guard, Verdict
 
 Question = Annotated[str, Field(min_length=1, max_length=1_000)]
 
@@ -67,9 +67,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def weight_of(request: Request) -> float:
-    """How much the model may learn from this request: what the guard says, or all of it without a guard."""
-    judgement = getattr(request.state, "feedback_guard", None)
-    return 1.0 if judgement is None else float(judgement.verdicts[0].weight)
+    """How much the model may learn from this request: what the guard says, or all of it if there is no guard."""
+    verdicts: list[Verdict] = getattr(request.state, "feedback_guard", [])
+    return verdicts[0].weight if verdicts and not verdicts[0].observed else 1.0
 
 
 def create_app(guard: Guard | None = None) -> FastAPI:

@@ -1,0 +1,57 @@
+# What this project can do, each from a fresh checkout: `make` lists it.
+#
+# Everything is installed into .venv, with the versions in constraints.txt, when pyproject.toml or constraints.txt
+# changed, and otherwise not. To use another Python: make PYTHON=python3.12 TARGET. Arguments: make TARGET ARGS="...".
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench docs-reference clean
+
+help:
+	@echo "make demo            see an assistant being poisoned, and the same stream stopped; ends with ARGS=--exit"
+	@echo "make test            ruff, mypy, and every test"
+	@echo "make lint            ruff and mypy alone"
+	@echo "make bench           measure throughput, latency and memory"
+	@echo "make docs-reference  write the generated pages of the reference anew"
+	@echo "make clean           remove .venv and what the tools have cached"
+
+demo: $(VENV)/.installed-examples
+	@$(BIN)/feedback-guard demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs-reference: $(VENV)/.installed-examples
+	$(BIN)/python scripts/generate_reference.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-examples: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); the first time takes some minutes"
+	@$(INSTALL) --editable '.[examples]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-examples
+	@echo "Installing the tools for development into $(VENV)"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@

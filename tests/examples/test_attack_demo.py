@@ -1,0 +1,76 @@
+"""The demo from beginning to end, shortened, with an embedder that is no model; and its report."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from attack_demo.load import Fate, Outcome
+from attack_demo.report import fate_table, grade, learnt_table
+from attack_demo.run import POLICY, run
+from attack_demo.servers import DemoError
+from attack_demo.stream import Correction, Party, Probe, make_stream
+from feedback_guard.cli.main import run as command
+
+
+def shown(console: Console) -> str:
+    return " ".join(console.export_text(clear=False).split())
+
+
+def recorder() -> Console:
+    return Console(record=True, width=200, file=io.StringIO())
+
+
+def test_the_whole_demo_runs_and_ends(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text(json.dumps({"extends": str(POLICY), "embedding": {"backend": "unsafe-hashing-for-tests"}}))
+    console = recorder()
+    run(console, stay=False, folder=tmp_path / "out", stream=make_stream()[::25], base=base)
+    text = shown(console)
+    for words in ("clean stream", "unguarded", "guarded", "answered rightly", "crew of five", "weight learnt"):
+        assert words in text
+    assert {file.name for file in (tmp_path / "out").iterdir()} >= {"baseline", "guard.db", "policy.yaml"}
+    assert command(["ledger", "verify", "--policy", str(tmp_path / "out" / "policy.yaml")]) == 0
+
+
+def test_a_folder_with_something_in_it_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(DemoError, match="not empty"):
+        run(recorder(), stay=False, folder=tmp_path, stream=[])
+    assert [file.name for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_exam_is_graded_by_hand() -> None:
+    probe = Probe(Party.CREW, "about", ("q1", "q2"), "x")
+    exam = grade(["a", "b", "c", "c"], ["a", "b", "c", "d"], [(probe, ["x", "a"])])
+    assert exam.accuracy == 0.75
+    assert exam.success == {Party.CREW: 0.5}
+    console = recorder()
+    console.print(learnt_table({"guarded": exam}, [probe]))
+    assert "75.0 %" in shown(console)
+    assert "crew of five: about │ 50.0 %" in shown(console)
+
+
+def test_the_fates_of_a_party_are_counted() -> None:
+    def outcome(party: Party, account: str, fate: Fate, weight: float) -> Outcome:
+        return Outcome(Correction(party, account, "q", "i"), fate, weight)
+
+    outcomes = [outcome(party, "a", Fate.HELD, 0.0) for party in Party if party is not Party.HONEST]
+    outcomes += [outcome(Party.HONEST, "a", Fate.ACCEPTED, 1.0), outcome(Party.HONEST, "b", Fate.ACCEPTED, 0.5)]
+    outcomes += [outcome(Party.HONEST, "a", Fate.LIMITED, 0.0), outcome(Party.HONEST, "a", Fate.HELD, 0.0)]
+    console = recorder()
+    console.print(fate_table(outcomes))
+    row = next(line for line in console.export_text(clear=False).splitlines() if Party.HONEST in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == [
+        "honest users",
+        "4",
+        "2",
+        "2 (50.0 %)",
+        "1 (25.0 %)",
+        "1 (25.0 %)",
+        "1.5",
+    ]
