@@ -1,0 +1,110 @@
+"""`feedback-guard replay` on real questions and the real command: a verdict a line, in order, the same every time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedback_guard.cli.main import run
+from feedback_guard.contribution import Contribution
+from tests.guards import labelled
+
+POLICY = """\
+name: test
+embedding: {backend: unsafe-hashing-for-tests}
+signals: {false_hold_rate: 0.05}
+limits:
+  - {name: lifetime, facet: contributor, measure: weight, amount: 5}
+"""
+CONTRACT = {"id", "decision", "weight", "suspicion", "campaign", "reasons", "policy", "baseline", "final"}
+
+
+def write(path: Path, items: Iterable[Contribution]) -> Path:
+    text = "".join(json.dumps(item.to_json()) + "\n" for item in items)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    stream = [*labelled(60, seed=1), *labelled(20, seed=2, flip=True, prefix="x"), *labelled(10, seed=3, who="busy")]
+    return {
+        "policy": str(tmp_path / "policy.yaml"),
+        "trusted": str(write(tmp_path / "trusted.jsonl", labelled(400, seed=9, prefix="t"))),
+        "stream": str(write(tmp_path / "stream.jsonl.gz", stream)),
+        "out": str(tmp_path / "verdicts.jsonl"),
+    }
+
+
+def replay(files: dict[str, str], **changes: str) -> int:
+    use = {**files, **changes}
+    return run(["replay", use["stream"], "--trusted", use["trusted"], "--policy", use["policy"], "--out", use["out"]])
+
+
+def verdicts(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_a_verdict_for_each_contribution_in_order_with_the_contracts_fields(files: dict[str, str]) -> None:
+    assert replay(files) == 0
+    got = verdicts(files["out"])
+    with gzip.open(files["stream"], "rt") as lines:
+        assert [v["id"] for v in got] == [json.loads(line)["id"] for line in lines]
+    assert {frozenset(v) for v in got} == {frozenset(CONTRACT)}
+    assert all(v["final"] == {"decision": v["decision"], "weight": v["weight"]} for v in got)
+    assert sum(v["decision"] == "accept" for v in got[:60]) >= 50
+    assert sum(v["decision"] == "quarantine" for v in got[60:80]) >= 14
+    busy = [v for v in got[80:] if v["decision"] == "limit"]
+    assert len(busy) >= 4
+    assert "lifetime" in busy[0]["reasons"][0]["signal"]
+
+
+def test_the_same_input_gives_the_same_bytes(files: dict[str, str], tmp_path: Path) -> None:
+    again = str(tmp_path / "again.jsonl")
+    assert replay(files) == 0
+    assert replay(files, out=again) == 0
+    assert Path(files["out"]).read_bytes() == Path(again).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"id": "a"}\n', "stream.jsonl:1"),
+        ("not json\n", "stream.jsonl:1"),
+        ('{"id": "a", "id": "b"}\n', "stream.jsonl:1"),
+    ],
+)
+def test_a_bad_line_is_named_and_leaves_no_verdicts_behind(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, says: str
+) -> None:
+    (tmp_path / "stream.jsonl").write_text(content)
+    assert replay(files, stream=str(tmp_path / "stream.jsonl")) == 2
+    assert says in capsys.readouterr().err
+    assert not Path(files["out"]).exists()
+    assert not list(tmp_path.glob(".verdicts*"))
+
+
+def test_an_id_that_occurs_twice_is_refused(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = next(labelled(1))
+    assert replay(files, stream=str(write(tmp_path / "twice.jsonl", [item, item]))) == 2
+    assert "occurs twice" in capsys.readouterr().err
+
+
+def test_without_anything_trusted_it_says_what_to_give(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["replay", files["stream"], "--policy", files["policy"], "--out", files["out"]]) == 3
+    assert "--trusted" in capsys.readouterr().err
+
+
+def test_an_empty_stream_gives_an_empty_file(files: dict[str, str], tmp_path: Path) -> None:
+    assert replay(files, stream=str(write(tmp_path / "none.jsonl", []))) == 0
+    assert Path(files["out"]).read_bytes() == b""

@@ -1,0 +1,91 @@
+"""`doctor` finds what is unsound, and says what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from feedback_guard.clock import ManualClock
+from feedback_guard.diagnosis import Health, diagnose
+from feedback_guard.policy.loader import LoadedPolicy, load_policy
+from feedback_guard.policy.schema import Policy
+from feedback_guard.store.database import Store
+from feedback_guard.store.sqlite import assert_sqlite_version
+from tests.guards import START_US, make_policy
+
+BASIC = """\
+name: test
+mode: observe
+store: {{url: "sqlite:///{folder}/guard.db"}}
+embedding: {{backend: unsafe-hashing-for-tests}}
+"""
+
+
+def found(loaded: LoadedPolicy, us: int = START_US, *, with_model: bool = True) -> dict[tuple[str, Health], str]:
+    return {(d.check, d.health): d.message for d in diagnose(loaded, ManualClock(us), with_model=with_model)}
+
+
+def policy(folder: Path, more: str = "") -> LoadedPolicy:
+    file = folder / "policy.yaml"
+    file.write_text(BASIC.format(folder=folder) + more)
+    return load_policy(file)
+
+
+def test_a_sound_deployment_has_no_failure(tmp_path: Path) -> None:
+    make_policy(tmp_path)
+    got = found(policy(tmp_path, f"baseline: {{path: {tmp_path}/baseline}}\n"))
+    assert not [key for key in got if key[1] is Health.FAILURE]
+    assert {check for check, _ in got} == {"policy", "clock", "sqlite", "store", "metrics", "baseline", "model"}
+
+
+def test_a_baseline_of_another_model_an_altered_one_and_a_missing_one_are_failures(tmp_path: Path) -> None:
+    make_policy(tmp_path)
+    line = f"baseline: {{path: {tmp_path}/baseline}}\n"
+    manifest = tmp_path / "baseline" / "baseline.json"
+    manifest.write_text(manifest.read_text().replace('"n_trusted"', '"n_trusted "'))
+    assert ("baseline", Health.FAILURE) in found(policy(tmp_path, line), with_model=False)
+    assert ("baseline", Health.FAILURE) in found(policy(tmp_path, "baseline: {path: nowhere}\n"), with_model=False)
+
+
+def test_a_store_that_cannot_be_is_a_failure_that_names_the_folder(tmp_path: Path) -> None:
+    loaded = policy(tmp_path)
+    gone = loaded.policy.model_copy(
+        update={"store": loaded.policy.store.model_copy(update={"url": f"sqlite:///{tmp_path}/none/guard.db"})}
+    )
+    got = found(LoadedPolicy(**{**vars_of(loaded), "policy": gone}), with_model=False)
+    assert "none does not exist" in got["store", Health.FAILURE]
+
+
+def vars_of(loaded: LoadedPolicy) -> dict[str, object]:
+    return {name: getattr(loaded, name) for name in loaded.__dataclass_fields__}
+
+
+def test_a_clock_that_is_not_set_is_a_failure_and_one_behind_the_record_a_warning(tmp_path: Path) -> None:
+    loaded = policy(tmp_path)
+    with Store.open(loaded.policy.store, clock=ManualClock(START_US)) as store:
+        store.submit(lambda tx: tx.append("note", "x", {}, START_US + 3_600_000_000)).result()
+    assert "3600 s in the future" in found(loaded, with_model=False)["store", Health.WARNING]
+    assert ("clock", Health.FAILURE) in found(loaded, 0, with_model=False)
+
+
+def test_a_metrics_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "none"))
+    assert "none" in found(policy(tmp_path), with_model=False)["metrics", Health.FAILURE]
+
+
+def test_doubtful_settings_are_warnings(tmp_path: Path) -> None:
+    got = found(policy(tmp_path, "failure: {fail_open: true}\n"), with_model=False)
+    assert ("policy", Health.WARNING) in got
+
+
+@pytest.mark.parametrize("version", [(3, 51, 2), (3, 40, 1), (3, 50, 6), (3, 44, 5)])
+def test_a_sqlite_with_the_wal_reset_bug_is_refused(version: tuple[int, int, int]) -> None:
+    from feedback_guard.errors import UnsafeDatabaseError
+
+    with pytest.raises(UnsafeDatabaseError):
+        assert_sqlite_version(version)
+
+
+def test_the_default_policy_is_valid() -> None:
+    assert Policy().mode.value == "enforce"
