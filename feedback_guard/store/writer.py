@@ -174,6 +174,8 @@ class Writer:
             return
         try:
             connection.rollback()
+            # After a COMMIT that failed, SQLAlchemy holds the transaction for ended; the database may not.
+            connection.connection.rollback()
         except Exception:  # noqa: BLE001 - a connection that cannot even roll back is replaced
             self._drop_connection()
             return
