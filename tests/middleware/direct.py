@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -36,6 +36,13 @@ def make_scope(
     }
 
 
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Give way to other tasks until the condition is true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition is about a guard that knows nothing of this test
+            await asyncio.sleep(0.001)
+
+
 class Connection:
     """One request: `receive` gives the pieces of the body, then waits for the client to leave."""
 
@@ -58,7 +65,7 @@ class Connection:
         await self.left.wait()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(dict(message))
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self.answered.set()

@@ -1,0 +1,222 @@
+"""The guard lives as long as the application, with a lifespan and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+
+from feedback_guard.errors import BaselineError
+from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
+from feedback_guard.store.states import Delivery
+from feedback_guard.verdict import Decision
+from tests.middleware.direct import Recorder, call, make_scope, until
+from tests.middleware.fakes import FEEDBACK, FakeGuard
+
+
+class Server:
+    """The server's side of a lifespan."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.state: dict[str, Any] = {}
+        self.to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.task: asyncio.Task[None] | None = None
+
+    async def say(self, kind: str) -> dict[str, Any]:
+        if self.task is None:
+            scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self.state}
+            self.task = asyncio.ensure_future(self.app(scope, self.to_app.get, self.from_app.put))
+        await self.to_app.put({"type": f"lifespan.{kind}"})
+        async with asyncio.timeout(5):
+            return await self.from_app.get()
+
+
+def application(events: list[str], guard: FakeGuard) -> Starlette:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
+        events.append(f"app starts, guard {'runs' if guard.running else 'stopped'}")
+        yield {"pool": "p"}
+        events.append(f"app stops, guard {'runs' if guard.running else 'stopped'}")
+
+    async def endpoint(request: Any) -> JSONResponse:
+        events.append(f"called with {request.state.pool}")
+        return JSONResponse({})
+
+    return Starlette(routes=[Route("/feedback", endpoint, methods=["POST"])], lifespan=lifespan)
+
+
+@pytest.mark.parametrize("place", ["outside", "inside"])
+def test_the_guard_starts_before_the_application_and_stops_after_it(place: str) -> None:
+    events: list[str] = []
+    guard = FakeGuard()
+    app: Any = application(events, guard)
+    if place == "outside":
+        app = FeedbackGuardMiddleware(app, guard=guard)
+    else:
+        app.add_middleware(FeedbackGuardMiddleware, guard=guard)
+
+    async def run() -> None:
+        server = Server(app)
+        assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+        assert guard.running
+        assert server.state == {"pool": "p"}
+        assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+        assert server.task is not None
+        await server.task
+        assert not guard.running
+
+    asyncio.run(run())
+    assert events == ["app starts, guard runs", "app stops, guard runs"]
+    assert (guard.starts, guard.stops) == (1, 1)
+
+
+def test_what_is_approved_before_the_start_is_delivered_after_it_with_the_lifespans_state() -> None:
+    events: list[str] = []
+    guard = FakeGuard()
+    guard.decide_on = lambda _: Decision.QUARANTINE
+    app = FeedbackGuardMiddleware(application(events, guard), guard=guard)
+
+    async def run() -> None:
+        server = Server(app)
+        before = FeedbackGuardMiddleware(Recorder(), guard=guard)
+        assert (await call(before, body=FEEDBACK)).status == 202
+        await before._service._quiesce()
+        guard._move("s-1", Delivery.APPROVED)
+        await server.say("startup")
+        await until(lambda: guard.only.delivery is Delivery.DELIVERED)
+        await server.say("shutdown")
+
+    asyncio.run(run())
+    assert events == ["app starts, guard runs", "called with p", "app stops, guard runs"]
+
+
+def test_a_guard_that_cannot_start_refuses_the_start_with_its_sentence() -> None:
+    events: list[str] = []
+    guard = FakeGuard()
+    guard.start_error = BaselineError("baseline: the file is not there; build it with `baseline build`")
+    app = FeedbackGuardMiddleware(application(events, guard), guard=guard)
+
+    async def run() -> None:
+        server = Server(app)
+        message = await server.say("startup")
+        assert message["type"] == "lifespan.startup.failed"
+        assert "build it with" in message["message"]
+        assert server.task is not None
+        with pytest.raises(BaselineError):
+            await server.task
+        assert server.from_app.empty(), "answered twice"
+
+    asyncio.run(run())
+    assert events == []
+
+
+@pytest.mark.parametrize("how", ["raises", "returns"])
+def test_an_application_without_a_lifespan_is_spoken_for(how: str) -> None:
+    guard = FakeGuard()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            if how == "raises":
+                raise ValueError("HTTP only")
+            return
+        await Recorder()(scope, receive, send)
+
+    async def run() -> None:
+        server = Server(FeedbackGuardMiddleware(app, guard=guard))
+        assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+        assert guard.running
+        assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+        assert not guard.running
+
+    asyncio.run(run())
+
+
+def test_an_application_that_fails_to_start_says_so_itself_and_the_guard_stops() -> None:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        raise RuntimeError("no database")
+        yield
+
+    guard = FakeGuard()
+
+    async def run() -> None:
+        server = Server(FeedbackGuardMiddleware(Starlette(lifespan=lifespan), guard=guard))
+        message = await server.say("startup")
+        assert message["type"] == "lifespan.startup.failed"
+        assert "no database" in message["message"]
+        assert server.task is not None
+        with pytest.raises(RuntimeError, match="no database"):
+            await server.task
+
+    asyncio.run(run())
+    assert not guard.running
+
+
+def test_without_a_lifespan_the_first_guarded_request_starts_it_and_others_do_not() -> None:
+    guard = FakeGuard()
+    app = Starlette(routes=[Mount("/sub", app=FeedbackGuardMiddleware(Recorder(), guard=guard))])
+
+    async def run() -> None:
+        assert (await call(app, make_scope("/sub/other"))).status == 200
+        assert (await call(app, make_scope("/sub/feedback", method="GET"))).status == 200
+        assert guard.starts == 0
+        for _ in range(3):
+            assert (await call(app, make_scope("/sub/feedback"), FEEDBACK)).status == 200
+        assert guard.starts == 1
+
+    asyncio.run(run())
+
+
+def test_a_start_that_failed_is_tried_again_by_the_next_request() -> None:
+    guard = FakeGuard()
+    guard.start_error = BaselineError("not yet")
+    app = FeedbackGuardMiddleware(Recorder(), guard=guard)
+
+    async def run() -> None:
+        assert (await call(app, body=FEEDBACK)).status == 503
+        guard.start_error = None
+        assert (await call(app, body=FEEDBACK)).status == 200
+
+    asyncio.run(run())
+
+
+def test_a_mounted_application_is_replayed_through_its_parent() -> None:
+    guard = FakeGuard()
+    guard.decide_on = lambda _: Decision.QUARANTINE
+    inner = Recorder()
+    app = Starlette(routes=[Mount("/sub", app=FeedbackGuardMiddleware(inner, guard=guard, poll_seconds=0.01))])
+
+    async def run() -> None:
+        assert (await call(app, make_scope("/sub/feedback"), FEEDBACK)).status == 202
+        guard.approve("s-1")
+        await until(lambda: guard.only.delivery is Delivery.DELIVERED)
+
+    asyncio.run(run())
+    (scope,) = inner.scopes
+    assert (scope["path"], scope["root_path"], scope["app"]) == ("/sub/feedback", "/sub", app)
+
+
+def test_a_test_client_without_a_lifespan_works_in_a_new_event_loop_each_time() -> None:
+    guard = FakeGuard()
+    client = TestClient(FeedbackGuardMiddleware(Recorder(), guard=guard))
+    for _ in range(3):
+        assert client.post("/feedback", json=FEEDBACK).status_code == 200
+
+
+def test_a_test_client_with_a_lifespan_stops_the_guard() -> None:
+    events: list[str] = []
+    guard = FakeGuard()
+    with TestClient(FeedbackGuardMiddleware(application(events, guard), guard=guard)) as client:
+        assert client.post("/feedback", json=FEEDBACK).status_code == 200
+        assert guard.running
+    assert not guard.running
+    assert events[1] == "called with p"
