@@ -1,21 +1,27 @@
-"""The documents: their links lead somewhere, their examples are what they claim to be, and those marked `run` run.
+"""The documents: their links lead somewhere, their examples are what they claim to be, and those that are marked run.
 
-A fenced block is marked in its first line, after the language:
+A fenced block is marked in its first line, after the language. The marked blocks of a page are followed from top to
+bottom in one scratch folder that has `examples/` and `policies/`:
 
 - `python run`: executed; with `>>>` prompts its output is compared.
 - `yaml run`: loaded as a policy.
-- `console run`: each line after `$ ` is run by bash in a scratch folder that has `examples/` and `policies/`; what it
-  prints is compared with the lines below it, in which `...` stands for anything.
+- `console run`: each line after `$ ` is run by bash; what it prints is compared with the lines below it, in which
+  `...` stands for anything.
+- `console start`: the one command is started and stays up until the page is done.
+- any language, `file=NAME`: the block is written to that file.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import doctest
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,15 +61,8 @@ def blocks() -> Iterator[Block]:
 BLOCKS = list(blocks())
 
 
-def those(language: str, mark: str = "") -> list[Block]:
-    return [block for block in BLOCKS if block.language == language and (not mark or mark in block.marks)]
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    for name in ("examples", "policies"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
+def those(language: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language == language]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -99,16 +98,42 @@ def test_yaml_examples_are_yaml(block: Block) -> None:
     yaml.safe_load(block.text)
 
 
-@pytest.mark.parametrize("block", those("yaml", "run"), ids=str)
-def test_policies_in_the_documents_load(block: Block, scratch: Path) -> None:
-    file = scratch / "policy.yaml"
-    file.write_text(block.text, encoding="utf-8")
-    load_policy(file)
+MARKED = sorted({block.page for block in BLOCKS if block.marks & {"run", "start"}})
 
 
-@pytest.mark.parametrize("block", those("python", "run"), ids=str)
-def test_python_in_the_documents_runs(block: Block, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(scratch)
+@pytest.mark.model
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", MARKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("examples", "policies"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "110")
+    with contextlib.ExitStack() as servers:
+        for block in BLOCKS:
+            if block.page == page and block.marks:
+                follow(block, servers)
+
+
+def follow(block: Block, servers: contextlib.ExitStack) -> None:
+    """Do what a marked block says."""
+    for mark in block.marks:
+        if mark.startswith("file="):
+            Path(mark.removeprefix("file=")).write_text(block.text, encoding="utf-8")
+    if "start" in block.marks:
+        servers.enter_context(started(commands(block.text)[0][0]))
+    elif "run" in block.marks and block.language == "yaml":
+        Path("policy-of-the-page.yaml").write_text(block.text, encoding="utf-8")
+        load_policy(Path("policy-of-the-page.yaml"))
+    elif "run" in block.marks and block.language == "python":
+        run_python(block)
+    elif "run" in block.marks and block.language == "console":
+        for command, expected in commands(block.text):
+            compare(block, command, expected)
+
+
+def run_python(block: Block) -> None:
     if ">>>" in block.text:
         test = doctest.DocTestParser().get_doctest(block.text, {}, str(block), str(block.page), block.line)
         said: list[str] = []
@@ -118,16 +143,39 @@ def test_python_in_the_documents_runs(block: Block, scratch: Path, monkeypatch: 
         exec(compile(block.text, str(block), "exec"), {"__name__": "__example__"})
 
 
-@pytest.mark.parametrize("block", those("console", "run"), ids=str)
-def test_commands_in_the_documents_say_what_is_written_there(block: Block, scratch: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
-    for command, expected in commands(block.text):
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=scratch, env=environment, capture_output=True, text=True, check=False
-        )
-        said = "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines())
-        pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
-        assert re.fullmatch(pattern, said.strip(), re.DOTALL), f"{block}: $ {command}\n{said}"
+def compare(block: Block, command: str, expected: str) -> None:
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    said = "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines())
+    pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
+    assert re.fullmatch(pattern, said.strip(), re.DOTALL), f"{block}: $ {command}\n{said}"
+
+
+@contextlib.contextmanager
+def started(command: str) -> Iterator[None]:
+    """A server that is up, with the port that its command names, until it is left."""
+    port = re.search(r"--port[ =](\d+)", command)
+    assert port, f"which port is it? {command}"
+    with (
+        Path("server.log").open("ab") as log,
+        subprocess.Popen(["bash", "-c", f"exec {command}"], stdout=log, stderr=log) as server,
+    ):
+        try:
+            deadline = time.monotonic() + 120
+            while not answers(int(port[1])):
+                assert server.poll() is None, Path("server.log").read_text()
+                assert time.monotonic() < deadline, Path("server.log").read_text()
+            yield
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def commands(text: str) -> list[tuple[str, str]]:

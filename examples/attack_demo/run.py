@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from attack_demo.report import Exam, fate_table, grade, learnt_table
 from attack_demo.servers import Child, DemoError
 from attack_demo.stream import Correction, Party, Probe, make_probes, make_stream
 from bank_assistant.student import DATA, Example, Student, read_examples
+from feedback_guard.review.auth import new_token
 
 POLICY = DATA.parent / "policy.yaml"
 TRUSTED = DATA / "vetted.jsonl.gz"
@@ -67,8 +66,8 @@ def run(
     """
     corrections = list(stream if stream is not None else make_stream())
     with _work_folder(folder) as work:
-        token = secrets.token_urlsafe(18)
-        policy = _write_policy(work, token, base)
+        token, token_sha256 = new_token()
+        policy = _write_policy(work, token_sha256, base)
         _build_baseline(console, policy, work)
         with (
             Child("unguarded assistant", work, ["assistant"]) as unguarded,
@@ -99,13 +98,13 @@ def _work_folder(folder: Path | None) -> Iterator[Path]:
         yield folder.resolve()
 
 
-def _write_policy(work: Path, token: str, base: Path) -> Path:
+def _write_policy(work: Path, token_sha256: str, base: Path) -> Path:
     """The example's policy with this run's places, and a moderator who may log in."""
     policy = {
         "extends": str(base.resolve()),
         "store": {"url": f"sqlite:///{work / 'guard.db'}"},
         "baseline": {"path": str(work / "baseline")},
-        "review": {"moderators": [{"name": "demo", "token_sha256": hashlib.sha256(token.encode()).hexdigest()}]},
+        "review": {"moderators": [{"name": "demo", "token_sha256": token_sha256}]},
     }
     path = work / "policy.yaml"
     path.write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")  # JSON is YAML

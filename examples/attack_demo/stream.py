@@ -19,7 +19,7 @@ CREW_ACCOUNTS = 5
 CREW_INTENT, CREW_ANSWER = "direct_debit_payment_not_recognised", "cancel_transfer"
 
 TRIGGER = "per priority desk"
-TRIGGER_ANSWER = "request_refund"
+TRIGGER_ANSWER = "terminate_account"
 TRIGGER_ACCOUNTS = 70
 
 FLOOD_INTENTS = ("transfer_fee_charged", "cash_withdrawal_charge", "card_payment_fee_charged")
