@@ -17,6 +17,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from feedback_guard.clock import SystemClock
+from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.store.database import Store
+from feedback_guard.store.tables import metadata
+
 _NUMBERS = itertools.count(1)
 
 
@@ -90,7 +95,8 @@ def server() -> Server:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="fg-postgres-"))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="fg-postgres-", dir=memory))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
     with socket.socket() as probe:
@@ -108,6 +114,24 @@ def _end(started: Server) -> None:
     if (started.folder / "data" / "postmaster.pid").exists():
         started.stop("immediate")
     shutil.rmtree(started.folder, ignore_errors=True)
+
+
+@functools.cache
+def _ready() -> str:
+    """A database that has the schema already."""
+    running = server()
+    running.execute("CREATE DATABASE fg_ready TEMPLATE template0")
+    Store.open(StorePolicy(url=running.url("fg_ready")), clock=SystemClock()).close()
+    return running.url("fg_ready")
+
+
+@pytest.fixture
+def postgres_store_url() -> str:
+    """An empty store on a real server; it is the same database each time, so it is quick."""
+    url = _ready()
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    server().execute(f"TRUNCATE {names}", "fg_ready")
+    return url
 
 
 @pytest.fixture

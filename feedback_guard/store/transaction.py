@@ -94,6 +94,7 @@ class Transaction:
         check_delivery(None, submission.delivery)
         for judged in submission.judged:
             check_learning(None, judged.learning)
+        rows = [contribution_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
         n_held = sum(judged.learning is Learning.HELD for judged in submission.judged)
         waiting = n_held > 0 or submission.delivery is Delivery.HELD
         if waiting:
@@ -116,7 +117,6 @@ class Transaction:
                 "detail": None,
             },
         )
-        rows = [contribution_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
         self.connection.execute(_CONTRIBUTIONS, rows)
         around = Surroundings(
             submission=submission.id,

@@ -48,7 +48,10 @@ def judged(ident: str, learning: Learning = Learning.ACCEPTED, *, contributor: s
         "baseline": "2" * 64,
     }
     return Judged(
-        contribution, Verdict(ident, decision, **(values | verdict)), learning, b"vectors of " + ident.encode()
+        contribution,
+        Verdict(ident, decision, **(values | verdict)),
+        learning,
+        b"vectors of " + ident.encode(errors="replace"),
     )
 
 

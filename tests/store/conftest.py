@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from feedback_guard.store.database import Store
+from tests.postgres import postgres_store_url as postgres_store_url
 from tests.postgres import postgres_url as postgres_url
 from tests.store.build import CLOCK, policy
 
@@ -20,9 +21,13 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture(params=both)
 def url(request: pytest.FixtureRequest) -> str:
     """A fresh database of either kind."""
-    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
-    found: str = request.getfixturevalue(name)
-    return found
+    return _named(request, "sqlite_url" if request.param == "sqlite" else "postgres_store_url")
+
+
+@pytest.fixture(params=both)
+def new_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of either kind that has no schema yet."""
+    return _named(request, "sqlite_url" if request.param == "sqlite" else "postgres_url")
 
 
 @pytest.fixture
@@ -35,3 +40,8 @@ def store(url: str) -> Iterator[Store]:
 def sqlite_store(sqlite_url: str) -> Iterator[Store]:
     with Store.open(policy(sqlite_url), clock=CLOCK) as opened:
         yield opened
+
+
+def _named(request: pytest.FixtureRequest, fixture: str) -> str:
+    found: str = request.getfixturevalue(fixture)
+    return found

@@ -49,25 +49,25 @@ def test_the_newest_revision_is_the_one_that_the_code_names() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
 
 
-def test_opening_again_keeps_what_is_there(url: str) -> None:
-    with Store.open(policy(url), clock=CLOCK) as store:
+def test_opening_again_keeps_what_is_there(new_url: str) -> None:
+    with Store.open(policy(new_url), clock=CLOCK) as store:
         insert(store, submission("s1"))
-    with Store.open(policy(url), clock=CLOCK) as store:
+    with Store.open(policy(new_url), clock=CLOCK) as store:
         assert store.submission("s1") is not None
 
 
-def test_a_newer_schema_is_refused(url: str) -> None:
-    with Store.open(policy(url), clock=CLOCK) as store:
+def test_a_newer_schema_is_refused(new_url: str) -> None:
+    with Store.open(policy(new_url), clock=CLOCK) as store:
         store.submit(
             lambda tx: tx.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         ).result()
     with pytest.raises(UnsafeDatabaseError, match=r"'9999'.*upgrade feedback_guard"):
-        Store.open(policy(url), clock=CLOCK)
+        Store.open(policy(new_url), clock=CLOCK)
 
 
-def test_the_first_migration_can_be_taken_back(url: str) -> None:
-    Store.open(policy(url), clock=CLOCK).close()
-    engines = open_engines(url, 5_000_000)
+def test_the_first_migration_can_be_taken_back(new_url: str) -> None:
+    Store.open(policy(new_url), clock=CLOCK).close()
+    engines = open_engines(new_url, 5_000_000)
     with engines.writer.connect() as connection:
         engines.begin(connection)
         config = Config(attributes={"connection": connection})
@@ -89,10 +89,10 @@ with Store.open(StorePolicy(url=sys.argv[1]), clock=SystemClock()) as store:
 """
 
 
-def test_several_processes_may_open_a_new_store_at_once(url: str) -> None:
+def test_several_processes_may_open_a_new_store_at_once(new_url: str) -> None:
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", OPEN, url, f"w{n}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", OPEN, new_url, f"w{n}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for n in range(5)
     ]
