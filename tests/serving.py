@@ -112,7 +112,7 @@ class Serving:
         """Send one request on a connection of its own and read the answer."""
         with self.connect() as client:
             client.request(method, path, body, headers)
-            return client.answer()
+            return client.answer(method)
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,9 @@ class Client:
         if end:
             self.send(b"0\r\n\r\n")
 
-    def answer(self) -> Answer:
-        """Read one response."""
-        response = http.client.HTTPResponse(self.socket)
+    def answer(self, method: str = "POST") -> Answer:
+        """Read one response; one to HEAD has no body whatever its headers say."""
+        response = http.client.HTTPResponse(self.socket, method=method)
         response.begin()
         try:
             return Answer(response.status, response.headers, response.read())
