@@ -419,11 +419,11 @@ def slow_poisoning_widens_nothing(subject: Subject) -> None:
     """An attack that was learnt step by step, and then many times over, has no higher p-value than at the start."""
     start = {observation.contribution.kind: observation for observation in subject.honest[:10]}
     for name, attack in material.attacks():
-        fresh = subject.fresh().score(attack)
+        signal = subject.fresh()
+        fresh = signal.score(attack)
         if fresh.condition is not Condition.SCORED:
             continue
-        signal = subject.fresh()
-        for observation in _ramp(start[attack.contribution.kind], attack, 400):
+        for observation in _ramp(start[attack.contribution.kind], attack, 300):
             signal.learn(observation)
         for number in range(400):
             again = replace(attack.contribution, id=f"again-{number}", contributor=f"account-{number % 40}")

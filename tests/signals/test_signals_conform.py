@@ -6,12 +6,13 @@ import functools
 
 import pytest
 
+from feedback_guard.signals.anomaly import Anomaly
 from feedback_guard.signals.checks import Check, Subject, all_checks
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Signal
 from feedback_guard.signals.novelty import Novelty
 
-SIGNALS: list[type[Signal]] = [Disagreement, Novelty]
+SIGNALS: list[type[Signal]] = [Disagreement, Novelty, Anomaly]
 
 
 @functools.cache

@@ -1,0 +1,137 @@
+"""The shape of a text in a dozen numbers between 0 and 1: length, make-up, repetition, and where its vector lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard import settings
+from feedback_guard.embedding.interface import Vectors
+from feedback_guard.signals.heads import mean_row
+from feedback_guard.signals.interface import Observation
+from feedback_guard.signals.linear import Floats
+from feedback_guard.signals.rows import unit_rows
+
+ALONE: Final = {
+    "length": "length (logarithmic)",
+    "word_length": "mean length of a word (in 30 letters)",
+    "upper": "share of capital letters (root)",
+    "digit": "share of digits (root)",
+    "punctuation": "share of punctuation and signs (root)",
+    "non_ascii": "share of characters beyond ASCII (root)",
+    "distinct": "share of distinct words",
+    "spread": "evenness of the pairs of characters",
+    "near": "distance to the nearest of some trusted texts",
+}
+"""Features of every text, with words for a moderator."""
+BESIDE: Final = {"likeness": "likeness to the input", "ratio": "length against the input's"}
+"""Features of a text that stands beside an input."""
+
+_LOWER, _UPPER, _DIGIT, _SPACE, _SIGN = range(5)
+_CLASS = np.full(128, _SIGN, dtype=np.int64)
+_CLASS[[*range(97, 123)]] = _LOWER
+_CLASS[[*range(65, 91)]] = _UPPER
+_CLASS[[*range(48, 58)]] = _DIGIT
+_CLASS[[9, 10, 11, 12, 13, 32]] = _SPACE
+_LONGEST_WORD = 30
+_PAIRS = 1_024
+
+
+def names(field: str) -> tuple[str, ...]:
+    """The features of a field, in order."""
+    return tuple(ALONE) if field == "input" else (*ALONE, *BESIDE)
+
+
+def shape(text: str) -> list[float]:
+    """The features of a text that need no vector, in the order of `ALONE`.
+
+    Parameters
+    ----------
+    text
+        Canonical text.
+
+    Returns
+    -------
+    list of float
+        Each in 0..1. Of small shares the root is taken: splits are even over 0..1, and between no digit at all and
+        a digit in a hundred there is more to tell than between eighty and eighty-one.
+
+    Examples
+    --------
+    >>> [round(x, 2) for x in shape("PIN 1234")]
+    [0.21, 0.13, 0.61, 0.71, 0.0, 0.0, 1.0, 1.0]
+    """
+    codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
+    n = max(len(codes), 1)
+    ascii_codes = codes[codes < 128]
+    counts = np.bincount(_CLASS[ascii_codes], minlength=5)
+    words = text.split()
+    return [
+        min(1.0, math.log1p(len(codes)) / math.log1p(settings.MAX_TEXT_CHARS)),
+        min(1.0, len(text) / max(len(words), 1) / _LONGEST_WORD),
+        math.sqrt(int(counts[_UPPER]) / n),
+        math.sqrt(int(counts[_DIGIT]) / n),
+        math.sqrt(int(counts[_SIGN]) / n),
+        math.sqrt((len(codes) - len(ascii_codes)) / n),
+        len(set(words)) / max(len(words), 1),
+        _spread(codes),
+    ]
+
+
+def _spread(codes: NDArray[np.uint32]) -> float:
+    """Entropy of the pairs of neighbouring characters against the most that this length allows, 0..1.
+
+    It falls where a text repeats itself or draws on few characters.
+    """
+    if len(codes) < 3:
+        return 1.0
+    pairs = (codes[:-1] * np.uint32(31) + codes[1:]) % np.uint32(_PAIRS)
+    counts = np.bincount(pairs.astype(np.int64))
+    shares = counts[counts > 0] / len(pairs)
+    return min(1.0, float(-(shares * np.log(shares)).sum()) / math.log(min(len(pairs), _PAIRS)))
+
+
+def features(
+    observation: Observation, anchors: Mapping[str, Floats], *, own: int | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """The features of each text of a contribution.
+
+    Parameters
+    ----------
+    observation
+        What is looked at.
+    anchors
+        By field: some trusted vectors, shape (n, d).
+    own
+        Row of the anchors that is this contribution's own and is left out, when the trusted set is measured.
+
+    Returns
+    -------
+    dict
+        By field, shape (n_features,), float32, each in 0..1, in the order of `names`.
+
+    Raises
+    ------
+    SignalError
+        If vectors are missing or broken.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    prompt: Vectors | None = None
+    for field, anchor in anchors.items():
+        windows = unit_rows(observation, field, anchor.shape[1])
+        near = windows @ anchor.T
+        if own is not None:
+            near[:, own] = -1.0
+        text = observation.texts[field].text
+        row = [*shape(text), float((1.0 - near.max(axis=1)).max()) / 2.0]
+        if field == "input":
+            prompt = mean_row(windows)
+        elif prompt is not None:
+            ratio = math.log((1 + len(text)) / (1 + len(observation.texts["input"].text)))
+            row += [(1.0 + float((windows @ prompt[0]).min())) / 2.0, 0.5 + 0.5 * math.tanh(ratio / 2.0)]
+        found[field] = np.clip(np.asarray(row, dtype=np.float32), 0.0, 1.0)
+    return found
