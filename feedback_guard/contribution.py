@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import rfc8785
 from pydantic import (
@@ -26,6 +26,9 @@ from pydantic import (
 from feedback_guard import settings
 from feedback_guard.clock import format_iso8601, parse_iso8601
 from feedback_guard.errors import ContributionError
+
+ANONYMOUS: Final = "(anonymous)"
+"""Contributor of whatever comes without one, where the policy lets it in."""
 
 Text = Annotated[str, Field(max_length=settings.MAX_TEXT_CHARS)]
 Identifier = Annotated[str, Field(min_length=1, max_length=settings.MAX_ID_CHARS)]

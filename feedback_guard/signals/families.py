@@ -1,0 +1,187 @@
+"""Families of almost equal texts among the latest contributions, and the accounts in them. Bounded in every direction.
+
+A family has a leader, the first text of its kind that came; a text belongs to the family whose leader it shares most
+shingles with, if that is at least half of them. A family holds each account once, at the time it last came. Families
+are found by the bands of their leaders' signatures in a fixed table: a bucket holds a few leaders, the latest ones.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from feedback_guard.signals.interface import Array
+from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Hashes, Sketcher, similarity
+
+ALIKE = 0.5
+"""Share of common shingles from which two texts count as almost the same."""
+WAYS = 8
+"""Leaders in a bucket of the table."""
+MAX_COMPARED = 12
+"""Most leaders that a text is compared with; those that agree in most bands come first."""
+MAX_MEMBERS = 500
+"""Most accounts that a family remembers unless told otherwise: more would change no decision."""
+ACCOUNT_SHARE = 50
+"""One account may fill this fraction of the window (1/50); what it sends beyond is not remembered, so that it cannot
+push the others out."""
+
+_BAND = np.arange(BANDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family that a text would belong to.
+
+    Parameters
+    ----------
+    ident
+        Where the index keeps it.
+    likeness
+        Share of shingles that the text has in common with its leader, 0.5..1.
+    members
+        When each account last came, in contributions, oldest first. Not a copy.
+    """
+
+    ident: int
+    likeness: float
+    members: Mapping[int, int]
+
+
+class FamilyIndex:
+    """Families among the latest `capacity` contributions.
+
+    Parameters
+    ----------
+    sketcher
+        Hashes with the secret key.
+    capacity
+        Length of the window, in contributions. Memory grows with it: about 0.7 KB for each text without a family.
+    max_members
+        Most accounts that a family remembers, the latest ones.
+    """
+
+    def __init__(self, sketcher: Sketcher, capacity: int, *, max_members: int = MAX_MEMBERS) -> None:
+        self.sketcher = sketcher
+        self.capacity = capacity
+        self.max_members = max_members
+        self.n_seen = 0
+        self._slots = 1 << max(6, (capacity // 6).bit_length())
+        # numpy leaves pages that were never written to the operating system, so an empty index costs next to nothing
+        self._leaders = np.zeros((capacity, SKETCH_SIZE), dtype=np.uint32)
+        self._lengths = np.zeros(capacity, dtype=np.uint8)
+        self._keys = np.zeros((capacity, BANDS), dtype=np.uint32)
+        self._table = np.zeros((BANDS, self._slots, WAYS), dtype=np.int32)
+        self._members: dict[int, dict[int, int]] = {}
+        self._window: deque[tuple[int, int, int]] = deque()
+        self._of_account: dict[int, int] = {}
+        self._free: list[int] = []
+        self._high = 0
+
+    def near(self, sketch: Hashes) -> list[Family]:
+        """Families that a text belongs to or might, most alike first."""
+        bands = self.sketcher.bands(sketch)
+        idents = self._table[_BAND, bands % np.uint32(self._slots)] - 1
+        idents = idents[(idents >= 0) & (self._keys[idents, _BAND[:, None]] == bands[:, None])]
+        if not len(idents):
+            return []
+        found, votes = np.unique(idents, return_counts=True)
+        order = np.lexsort((found, -votes))[:MAX_COMPARED]
+        families = []
+        for ident in found[order].tolist():
+            likeness = similarity(sketch, self._leaders[ident, : self._lengths[ident]])
+            if likeness >= ALIKE:
+                families.append(Family(ident, likeness, self._members[ident]))
+        families.sort(key=lambda family: (-family.likeness, family.ident))
+        return families
+
+    def add(self, sketch: Hashes, account: int) -> None:
+        """Remember that an account sent a text, once for each account and family."""
+        if self._of_account.get(account, 0) >= max(1, self.capacity // ACCOUNT_SHARE):
+            return
+        families = self.near(sketch)
+        if families and account in families[0].members:
+            return
+        self.n_seen += 1
+        ident = families[0].ident if families else None
+        while self._window and self._window[0][0] <= self.n_seen - self.capacity:
+            seen, old, who = self._window.popleft()
+            if self._members.get(old, {}).get(who) == seen:
+                self._forget(old, who)
+        if ident is None or ident not in self._members:  # it may have gone with its last account just now
+            ident = self._found(sketch)
+        members = self._members[ident]
+        if len(members) >= self.max_members:
+            self._forget(ident, next(iter(members)))
+        members[account] = self.n_seen
+        self._of_account[account] = self._of_account.get(account, 0) + 1
+        self._window.append((self.n_seen, ident, account))
+
+    def leader(self, ident: int) -> bytes:
+        """The sketch of a family's leader, as bytes: names the family as long as it lives."""
+        return self._leaders[ident, : self._lengths[ident]].tobytes()
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything but the key, as copies."""
+        live = np.array(sorted(self._members), dtype=np.int32)
+        entries = [entry for entry in self._window if self._members.get(entry[1], {}).get(entry[2]) == entry[0]]
+        places = np.flatnonzero(self._table)
+        return {
+            "entries": np.array(entries, dtype=np.int64).reshape(-1, 3),
+            "families": live,
+            "lengths": self._lengths[live],
+            "leaders": np.concatenate([self._leaders[i, : self._lengths[i]] for i in live] or [self._leaders[0, :0]]),
+            "places": places.astype(np.int64),
+            "placed": self._table.ravel()[places],
+            "counters": np.array([self.n_seen, self._high], dtype=np.int64),
+        }
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Take on what `arrays` of an index with the same key and capacity gave. For an empty index only."""
+        self.n_seen, self._high = (int(counter) for counter in arrays["counters"])
+        live = [int(ident) for ident in arrays["families"]]
+        ends = np.cumsum(arrays["lengths"].astype(np.int64))
+        leaders = arrays["leaders"].astype(np.uint32)
+        for ident, end, length in zip(live, ends.tolist(), arrays["lengths"].tolist(), strict=True):
+            self._keep(ident, leaders[end - length : end])
+        self._table.ravel()[arrays["places"].astype(np.int64)] = arrays["placed"].astype(np.int32)
+        for seen, ident, account in arrays["entries"].astype(np.int64).tolist():
+            self._members[ident][account] = seen
+            self._of_account[account] = self._of_account.get(account, 0) + 1
+            self._window.append((seen, ident, account))
+        self._free = sorted(set(range(self._high)) - set(live))
+
+    def _keep(self, ident: int, leader: Hashes) -> None:
+        self._members[ident] = {}
+        self._leaders[ident, : len(leader)] = leader
+        self._lengths[ident] = len(leader)
+        self._keys[ident] = self.sketcher.bands(leader)
+
+    def _found(self, sketch: Hashes) -> int:
+        """Make a family with this text as its leader."""
+        if self._free:
+            ident = heapq.heappop(self._free)
+        else:
+            ident, self._high = self._high, self._high + 1
+        self._keep(ident, sketch)
+        slots = self._keys[ident] % np.uint32(self._slots)
+        vacant = self._table[_BAND, slots] == 0
+        way = np.where(vacant.any(axis=1), vacant.argmax(axis=1), ident % WAYS)
+        self._table[_BAND, slots, way] = ident + 1
+        return ident
+
+    def _forget(self, ident: int, account: int) -> None:
+        """Let an account leave a family, and the family go with its last one."""
+        del self._members[ident][account]
+        self._of_account[account] -= 1
+        if not self._of_account[account]:
+            del self._of_account[account]
+        if not self._members[ident]:
+            del self._members[ident]
+            slots = self._keys[ident] % np.uint32(self._slots)
+            bucket = self._table[_BAND, slots]
+            self._table[_BAND, slots] = np.where(bucket == ident + 1, 0, bucket)
+            heapq.heappush(self._free, ident)

@@ -1,0 +1,130 @@
+"""The index of families: bounded, an account counts once, and whatever it forgets it forgets in order."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from feedback_guard.signals.families import ACCOUNT_SHARE, ALIKE, WAYS, FamilyIndex
+from feedback_guard.signals.sketch import Hashes, Sketcher, similarity
+
+SKETCHER = Sketcher(b"a key for tests, kept nowhere")
+
+
+def text(seed: int, n_words: int = 9) -> str:
+    rng = random.Random(seed)
+    return " ".join("".join(rng.choices("abcdefghijklm", k=rng.randint(3, 8))) for _ in range(n_words))
+
+
+def sketch(seed: int) -> Hashes:
+    return SKETCHER.sketch(text(seed))
+
+
+def accounts(index: FamilyIndex, of: Hashes) -> set[int]:
+    return {account for family in index.near(of) for account in family.members}
+
+
+def test_accounts_of_a_family_are_found() -> None:
+    index = FamilyIndex(SKETCHER, 100)
+    for account in range(5):
+        index.add(SKETCHER.sketch(f"{text(1)} {account}"), account)
+    index.add(sketch(2), 77)
+    assert accounts(index, sketch(1)) == {0, 1, 2, 3, 4}
+    assert accounts(index, sketch(2)) == {77}
+    assert accounts(index, sketch(3)) == set()
+
+
+def test_an_account_counts_once_however_often_it_repeats() -> None:
+    index = FamilyIndex(SKETCHER, 1_000)
+    for _ in range(500):
+        index.add(sketch(1), 7)
+    assert accounts(index, sketch(1)) == {7}
+    assert index.n_seen == 1, "repetitions do not move the window"
+
+
+def test_the_window_forgets_the_oldest_first() -> None:
+    index = FamilyIndex(SKETCHER, 50)
+    for seed in range(80):
+        index.add(sketch(seed), seed)
+    assert [accounts(index, sketch(seed)) for seed in (0, 29)] == [set(), set()]
+    assert [accounts(index, sketch(seed)) for seed in (30, 79)] == [{30}, {79}]
+
+
+def test_one_account_cannot_push_the_others_out() -> None:
+    index = FamilyIndex(SKETCHER, 500)
+    for seed in range(100):
+        index.add(sketch(seed), seed)
+    for seed in range(1_000, 3_000):
+        index.add(sketch(seed), 666)
+    assert accounts(index, sketch(0)) == {0}
+    remembered = sum(accounts(index, sketch(seed)) == {666} for seed in range(1_000, 3_000))
+    assert remembered == 500 // ACCOUNT_SHARE
+
+
+def test_a_family_that_grows_without_end_stays_bounded() -> None:
+    index = FamilyIndex(SKETCHER, 1_000, max_members=30)
+    for account in range(200):
+        index.add(sketch(1), account)
+    assert accounts(index, sketch(1)) == set(range(170, 200))
+
+
+def test_a_full_bucket_keeps_answering() -> None:
+    """More leaders than a bucket holds: neighbours that are less than half alike, all with the same beginning."""
+    index = FamilyIndex(SKETCHER, 400)
+    beginning = text(1, 4)
+    sketches = [SKETCHER.sketch(f"{beginning} {text(seed, 6)}") for seed in range(300)]
+    for account, one in enumerate(sketches):
+        index.add(one, account)
+    assert int((index._table > 0).sum(axis=2).max()) == WAYS
+    found = sum(account in accounts(index, one) for account, one in enumerate(sketches))
+    assert found >= 290
+
+
+def test_leaders_are_found_as_brute_force_finds_them() -> None:
+    rng = random.Random(8)
+    index = FamilyIndex(SKETCHER, 2_000)
+    leaders = [sketch(seed) for seed in range(300)]
+    for account, leader in enumerate(leaders):
+        index.add(leader, account)
+    missed = wanted = 0
+    for account in range(300):
+        varied = " ".join(word if rng.random() < 0.85 else "something" for word in text(account).split())
+        probe = SKETCHER.sketch(varied)
+        for number, leader in enumerate(leaders):
+            if similarity(probe, leader) >= ALIKE:
+                wanted += 1
+                missed += number not in accounts(index, probe)
+    assert wanted > 150
+    assert missed <= 0.06 * wanted
+
+
+@pytest.mark.parametrize("n", [0, 1, 40, 400])
+def test_a_restored_index_goes_on_as_the_original(n: int) -> None:
+    rng = random.Random(n)
+    index = FamilyIndex(SKETCHER, 120, max_members=5)
+    for _ in range(n):
+        index.add(sketch(rng.randrange(90)), rng.randrange(60))
+    restored = FamilyIndex(SKETCHER, 120, max_members=5)
+    restored.load(index.arrays())
+    for _ in range(300):
+        one, account = sketch(rng.randrange(90)), rng.randrange(60)
+        assert restored.near(one) == index.near(one)
+        index.add(one, account)
+        restored.add(one, account)
+    one_state, other_state = index.arrays(), restored.arrays()
+    assert one_state.keys() == other_state.keys()
+    for name, array in one_state.items():
+        assert np.array_equal(array, other_state[name]), name
+
+
+def test_nothing_grows_beyond_the_window() -> None:
+    index = FamilyIndex(SKETCHER, 60)
+    for seed in range(2_000):
+        index.add(sketch(seed), seed)
+    arrays = index.arrays()
+    assert len(arrays["entries"]) <= 60
+    assert len(arrays["families"]) <= 60
+    assert len(index._of_account) <= 60
+    assert int(arrays["counters"][1]) <= 60
