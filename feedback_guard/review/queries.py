@@ -27,7 +27,7 @@ class Decided:
     Parameters
     ----------
     seq
-        Position in the ledger of its last entry.
+        Position in the ledger of its first entry.
     submission
         What was decided on.
     contribution
@@ -104,10 +104,11 @@ def decisions(connection: Connection, limit: int, below: int | None) -> list[Dec
     out: list[Decided] = []
     for entry in _walk(connection, below):
         if out and _same(out[-1], entry):
-            continue
-        if len(out) == limit:
+            out[-1] = entry
+        elif len(out) == limit:
             break
-        out.append(entry)
+        else:
+            out.append(entry)
     return out
 
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedback_guard.review.app import review_app
-from tests.review.desks import Browser, Desk, a_desk, serving
+from tests.review.desks import Browser, Desk, a_desk
+from tests.serving import Serving
 
 
 @pytest.fixture
@@ -15,10 +17,29 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield made
 
 
+class Switch:
+    """One server for all tests: starting and stopping one costs more than most of them."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.app is not None:
+            await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def switch() -> Iterator[tuple[Switch, str]]:
+    made = Switch()
+    with Serving(made, lifespan="off") as server:
+        yield made, server.url
+
+
 @pytest.fixture
-def origin(desk: Desk) -> Iterator[str]:
-    with serving(review_app(desk)) as made:
-        yield made
+def origin(desk: Desk, switch: tuple[Switch, str]) -> Iterator[str]:
+    switch[0].app = review_app(desk)
+    yield switch[1]
+    switch[0].app = None
 
 
 @pytest.fixture

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
-import uvicorn
 from starlette.types import ASGIApp
 
 from feedback_guard.clock import ManualClock
@@ -25,6 +24,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.records import Judged, NewSubmission, StoredSubmission
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.verdict import Decision, Reason, Verdict
+from tests.serving import Serving
 
 START_US = 1_780_000_000_000_000
 TOKENS = {"ada": "fg_token-of-ada", "bob": "fg_token-of-bob"}
@@ -47,7 +47,13 @@ class Desk:
         now_us = self.clock.now_us()
         stored = await self.store.run(
             lambda tx: tx.decide(
-                submission_id, approve=approve, moderator=moderator, note=note, version=version, now_us=now_us
+                submission_id,
+                approve=approve,
+                moderator=moderator,
+                note=note,
+                version=version,
+                now_us=now_us,
+                limits=self.policy.limits,
             )
         )
         self.decided.append(submission_id)
@@ -61,9 +67,18 @@ def a_policy(path: Path, **review: Any) -> Policy:
     )
 
 
+@cache
+def _empty_store() -> bytes:
+    """The file of an empty store: to copy it is faster than to migrate one for every test."""
+    with TemporaryDirectory() as folder:
+        Store.open(StorePolicy(url=f"sqlite:///{folder}/empty.db"), clock=ManualClock()).close()
+        return Path(folder, "empty.db").read_bytes()
+
+
 @contextmanager
 def a_desk(path: Path, **review: Any) -> Iterator[Desk]:
     policy, clock = a_policy(path, **review), ManualClock(START_US)
+    (path / "review.db").write_bytes(_empty_store())
     with Store.open(policy.store, clock=clock) as store:
         yield Desk(policy, clock, store)
 
@@ -134,25 +149,10 @@ def stored(desk: Desk, ident: str) -> StoredSubmission:
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
+def serving(app: ASGIApp, *, root_path: str = "") -> Iterator[str]:
     """Serve an application over a real socket; yields its origin."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="critical", server_header=False, timeout_graceful_shutdown=2, ws="none")
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            if not thread.is_alive():
-                raise RuntimeError("the server did not start")
-            thread.join(0.005)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(15)
-        listener.close()
+    with Serving(app, root_path=root_path) as server:
+        yield server.url
 
 
 class Browser:

@@ -1,0 +1,297 @@
+"""`feedback-guard review`: see what is held and decide on it, without a browser, or serve the pages for others.
+
+It works on the store that the policy names, and loads no model. The application's workers find an approval there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from feedback_guard.guard import Guard
+    from feedback_guard.store.records import StoredContribution, StoredSubmission
+
+app = typer.Typer(no_args_is_help=True, help="List, show, approve or deny what is held.")
+
+T = TypeVar("T")
+
+Policy = Annotated[str, typer.Option("--policy", help="Policy file, or the name of a preset; its store is used.")]
+Ident = Annotated[str, typer.Argument(help="The item, as `list` prints it.")]
+Note = Annotated[str, typer.Option(help="Stands in the ledger beside the decision.")]
+Moderator = Annotated[str | None, typer.Option(help="Who decides; by default cli: and the name of the system's user.")]
+Version = Annotated[
+    int | None, typer.Option(help="Decide only if the item is still at this version, which `show` prints.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in ASCII.")]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{0,127}")
+
+
+@app.command("list")
+def list_held(
+    policy: Policy,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most items.")] = 50,
+    after: Annotated[str | None, typer.Option(help="Go on after this item.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what waits for a decision, oldest first."""
+    from feedback_guard.clock import SystemClock
+    from feedback_guard.errors import UsageError
+    from feedback_guard.review.documents import row_document
+
+    async def look(guard: Guard) -> tuple[list[StoredSubmission], int]:
+        if after is not None and await asyncio.to_thread(guard.store.submission, after) is None:
+            raise UsageError(f"there is no item {after!r} to go on after")
+        found = await asyncio.to_thread(guard.store.held, limit=limit, after=after)
+        return found, (await asyncio.to_thread(guard.store.held_summary)).count
+
+    found, count = _at(policy, look)
+    if as_json:
+        following = found[-1].id if len(found) == limit else None
+        _print_json({"count": count, "items": [row_document(stored) for stored in found], "next": following})
+        return
+    now_us = SystemClock().now_us()
+    _table([_row(stored, now_us) for stored in found])
+    left = f"; go on with --after {found[-1].id}" if len(found) < count and len(found) == limit else ""
+    typer.echo(f"{count} held{left}", err=True)
+
+
+@app.command()
+def show(ident: Ident, policy: Policy, as_json: AsJson = False) -> None:
+    """Print one item whole: what it would teach, why it is held, and where it stands."""
+    from feedback_guard.clock import SystemClock
+    from feedback_guard.review.documents import item_document
+    from feedback_guard.review.rulings import find
+
+    stored = _at(policy, lambda guard: find(guard, ident))
+    if as_json:
+        _print_json(item_document(stored))
+        return
+    for line in _describe(stored, SystemClock().now_us()):
+        typer.echo(line)
+
+
+@app.command()
+def approve(
+    ident: Ident,
+    policy: Policy,
+    note: Note = "",
+    moderator: Moderator = None,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Approve an item: the model may learn it, and a kept request is given to the application."""
+    _decide(ident, policy, note, moderator, version, as_json=as_json, yes=True)
+
+
+@app.command()
+def deny(
+    ident: Ident,
+    policy: Policy,
+    note: Note = "",
+    moderator: Moderator = None,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deny an item: the model does not learn it, and a kept request is never given to the application."""
+    _decide(ident, policy, note, moderator, version, as_json=as_json, yes=False)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Option(help="The moderator's name.")] = "moderator", as_json: AsJson = False
+) -> None:
+    """Make a token for a moderator, and the line for `review.moderators` in the policy."""
+    from feedback_guard.errors import UsageError
+    from feedback_guard.review.auth import new_token
+
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise UsageError("a moderator's name has small letters, digits, - and _, at most 64 of them")
+    secret, digest = new_token()
+    if as_json:
+        _print_json({"token": secret, "name": name, "token_sha256": digest})
+        return
+    typer.echo("For the moderator; it is stored nowhere:", err=True)
+    typer.echo(secret)
+    typer.echo("For the policy, under review.moderators:", err=True)
+    typer.echo(f"- {{name: {name}, token_sha256: {digest}}}")
+
+
+@app.command()
+def serve(
+    policy: Policy,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on.")] = 8788,
+    trusted_proxy: Annotated[
+        str | None,
+        typer.Option(help="Addresses of your own proxies, with commas; their X-Forwarded-For and -Proto are believed."),
+    ] = None,
+) -> None:
+    """Serve the moderators' pages, the JSON API and /metrics."""
+    import uvicorn
+
+    from feedback_guard.guard import Guard
+    from feedback_guard.review.app import review_app
+
+    guard = Guard.from_policy(policy)
+    if not guard.policy.review.moderators:
+        typer.echo("nobody can log in: review.moderators is empty; `review token` makes a line for it", err=True)
+    try:
+        guard.store  # noqa: B018 - opened here, so that an unsound store is told before anything listens
+        uvicorn.run(
+            review_app(guard),
+            host=host,
+            port=port,
+            proxy_headers=trusted_proxy is not None,
+            forwarded_allow_ips=trusted_proxy,
+            server_header=False,
+            access_log=False,
+            ws="none",
+        )
+    finally:
+        asyncio.run(guard.stop())
+
+
+def _decide(
+    ident: str, policy: str, note: str, moderator: str | None, version: int | None, *, as_json: bool, yes: bool
+) -> None:
+    from feedback_guard.review.documents import item_document
+    from feedback_guard.review.rulings import rule
+
+    who = _moderator(moderator)
+    stored = _at(
+        policy, lambda guard: rule(guard, ident, approve=yes, moderator=who, note=note.strip(), version=version)
+    )
+    if as_json:
+        _print_json(item_document(stored))
+    else:
+        typer.echo(f"{stored.id} {'approved' if yes else 'denied'} by {who}; the request: {_delivery(stored)}")
+
+
+def _moderator(name: str | None) -> str:
+    from feedback_guard.errors import UsageError
+    from feedback_guard.review.rulings import CLI_PREFIX
+
+    if name is None:
+        try:
+            name = CLI_PREFIX + getpass.getuser()
+        except (KeyError, OSError):
+            name = f"{CLI_PREFIX}uid-{os.getuid()}"
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            "--moderator takes letters, digits and _ . : @ + -, at most 128, beginning with a letter or digit"
+        )
+    return name
+
+
+def _at(policy: str, job: Callable[[Guard], Awaitable[T]]) -> T:
+    """Do a job at the store of a policy, and turn a refusal into an error that the command line knows."""
+    from feedback_guard.errors import StoreError, UsageError
+    from feedback_guard.review.problems import Refused
+
+    guard = _existing(policy)
+
+    async def work() -> T:
+        try:
+            return await job(guard)
+        finally:
+            await guard.stop()
+
+    try:
+        return asyncio.run(work())
+    except Refused as refused:
+        kind = UsageError if refused.status in (404, 422) else StoreError
+        raise kind(refused.detail) from None
+
+
+def _existing(policy: str) -> Guard:
+    """A guard that is not started, at a store that exists: a new one would hold nothing to decide on."""
+    from sqlalchemy import make_url
+
+    from feedback_guard.errors import UsageError
+    from feedback_guard.guard import Guard
+
+    guard = Guard.from_policy(policy)
+    url = make_url(guard.policy.store.url)
+    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
+        raise UsageError(f"there is no store at {url.database!r} yet; is this the policy that the application uses?")
+    return guard
+
+
+def _row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
+    from feedback_guard.review import words
+    from feedback_guard.review.display import terminal
+    from feedback_guard.review.documents import leading
+
+    item = leading(stored)
+    reason = item.verdict.reasons[0] if item.verdict.reasons else None
+    return (
+        stored.id,
+        words.duration(now_us - stored.at_us),
+        stored.route,
+        item.contribution.kind.value,
+        terminal(item.contribution.contributor, max_chars=40, identifier=True),
+        words.suspicion(item.verdict.suspicion),
+        f"{words.signal(reason.signal)} ({words.short_odds(reason.p_value)})" if reason else "",
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    """Rows in columns, whole: an identifier that was cut to the terminal's width could not be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _describe(stored: StoredSubmission, now_us: int) -> Iterator[str]:
+    from feedback_guard.review import words
+
+    yield f"item      {stored.id}, version {stored.version}"
+    yield f"arrived   {words.moment(stored.at_us)}, {words.duration(now_us - stored.at_us)} ago"
+    yield f"route     {stored.route or '(none)'}"
+    yield f"request   {_delivery(stored)}"
+    for number, item in enumerate(stored.contributions, 1):
+        yield ""
+        yield from _describe_one(item, f"{number} of {len(stored.contributions)}")
+
+
+def _describe_one(item: StoredContribution, place: str) -> Iterator[str]:
+    from feedback_guard.review import words
+    from feedback_guard.review.display import terminal
+    from feedback_guard.review.views import fields_of
+
+    contribution, verdict = item.contribution, item.verdict
+    yield f"{place}: {contribution.kind.value}, {item.learning.value}"
+    yield f"  contributor  {terminal(contribution.contributor, identifier=True)}"
+    for name, value in sorted(contribution.groups.items()):
+        yield f"  group        {terminal(name, identifier=True)}: {terminal(value, identifier=True)}"
+    for field in fields_of(contribution):
+        yield f"  {field.name}{'' if field.taught else ' (sent along, not learnt)'}"
+        # The bar in front of each line keeps a text from passing for one of these headings.
+        yield from (f"    | {terminal(line, identifier=field.short)}" for line in field.text.split("\n"))
+    yield f"  suspicion {words.suspicion(verdict.suspicion)}: {words.odds(1.0 - verdict.suspicion)}"
+    for reason in verdict.reasons:
+        rate = f" ({words.odds(reason.p_value)})" if reason.p_value is not None else ""
+        facet = f" [{terminal(reason.facet, identifier=True)}]" if reason.facet else ""
+        yield f"  - {words.signal(reason.signal)}: {terminal(reason.message)}{rate}{facet}"
+    yield f"  judged by policy {verdict.policy}, baseline {verdict.baseline or 'none'}"
+
+
+def _delivery(stored: StoredSubmission) -> str:
+    from feedback_guard.review import words
+
+    state, sentence = words.DELIVERY_WORDS[stored.delivery]
+    return f"{state}. {sentence}"
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=True, indent=1))
