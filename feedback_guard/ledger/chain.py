@@ -111,7 +111,7 @@ class Checkpoint:
             if value["format"] != "feedback_guard/checkpoint/1":
                 raise LedgerError(f"not a checkpoint of a known format: {value['format']!r}")
             seq, hash_, at_us = value["seq"], value["hash"], value["at_us"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LedgerError(f"not a checkpoint: {type(error).__name__}: {error}") from None
         numbers = type(seq) is int and type(at_us) is int and seq >= 0
         if not numbers or not isinstance(hash_, str) or not _HASH.fullmatch(hash_):

@@ -153,7 +153,7 @@ def _surroundings(row: RowMapping, body: Mapping[str, Any]) -> Surroundings:
         submission=row["submission"],
         route=row["route"],
         at_us=row["received_us"],
-        anonymous=bool(row["anonymous"]),
+        anonymous=bool(row["anonymous"]) if row["anonymous"] in {0, 1} else row["anonymous"],
         request_sha256=body.get("request_sha256"),
         delivery=body["delivery"],
     )
