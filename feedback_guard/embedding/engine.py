@@ -23,7 +23,8 @@ from feedback_guard.errors import EmbeddingError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-Run = Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]
+TokenVectors = NDArray[np.float32]
+Run = Callable[[dict[str, NDArray[np.int64]]], TokenVectors]
 """From the tokenizer's arrays, each of shape (n, tokens), to token vectors of shape (n, tokens, width)."""
 
 _OPSET: Final = 17
@@ -52,7 +53,7 @@ def use_engine(model: SentenceTransformer, backend: str, *, threads: int) -> Non
     EmbeddingError
         If a package is missing, the transformer cannot be exported, or the engine's vectors differ from torch's.
     """
-    engine = _imported(backend)
+    engine = import_engine(backend)
     first: Any = model[0]
     encoder = first.model
     probe = list(_PROBE)
@@ -74,7 +75,14 @@ def use_engine(model: SentenceTransformer, backend: str, *, threads: int) -> Non
         )
 
 
-def _imported(backend: str) -> Any:
+def import_engine(backend: str) -> Any:
+    """Import the packages of a backend and return the engine's.
+
+    Raises
+    ------
+    EmbeddingError
+        If one is missing, naming it and the command that installs it.
+    """
     packages = _EXTRAS[backend]
     for name in packages:
         try:

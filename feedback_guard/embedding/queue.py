@@ -115,7 +115,8 @@ class Queue:
     def gather(self, live: Pool, job: Pool) -> bool:
         """Wait for work and move it into the pools: for the owner's thread.
 
-        The first text waits for others, unless the model was busy for so long that it has waited enough.
+        The first text waits for others, unless the model was busy for so long that it has waited enough, or texts
+        are left that the last batch had no room for.
 
         Returns
         -------
@@ -125,8 +126,9 @@ class Queue:
         with self._changed:
             while self._running and not (self._arrivals or self._jobs or live or job):
                 self._sleep(None, wake_at=1)
+            leftovers = len(live) > 0
             self._collect(live, job)
-            if live and not job:
+            if live and not job and not leftovers:
                 until = live.first_arrived + self._max_wait
                 while self._running and len(live) < self._enough and self._sleep(until, wake_at=self._enough):
                     self._collect(live, job)

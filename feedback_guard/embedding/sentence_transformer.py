@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from feedback_guard.embedding.digest import model_digest, read_dimension, verify_model
-from feedback_guard.embedding.engine import use_engine
+from feedback_guard.embedding.engine import import_engine, use_engine
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.embedding.loading import available_threads, load_model
 from feedback_guard.embedding.vectors import require_unit
@@ -150,6 +150,8 @@ class SentenceTransformerEmbedder:
         return self._loaded
 
     def _load(self) -> tuple[SentenceTransformer, Windows]:
+        if self._backend != "torch":
+            import_engine(self._backend)  # before the seconds that loading takes
         model = load_model(self._directory, device=self._device)
         found = model.get_embedding_dimension()
         if found != self._dimension:

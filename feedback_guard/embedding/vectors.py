@@ -38,10 +38,11 @@ def require_unit(vectors: object, *, n: int, dimension: int) -> Vectors:
         raise EmbeddingError(f"the model returned {found} for {n} texts; it must be an array of shape {(n, dimension)}")
     if not np.issubdtype(vectors.dtype, np.floating):
         raise EmbeddingError(f"the model returned numbers of type {vectors.dtype}; they must be floating point")
-    result: Vectors = vectors.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+        result: Vectors = vectors.astype(np.float32, copy=False)
     if not bool(np.isfinite(result).all()):
         raise EmbeddingError("the model returned a vector that is not finite")
-    norms = np.linalg.norm(result, axis=1)
+    norms = np.linalg.norm(result.astype(np.float64), axis=1)
     if n and float(np.abs(norms - 1.0).max()) > NORM_TOLERANCE:
         raise EmbeddingError(
             f"the model returned a vector of length {float(norms[np.argmax(np.abs(norms - 1.0))]):.4g}"

@@ -23,6 +23,8 @@ _SPELLED_CHARS = 16
 """Longest run of known characters in a word that is spelled out. WordPiece takes quadratic time in a word's length."""
 _STRETCH = 8
 """Characters tokenized at a time, per token of the window: more than any ordinary text needs to fill one."""
+_BLANKS = " \t\n\r"
+"""What every tokenizer takes for the end of a word. Some drop other white space, which joins two words to one."""
 _MAX_KNOWN = 65_536
 """Most characters remembered as known or unknown."""
 
@@ -53,7 +55,7 @@ class Windows:
         name = model.get("unk_token")
         unknown = self._tokenizer.token_to_id(name) if isinstance(name, str) else model.get("unk_id")
         self._unknown: int | None = unknown if isinstance(unknown, int) else None
-        self._long_word = re.compile(rf"\S{{{model.get('max_input_chars_per_word') or 100},}}")
+        self._long_word = re.compile(rf"[^{_BLANKS}]{{{model.get('max_input_chars_per_word') or 100},}}")
         self._known: dict[str, bool] = {}
         self._plain_ascii = self._reads_ascii_plainly()
 
@@ -159,6 +161,8 @@ class Windows:
                         n_tokens += extra
                         done = end
             parts.append(chunk[done:])
+            if start < len(text) and chunk[-1] not in _BLANKS:
+                parts.append(" ")  # two halves that are readable may make one word that is not
             if n_tokens > settings.MAX_WINDOWS * self._tokens:
                 raise _too_long(text)
         return "".join(parts)
@@ -196,6 +200,6 @@ def _too_long(text: str) -> EmbeddingError:
 def _after_blank(text: str) -> int:
     """Where to cut a text that goes on: after its last blank in the second half, else at its end."""
     for at in range(len(text) - 1, len(text) // 2, -1):
-        if text[at].isspace():
+        if text[at] in _BLANKS:
             return at + 1
     return len(text)

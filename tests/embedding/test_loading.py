@@ -1,0 +1,63 @@
+"""Loading a model changes nothing for an application that uses the same libraries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from feedback_guard.embedding.loading import available_threads, quiet_and_offline
+
+
+def test_there_is_always_a_thread() -> None:
+    assert 1 <= available_threads() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.model
+def test_offline_inside_and_as_before_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+    from transformers.utils import logging as transformers_logging
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    logger = logging.getLogger("transformers")
+    before = (logger.level, transformers_logging.is_progress_bar_enabled())
+    with quiet_and_offline():
+        assert constants.HF_HUB_OFFLINE
+        assert os.environ["HF_HUB_OFFLINE"] == os.environ["TRANSFORMERS_OFFLINE"] == "1"
+        assert logger.level == logging.ERROR
+        assert not transformers_logging.is_progress_bar_enabled()
+    assert not constants.HF_HUB_OFFLINE
+    assert "HF_HUB_OFFLINE" not in os.environ
+    assert os.environ["TRANSFORMERS_OFFLINE"] == "0"
+    assert (logger.level, transformers_logging.is_progress_bar_enabled()) == before
+
+
+_FRESH = """
+import os, socket, sys
+from feedback_guard.embedding.factory import make_embedder
+from feedback_guard.policy.schema import EmbeddingPolicy
+def refuse(*args, **kwargs):
+    raise AssertionError("the loader reached for the network")
+socket.getaddrinfo = socket.create_connection = refuse
+embedder = make_embedder(EmbeddingPolicy(threads=1))
+embedder.load()
+import torch
+assert torch.get_num_threads() == 1, torch.get_num_threads()
+from huggingface_hub import constants
+assert not constants.HF_HUB_OFFLINE
+assert embedder.encode(embedder.split("where is my card?")).shape == (1, 384)
+"""
+
+
+@pytest.mark.model
+def test_a_fresh_process_loads_silently_and_without_network() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _FRESH], capture_output=True, check=False, env=environment
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")

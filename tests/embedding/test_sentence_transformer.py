@@ -1,0 +1,115 @@
+"""The real model: reads everything, in any engine, and fails in our words."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from feedback_guard.embedding import engine
+from feedback_guard.embedding.checks import LONG, POISON, TEXTS
+from feedback_guard.embedding.digest import builtin_model
+from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
+from feedback_guard.errors import EmbeddingError
+from feedback_guard.policy.schema import Backend
+from tests import model
+
+pytestmark = pytest.mark.model
+
+
+def test_it_reads_as_sentence_transformers_does(real_embedder: SentenceTransformerEmbedder) -> None:
+    plain = real_embedder._parts()[0].encode(
+        list(TEXTS), batch_size=1, show_progress_bar=False, normalize_embeddings=True, convert_to_numpy=True
+    )
+    assert float(np.abs(real_embedder.encode(TEXTS) - np.asarray(plain)).max()) < 1e-5
+
+
+def test_a_poisoned_tail_is_read(real_embedder: SentenceTransformerEmbedder) -> None:
+    pieces = real_embedder.split(LONG + " " + POISON)
+    poison = real_embedder.encode([POISON])[0]
+    clean = real_embedder.encode(real_embedder.split(LONG)) @ poison
+    assert float((real_embedder.encode(pieces) @ poison).max()) > float(clean.max()) + 0.05
+
+
+def test_every_window_is_within_what_the_model_reads(real_embedder: SentenceTransformerEmbedder) -> None:
+    loaded = real_embedder._parts()[0]
+    assert loaded.max_seq_length == 256
+    for text in (LONG * 3, "漢字" * 700, "x" * 4_000, "a😀" * 900):
+        for piece in real_embedder.split(text):
+            tokens = loaded.tokenizer(piece, truncation=False)["input_ids"]
+            assert len(tokens) <= 256
+
+
+def test_the_padding_token_in_a_text_is_text(real_embedder: SentenceTransformerEmbedder) -> None:
+    ids = real_embedder._parts()[0].tokenizer("[PAD] [MASK]")["input_ids"]
+    special = {0, 103}
+    assert not special & set(ids)
+
+
+def test_a_text_that_does_not_fit_is_refused(real_embedder: SentenceTransformerEmbedder) -> None:
+    with pytest.raises(EmbeddingError, match="does not fit"):
+        real_embedder.encode(["fits", LONG])
+
+
+def test_a_failing_model_fails_in_our_words(
+    real_embedder: SentenceTransformerEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("out of memory on: private text")
+
+    monkeypatch.setattr(real_embedder._parts()[0], "encode", fail)
+    with pytest.raises(EmbeddingError, match="the model failed on 1 texts: RuntimeError") as failure:
+        real_embedder.encode(["private text"])
+    assert "private" not in str(failure.value)
+
+
+@pytest.mark.parametrize(("backend", "tolerance"), [(Backend.ONNX, 1e-5), (Backend.OPENVINO, 5e-3)])
+def test_engines_agree_with_torch(
+    backend: Backend, tolerance: float, real_embedder: SentenceTransformerEmbedder
+) -> None:
+    other = model.load(backend)
+    texts = [*TEXTS, *real_embedder.split(LONG)]
+    assert other.fingerprint != real_embedder.fingerprint
+    assert other.split(LONG) == real_embedder.split(LONG)
+    assert float(np.abs(other.encode(texts) - real_embedder.encode(texts)).max()) < tolerance
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_missing_package_is_named(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    embedder = SentenceTransformerEmbedder(builtin_model(), backend=backend)
+    with pytest.raises(EmbeddingError, match=rf"needs the package onnx: pip install 'feedback-guard\[{backend}\]'"):
+        embedder.load()
+
+
+@pytest.mark.parametrize("wrong", ["noise", "fails"])
+def test_an_engine_that_computes_something_else_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(module: object, exported: bytes, threads: int) -> engine.Run:
+        if wrong == "fails":
+            raise ValueError("unsupported operator")
+
+        def run(arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]) -> engine.TokenVectors:
+            shape = (*arrays["input_ids"].shape, 384)
+            return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+        return run
+
+    for name in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(engine, "_export", lambda *_: b"")
+    monkeypatch.setattr(engine, "_onnx", make)
+    with pytest.raises(EmbeddingError, match="use backend 'torch'"):
+        SentenceTransformerEmbedder(builtin_model(), backend="onnx").load()
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    source, copy = builtin_model(), tmp_path / "model"
+    (copy / "1_Pooling").mkdir(parents=True)
+    for path in source.rglob("*.json"):
+        (copy / path.relative_to(source)).write_bytes(path.read_bytes())
+    (copy / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00damaged!")
+    with pytest.raises(EmbeddingError, match="cannot be loaded"):
+        SentenceTransformerEmbedder(copy).load()
