@@ -94,12 +94,12 @@ def test_several_processes_may_open_a_new_store_at_once(new_url: str) -> None:
         subprocess.Popen(
             [sys.executable, "-c", OPEN, new_url, f"w{n}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for n in range(5)
+        for n in range(3)
     ]
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
     printed = [worker.communicate(timeout=60)[0].strip() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 5
-    assert sorted(printed) == ["1", "2", "3", "4", "5"]
+    assert [worker.returncode for worker in workers] == [0] * 3
+    assert sorted(printed) == ["1", "2", "3"]
