@@ -15,6 +15,7 @@ teach the detector that poison is normal.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ MIN_TRUSTED = 40
 """Fewest trusted texts of a field that a reference can be made from."""
 RECENT = 200
 """Contributions over which the present shares are averaged, with exponentially falling weight."""
+
+_log = logging.getLogger(__name__)
 
 _FIELDS = tuple(dict.fromkeys(name for kind in Kind for name in TEXT_FIELDS[kind]))
 
@@ -185,6 +188,7 @@ class DriftDetector:
             self._since += 1
         elif self._level() >= self._line:
             self._alarm = True
+            _log.warning("drift alarm after %d contributions: %s", self._seen, self.status.message)
 
     def acknowledge(self) -> None:
         """Take back the alarm and begin anew. The reference stays: if the stream stays away, the alarm comes again."""
