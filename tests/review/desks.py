@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -139,7 +138,10 @@ def deliver(desk: Desk, ident: str, to: Delivery, detail: Mapping[str, Any] | No
 
 
 def decide(desk: Desk, ident: str, *, approve: bool, moderator: str = "bob", note: str = "") -> None:
-    asyncio.run(desk.decide(ident, approve=approve, moderator=moderator, note=note))
+    now_us, limits = desk.clock.now_us(), desk.policy.limits
+    desk.store.submit(
+        lambda tx: tx.decide(ident, approve=approve, moderator=moderator, note=note, now_us=now_us, limits=limits)
+    ).result()
 
 
 def stored(desk: Desk, ident: str) -> StoredSubmission:
