@@ -11,6 +11,10 @@ from feedback_guard.errors import GuardError
 from feedback_guard.middleware.interface import Message, Receive, Scope
 from feedback_guard.middleware.replies import bad_input
 
+LINGER_BYTES: Final = 64 * 1024
+"""Most that is read of a body after it was refused, in bytes."""
+LINGER_SECONDS: Final = 1.0
+"""How long a body is read after it was refused."""
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -72,6 +76,23 @@ class Body:
         if message["type"] == "http.request":
             self._data += message.get("body") or b""
             self.complete = not message.get("more_body", False)
+
+    async def linger(self) -> None:
+        """Read a little more, and throw it away, so that a client still sending can read why it was refused.
+
+        A connection that is closed while data arrives is reset, and a reset may overtake the answer (RFC 9112,
+        section 9.6).
+        """
+        left = LINGER_BYTES
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while left > 0 and not self.complete and not self._left:
+                    message = await self._receive()
+                    self._left = message["type"] == "http.disconnect"
+                    self.complete = message["type"] == "http.request" and not message.get("more_body", False)
+                    left -= len(message.get("body") or b"")
+        except TimeoutError:
+            return
 
     def replay(self) -> Receive:
         """Make a `receive` that gives on what was read, once, and then is the server's own.

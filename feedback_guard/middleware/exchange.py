@@ -238,7 +238,12 @@ class Exchange:
 
     async def _answer(self, reply: Reply) -> None:
         http_1 = str(self._scope.get("http_version", "1.1")).startswith("1")
-        await reply.send(self._send, close=http_1 and not self._body.complete)
+        if self._body.complete or not http_1:
+            await reply.send(self._send)
+        else:
+            # Whoever sends `Expect` waits for the answer, and sends no body after a refusal.
+            expects = any(name == b"expect" for name, _ in self._scope["headers"])
+            await reply.send_and_close(self._send, _nothing if expects else self._body.linger)
 
     def _count(self, outcome: str) -> None:
         self._guard.metrics.request(self._route.name, outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -31,19 +31,26 @@ class Reply:
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
-    async def send(self, send: Send, *, close: bool = False) -> None:
-        """Send it.
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers)})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+    async def send_and_close(self, send: Send, linger: Callable[[], Awaitable[None]]) -> None:
+        """Send it to a client whose body was not read to its end, and have an HTTP/1 server close the connection.
 
         Parameters
         ----------
         send
             The server's.
-        close
-            True asks an HTTP/1 server to close the connection: the request's body was not read to its end.
+        linger
+            Called when the answer is on its way and the connection still open.
         """
-        headers = [*self.headers, (b"connection", b"close")] if close else list(self.headers)
+        headers = [*self.headers, (b"connection", b"close")]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await linger()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 @dataclass(frozen=True, slots=True)

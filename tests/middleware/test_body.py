@@ -124,6 +124,26 @@ def test_memory_does_not_grow_with_the_number_of_pieces() -> None:
     asyncio.run(run())
 
 
+def test_lingering_is_bounded_in_bytes_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        endless = Connection(pieces=[b"x" * 10_000] * 1_000)
+        await Body(endless.receive).linger()
+        assert endless.receives == 7
+        short = Connection(pieces=[b"x"] * 3)
+        await Body(short.receive).linger()
+        assert short.receives == 3
+        gone = Connection(pieces=[b"x"], leaves=True)
+        await Body(gone.receive).linger()
+        assert gone.receives == 2
+        monkeypatch.setattr("feedback_guard.middleware.body.LINGER_SECONDS", 0.01)
+        silent = Connection(pieces=[b"x"], leaves=True)
+        silent.left.clear()
+        async with asyncio.timeout(5):
+            await Body(silent.receive).linger()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("length", "fits"), [(b"100", True), (b"101", False), (b"9" * 5_000, False), (b"-1", True), (b"x", True)]
 )

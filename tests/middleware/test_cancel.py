@@ -121,9 +121,11 @@ def test_the_first_request_may_leave_while_the_guard_starts() -> None:
     async def run() -> None:
         guard = FakeGuard()
         started, go_on = asyncio.Event(), asyncio.Event()
-        start = guard.start
+        start, starts = guard.start, 0
 
         async def slow_start() -> None:
+            nonlocal starts
+            starts += 1
             started.set()
             await go_on.wait()
             await start()
@@ -140,7 +142,7 @@ def test_the_first_request_may_leave_while_the_guard_starts() -> None:
             await first
         go_on.set()
         assert (await second).status == 200
-        assert guard.starts == 1
+        assert starts == 1
         assert len(app.bodies) == 1
         await middleware._service._quiesce()
 

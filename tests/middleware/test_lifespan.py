@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -40,14 +40,24 @@ class Server:
             return await self.from_app.get()
 
 
-def application(events: list[str], guard: FakeGuard) -> Starlette:
+def application(
+    events: list[str],
+    guard: FakeGuard,
+    *,
+    gate: asyncio.Event | None = None,
+    at_start: Callable[[], Awaitable[object]] | None = None,
+) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
         events.append(f"app starts, guard {'runs' if guard.running else 'stopped'}")
+        if at_start is not None:
+            await at_start()
         yield {"pool": "p"}
         events.append(f"app stops, guard {'runs' if guard.running else 'stopped'}")
 
     async def endpoint(request: Any) -> JSONResponse:
+        if gate is not None:
+            await gate.wait()
         events.append(f"called with {request.state.pool}")
         return JSONResponse({})
 
@@ -99,6 +109,64 @@ def test_what_is_approved_before_the_start_is_delivered_after_it_with_the_lifesp
     assert events == ["app starts, guard runs", "called with p", "app stops, guard runs"]
 
 
+def hold_and_approve(guard: FakeGuard) -> Awaitable[None]:
+    """Leave an approved request in the store, as another process would."""
+
+    async def run() -> None:
+        guard.decide_on = lambda _: Decision.QUARANTINE
+        before = FeedbackGuardMiddleware(Recorder(), guard=guard)
+        assert (await call(before, body=FEEDBACK)).status == 202
+        await before._service._quiesce()
+        guard._move("s-1", Delivery.APPROVED)
+
+    return run()
+
+
+def test_nothing_is_given_to_an_application_that_is_still_starting() -> None:
+    """Not even when a request comes early and starts the guard."""
+    events: list[str] = []
+    guard = FakeGuard()
+
+    async def early() -> None:
+        assert (await call(app, body=FEEDBACK)).status == 202
+        for _ in range(50):
+            await asyncio.sleep(0)
+        events.append("app has started")
+
+    app = FeedbackGuardMiddleware(application(events, guard, at_start=early), guard=guard)
+
+    async def run() -> None:
+        await hold_and_approve(guard)
+        server = Server(app)
+        await server.say("startup")
+        await until(lambda: guard.kept["s-1"].delivery is Delivery.DELIVERED)
+        await server.say("shutdown")
+
+    asyncio.run(run())
+    assert events[:3] == ["app starts, guard runs", "app has started", "called with p"]
+
+
+def test_a_replay_ends_before_the_application_does() -> None:
+    events: list[str] = []
+    guard = FakeGuard()
+
+    async def run() -> None:
+        gate = asyncio.Event()
+        await hold_and_approve(guard)
+        server = Server(FeedbackGuardMiddleware(application(events, guard, gate=gate), guard=guard))
+        await server.say("startup")
+        await until(lambda: guard.only.delivery is Delivery.DISPATCHING)
+        stopping = asyncio.ensure_future(server.say("shutdown"))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        gate.set()
+        await stopping
+
+    asyncio.run(run())
+    assert events == ["app starts, guard runs", "called with p", "app stops, guard runs"]
+    assert guard.only.delivery is Delivery.DELIVERED
+
+
 def test_a_guard_that_cannot_start_refuses_the_start_with_its_sentence() -> None:
     events: list[str] = []
     guard = FakeGuard()
@@ -117,6 +185,26 @@ def test_a_guard_that_cannot_start_refuses_the_start_with_its_sentence() -> None
 
     asyncio.run(run())
     assert events == []
+
+
+@pytest.mark.parametrize("reports", ["complete", "failed"])
+def test_the_guards_refusal_to_start_stands_whatever_the_application_reports(reports: str) -> None:
+    guard = FakeGuard()
+    guard.start_error = BaselineError("not there")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with contextlib.suppress(BaselineError):
+            await receive()
+        await send({"type": f"lifespan.startup.{reports}"})
+
+    async def run() -> None:
+        server = Server(FeedbackGuardMiddleware(app, guard=guard))
+        assert (await server.say("startup"))["type"] == "lifespan.startup.failed"
+        assert server.task is not None
+        await server.task
+        assert server.from_app.empty(), "answered twice"
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("how", ["raises", "returns"])

@@ -114,14 +114,31 @@ def test_a_problem_is_ascii_whatever_it_carries() -> None:
     assert reply.body.isascii()
 
 
-@pytest.mark.parametrize("close", [True, False])
-def test_it_is_sent_in_two_messages_and_closes_when_asked(close: bool) -> None:
+def test_it_is_sent_whole() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(unavailable("later").send(send, close=close))
+    asyncio.run(unavailable("later").send(send))
     start, body = sent
-    assert ((b"connection", b"close") in start["headers"]) is close
+    assert (b"connection", b"close") not in start["headers"]
     assert body["more_body"] is False
+
+
+def test_an_answer_that_closes_lingers_when_it_is_sent_and_before_it_ends() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def linger() -> None:
+        sent.append("linger")
+
+    reply = unavailable("later")
+    asyncio.run(reply.send_and_close(send, linger))
+    start, body, between, end = sent
+    assert (b"connection", b"close") in start["headers"]
+    assert (body["body"], body["more_body"]) == (reply.body, True)
+    assert between == "linger"
+    assert (end["body"], end["more_body"]) == (b"", False)

@@ -16,7 +16,7 @@ from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.routes import RouteTable, own_root_path
 from feedback_guard.policy.schema import RoutePolicy
-from tests.middleware.direct import call, make_scope
+from tests.middleware.direct import Recorder, call, make_scope
 from tests.middleware.fakes import FEEDBACK, FakeGuard, make_policy
 
 PATHS = [
@@ -166,6 +166,15 @@ def test_an_application_that_strips_a_prefix_of_its_own_is_guarded_behind_it() -
 
     asyncio.run(both())
     assert (len(reached), len(guard.kept)) == (2, 2)
+
+
+@pytest.mark.parametrize("method", ["post", "Post", "POST"])
+def test_an_application_that_takes_methods_in_any_case_is_guarded(method: str) -> None:
+    """Django writes `request.method` in capitals whatever came."""
+    guard = FakeGuard(make_policy(ROUTES))
+    app = FeedbackGuardMiddleware(Recorder(), guard=guard)
+    asyncio.run(call(app, make_scope("/feedback", method=method), FEEDBACK))
+    assert len(guard.kept) == 1
 
 
 def test_fastapi_with_its_own_root_path_is_guarded_from_outside() -> None:

@@ -141,11 +141,13 @@ def test_a_body_that_is_announced_too_large_is_answered_before_it_comes(serving:
     assert not app.got
 
 
-def test_an_honest_client_reads_the_413(serving: Serving) -> None:
-    with httpx2.Client(base_url=serving.url) as client:
-        response = client.post("/feedback", json={"input": "x" * 5_000_000})
-    assert response.status_code == 413
-    assert response.headers["content-type"] == "application/problem+json"
+def test_an_honest_client_reads_the_413(app: App, http: Http) -> None:
+    middleware = FeedbackGuardMiddleware(app.starlette, guard=FakeGuard())
+    with Serving(middleware, http=http) as server, httpx2.Client(base_url=server.url) as client:
+        response = client.post("/feedback", json={"input": "x" * 120_000})
+        assert response.status_code == 413
+        assert response.headers["content-type"] == "application/problem+json"
+        assert client.post("/feedback", json=FEEDBACK).status_code == 200
 
 
 def test_expect_continue_works(serving: Serving) -> None:
@@ -313,9 +315,10 @@ def test_a_header_is_believed_from_a_trusted_hop_only(app: App, http: Http, tmp_
             assert twice.status == (400 if status == 200 else 401)
     guard = FakeGuard(make_policy([ROUTE], identity={"header": {"header": "X-User", "hops": ["unix"]}}))
     path = str(tmp_path / "app.sock")
-    with Serving(FeedbackGuardMiddleware(app.starlette, guard=guard), http=http, uds=path):
-        with httpx2.Client(transport=httpx2.HTTPTransport(uds=path), base_url="http://test") as client:
-            assert client.post("/feedback", json=FEEDBACK, headers=headers).status_code == 200
+    middleware = FeedbackGuardMiddleware(app.starlette, guard=guard)
+    transport = httpx2.HTTPTransport(uds=path)
+    with Serving(middleware, http=http, uds=path), httpx2.Client(transport=transport, base_url="http://t") as client:
+        assert client.post("/feedback", json=FEEDBACK, headers=headers).status_code == 200
     assert guard.only.submission.contributions[0].contributor == "ada"
 
 
