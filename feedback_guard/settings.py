@@ -42,5 +42,9 @@ MAX_REVIEW_PAGE: Final = 200
 """Most held items on one page of the review application."""
 MAX_LINE_BYTES: Final = 8 * 1024 * 1024
 """Longest line of a JSONL file that `replay` and `baseline build` read, in bytes."""
+MAX_FILE_BYTES: Final = 64 * 1024**3
+"""Largest JSONL file that is read, in bytes after decompression."""
+MAX_BASELINE_BYTES: Final = 4 * 1024**3
+"""Largest file of a baseline that is read, in bytes."""
 MAX_SKIPPED_PATH_CHARS: Final = 2_048
 """Longest request path that is matched against routes; a longer one matches none."""

@@ -1,0 +1,195 @@
+"""`feedback-guard baseline`: make, show or propose what is normal."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from feedback_guard.evidence.baseline import Baseline
+    from feedback_guard.evidence.propose import Candidate
+    from feedback_guard.policy.schema import Policy
+    from feedback_guard.store.database import Store
+
+app = typer.Typer(no_args_is_help=True, help="Make, or show, what is normal: the baseline of a trusted set.")
+
+PolicyOption = Annotated[str, typer.Option("--policy", help="Policy file, or the name of a preset.")]
+PAGE = 500
+SHOWN_LABELS = 20
+
+
+@app.command()
+def build(
+    trusted: Annotated[Path, typer.Argument(help="Vetted contributions, JSONL, plain or .gz.")],
+    out: Annotated[Path, typer.Option(help="Directory to write; it must not exist.")],
+    policy: PolicyOption,
+    force: Annotated[bool, typer.Option("--force", help="Replace a baseline that is there.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
+) -> None:
+    """Compute a baseline from vetted contributions and freeze it. Prints its digest, for `baseline.digest`."""
+    from feedback_guard import settings
+    from feedback_guard.clock import SystemClock
+    from feedback_guard.engine import observe_now, start_batcher
+    from feedback_guard.errors import UsageError
+    from feedback_guard.evidence.baseline import build_baseline, save
+    from feedback_guard.jsonl import read_contributions
+    from feedback_guard.policy.loader import load_policy
+    from feedback_guard.replay import CHUNK
+
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists; name another directory, or give --force to replace the baseline there")
+    loaded = load_policy(policy).policy
+    vetted = list(read_contributions(trusted, max_lines=settings.MAX_TRUSTED))
+    with _progress() as progress:
+        loading = progress.add_task("loading the model", total=None)
+        batcher = start_batcher(loaded.embedding)
+        try:
+            fingerprint = batcher.embedder.fingerprint
+            progress.remove_task(loading)
+            task = progress.add_task("trusted set", total=len(vetted))
+            observations = []
+            for start in range(0, len(vetted), CHUNK):
+                observations += observe_now(batcher, vetted[start : start + CHUNK])
+                progress.update(task, completed=len(observations))
+        finally:
+            batcher.close()
+        fitting = progress.add_task("fitting", total=None)
+        baseline = build_baseline(
+            observations,
+            fingerprint=fingerprint,
+            created_at_us=SystemClock().now_us(),
+            seed=seed,
+            on_progress=lambda part: progress.update(fitting, description=f"fitting {part}"),
+        )
+        save(baseline, out, replace=force)
+    _tell(baseline, loaded)
+
+
+@app.command()
+def show(
+    directory: Annotated[Path, typer.Argument(help="Directory that `baseline build` wrote.")],
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Say what this baseline cannot support under a policy.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
+) -> None:
+    """Check that a baseline is whole and unaltered, and say what it was made from."""
+    from feedback_guard.evidence.baseline import load
+    from feedback_guard.policy.loader import load_policy
+
+    baseline = load(directory, fingerprint=None, digest=None)
+    if as_json:
+        typer.echo(json.dumps(_as_json(baseline), sort_keys=True))
+    else:
+        _tell(baseline, load_policy(policy).policy if policy is not None else None)
+
+
+@app.command()
+def propose(
+    policy: PolicyOption,
+    out: Annotated[Path, typer.Option(help="Where the proposal goes: JSONL, to be vetted line by line.")],
+    size: Annotated[int, typer.Option(min=1, help="How many contributions at most.")] = 2_000,
+    per_contributor: Annotated[int, typer.Option(min=1, help="Most of one contributor.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
+) -> None:
+    """Choose contributions from the store for a human to vet. Nothing is trusted until somebody has read it."""
+    from feedback_guard.clock import SystemClock
+    from feedback_guard.errors import UsageError
+    from feedback_guard.evidence.propose import gather
+    from feedback_guard.evidence.propose import propose as choose
+    from feedback_guard.policy.loader import load_policy
+    from feedback_guard.store.database import Store
+
+    if out.exists():
+        raise UsageError(f"{out} exists; a proposal is never written over another file")
+    with _progress() as progress, Store.open(load_policy(policy).policy.store, clock=SystemClock()) as store:
+        task = progress.add_task("contributions", total=None)
+        pool = gather(_observed(store, progress, task), seed=seed)
+    if not pool:
+        raise UsageError("the store holds no contribution yet; let the guard observe for a while first")
+    chosen = choose(pool, size=size, per_contributor=per_contributor, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(item.to_json(), ensure_ascii=False) + "\n" for item in chosen)
+        Path(name).replace(out)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    authors = len({item.contributor for item in chosen})
+    typer.echo(f"{len(chosen)} contributions of {authors} contributors proposed in {out}")
+    typer.echo("Read every line, remove what is wrong, then run `feedback-guard baseline build` on what is left.")
+
+
+def _observed(store: Store, progress: Progress, task: TaskID) -> Iterator[Candidate]:
+    """Every contribution that was judged and may be learnt, in the order of the ledger."""
+    from feedback_guard.embedding.pack import unpack
+    from feedback_guard.evidence.propose import Candidate
+    from feedback_guard.store.states import Learning
+
+    seq = 0
+    while events := store.events_after(seq, PAGE):
+        for event in events:
+            stored = event.stored if event.kind == "judged" else None
+            if stored is not None and stored.learning in (Learning.ACCEPTED, Learning.APPROVED):
+                yield Candidate.of(stored.contribution, unpack(stored.vectors))
+        seq = events[-1].seq
+        progress.advance(task, len(events))
+
+
+def _tell(baseline: Baseline, policy: Policy | None) -> None:
+    """Say what a baseline is made from, and what it cannot support."""
+    from feedback_guard.clock import format_iso8601
+    from feedback_guard.evidence.reach import notes_on
+
+    kinds = ", ".join(f"{n} {kind}" for kind, n in baseline.counts.items())
+    typer.echo(f"digest: {baseline.digest.removeprefix('sha256:')}")
+    typer.echo(f"made at: {format_iso8601(baseline.created_at_us)}")
+    typer.echo(f"model: {baseline.fingerprint}")
+    typer.echo(f"trusted: {baseline.n_trusted} ({kinds})")
+    if baseline.label_counts:
+        most = sorted(baseline.label_counts.items(), key=lambda item: (-item[1], item[0]))
+        shown = ", ".join(f"{_plain(label)} {n}" for label, n in most[:SHOWN_LABELS])
+        more = f", and {len(most) - SHOWN_LABELS} more" if len(most) > SHOWN_LABELS else ""
+        typer.echo(f"labels: {len(most)} ({shown}{more})")
+    notes = baseline.notes if policy is None else notes_on(baseline.counts, baseline.label_counts, policy.signals)
+    for note in notes:
+        typer.echo(f"note: {note}")
+
+
+def _plain(text: str) -> str:
+    """A label on one line without control characters: a terminal obeys them."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _as_json(baseline: Baseline) -> dict[str, object]:
+    return {
+        "digest": baseline.digest,
+        "created_at_us": baseline.created_at_us,
+        "fingerprint": baseline.fingerprint,
+        "n_trusted": baseline.n_trusted,
+        "counts": dict(baseline.counts),
+        "labels": dict(baseline.label_counts),
+        "seed": baseline.seed,
+        "versions": dict(baseline.versions),
+        "notes": list(baseline.notes),
+    }
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

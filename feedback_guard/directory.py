@@ -1,0 +1,72 @@
+"""Directories that appear whole or not at all, and files that are read up to a bound."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Read a file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is larger than `most` bytes.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"{path.name} has {size:,} bytes; at most {most:,} are read")
+        return file.read()
+
+
+def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a new directory beside its place, flush them to the disk, and move it there.
+
+    An earlier directory of that name is moved aside first and removed when the new one stands; if the new one cannot
+    be moved in, the earlier one is put back.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; then nothing has changed.
+    """
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        for name, content in files.items():
+            with (made / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        made.chmod(0o755)
+        _flush(made)
+        aside = made.with_name(f"{made.name}.old")
+        if path.exists():
+            path.rename(aside)
+        try:
+            made.rename(path)
+        except OSError:
+            if aside.exists():
+                aside.rename(path)
+            raise
+        _flush(path.parent)
+        if aside.exists():
+            shutil.rmtree(aside)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
