@@ -10,9 +10,11 @@ from feedback_guard.signals.anomaly import Anomaly
 from feedback_guard.signals.checks import Check, Subject, all_checks
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Signal
+from feedback_guard.signals.near_duplicate import NearDuplicate
 from feedback_guard.signals.novelty import Novelty
+from feedback_guard.signals.obfuscation import Obfuscation
 
-SIGNALS: list[type[Signal]] = [Disagreement, Novelty, Anomaly]
+SIGNALS: list[type[Signal]] = [Disagreement, Novelty, Anomaly, NearDuplicate, Obfuscation]
 
 
 @functools.cache
