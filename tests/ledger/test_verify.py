@@ -342,6 +342,15 @@ def test_findings_are_bounded(copies: Copies, monkeypatch: pytest.MonkeyPatch) -
     assert (len(report.findings), report.n_findings) == (3, ENTRIES)
 
 
+def test_what_is_written_between_the_passes_raises_no_alarm(store: Store) -> None:
+    """The chain is walked first and the rows come later: both must be of one moment."""
+    fill(store)
+    report = verify(store, on_progress=lambda _: insert(store, submission("meanwhile")))
+    assert report.findings == []
+    assert report.contributions == 8
+    assert store.submission("meanwhile") is not None
+
+
 def test_a_guard_that_goes_on_writing_raises_no_alarm(store: Store) -> None:
     fill(store)
     pending = [store.submit(lambda tx, n=n: tx.insert(held(f"busy{n}"))) for n in range(60)]  # type: ignore[misc]

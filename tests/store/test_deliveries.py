@@ -137,6 +137,7 @@ def test_a_process_that_never_sent_a_heartbeat_has_as_long(store: Store) -> None
 
 def test_a_request_claimed_lately_is_not_lost_however_old_it_is(store: Store) -> None:
     approved(store, "s1")
+    heartbeat(store, "w9", NOW)
     late = NOW + 3_600 * SECOND
     store.submit(lambda tx: tx.claim_approved("w9", now_us=late, limit=1, routes=["feedback"])).result()
     assert lost(store, late + SECOND) == []

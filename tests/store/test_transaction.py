@@ -149,6 +149,21 @@ def test_the_hold_store_has_a_bound(url: str, n: int) -> None:
         assert verify(store).clean
 
 
+def test_a_decision_makes_room_within_the_same_group(url: str) -> None:
+    with Store.open(policy(url, hold_capacity=2), clock=CLOCK) as store:
+        insert(store, held("s0"))
+
+        def all_at_once(tx: Transaction) -> None:
+            tx.insert(held("s1"))
+            with pytest.raises(StoreFullError):
+                tx.insert(held("s2"))
+            tx.decide("s0", approve=False, moderator="mo", now_us=NOW)
+            tx.insert(held("s2"))
+
+        store.submit(all_at_once).result()
+        assert store.held_summary().count == 2
+
+
 def test_the_bound_holds_within_one_group(url: str) -> None:
     def many(tx: Transaction) -> None:
         for number in range(4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -113,6 +114,44 @@ def test_a_job_that_hides_a_failed_statement_does_not_take_the_others_records(st
     recorded = len(store.events_after(0, 10))
     assert recorded == sum([told[0], told[2]])
     assert store.submit(note(3)).result(30) == recorded + 1
+
+
+def test_a_commit_that_a_hidden_failure_turned_into_a_rollback_is_no_success(store: Store) -> None:
+    """PostgreSQL answers COMMIT with ROLLBACK, and no error, when a statement failed before it."""
+
+    def remember(tx: Transaction) -> None:
+        tx.connection.exec_driver_sql("INSERT INTO meta VALUES ('key', 'value')")
+
+    def hiding(tx: Transaction) -> None:
+        with contextlib.suppress(SQLAlchemyError):
+            tx.connection.exec_driver_sql("SELECT * FROM no_such_table")
+
+    with writer_stopped(store):
+        futures = [store.submit(remember), store.submit(hiding)]
+    told = futures[0].exception(30) is None
+    with store.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM meta").scalar() == int(told)
+
+
+def test_a_job_that_hides_a_full_disk_loses_nothing_acknowledged(sqlite_store: Store) -> None:
+    """SQLite may roll the whole transaction back by itself; what follows must not look like a success."""
+    driver = sqlite_driver(sqlite_store)
+    pages = driver.execute("PRAGMA page_count").fetchone()[0]
+    driver.execute("PRAGMA cache_size = 1")
+    driver.execute(f"PRAGMA max_page_count = {pages + 8}")
+
+    def hiding(tx: Transaction) -> None:
+        with contextlib.suppress(SQLAlchemyError):
+            for number in range(100):
+                tx.connection.exec_driver_sql("INSERT INTO meta VALUES (?, ?)", (f"k{number}", "x" * 3_000))
+
+    jobs: list[Callable[[Transaction], Any]] = [note(1), hiding, note(2)]
+    with writer_stopped(sqlite_store):
+        futures = [sqlite_store.submit(job) for job in jobs]
+    told = [future.exception(30) is None for future in futures]
+    driver.execute("PRAGMA max_page_count = 1073741823")
+    assert len(sqlite_store.events_after(0, 10)) == sum([told[0], told[2]])
+    assert verify(sqlite_store).clean
 
 
 def test_the_same_identifier_twice_fails_the_second_alone(store: Store) -> None:
