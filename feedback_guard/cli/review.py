@@ -237,7 +237,7 @@ def _row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
     return (
         stored.id,
         words.duration(now_us - stored.at_us),
-        stored.route,
+        terminal(stored.route, identifier=True),
         item.contribution.kind.value,
         terminal(item.contribution.contributor, max_chars=40, identifier=True),
         words.suspicion(item.verdict.suspicion),
@@ -254,10 +254,11 @@ def _table(rows: list[tuple[str, ...]]) -> None:
 
 def _describe(stored: StoredSubmission, now_us: int) -> Iterator[str]:
     from feedback_guard.review import words
+    from feedback_guard.review.display import terminal
 
     yield f"item      {stored.id}, version {stored.version}"
     yield f"arrived   {words.moment(stored.at_us)}, {words.duration(now_us - stored.at_us)} ago"
-    yield f"route     {stored.route or '(none)'}"
+    yield f"route     {terminal(stored.route, identifier=True) or '(none)'}"
     yield f"request   {_delivery(stored)}"
     for number, item in enumerate(stored.contributions, 1):
         yield ""
@@ -283,7 +284,7 @@ def _describe_one(item: StoredContribution, place: str) -> Iterator[str]:
         rate = f" ({words.odds(reason.p_value)})" if reason.p_value is not None else ""
         facet = f" [{terminal(reason.facet, identifier=True)}]" if reason.facet else ""
         yield f"  - {words.signal(reason.signal)}: {terminal(reason.message)}{rate}{facet}"
-    yield f"  judged by policy {verdict.policy}, baseline {verdict.baseline or 'none'}"
+    yield f"  judged by policy {terminal(verdict.policy)}, baseline {terminal(verdict.baseline or 'none')}"
 
 
 def _delivery(stored: StoredSubmission) -> str:

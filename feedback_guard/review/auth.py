@@ -84,20 +84,33 @@ class Doorkeeper:
                 found = moderator.name
         return found if len(token) <= MAX_TOKEN_CHARS else None
 
-    def wait_us(self, connection: Connection, network: str, now_us: int) -> int:
-        """Microseconds until this network may try again; 0 if it may now."""
+    def count(self, connection: Connection, network: str, now_us: int, *, wrong: bool) -> int:
+        """Count a guess, inside a writing transaction, so that no number of parallel guesses gets past the bound.
+
+        Parameters
+        ----------
+        network
+            Where it came from.
+        now_us
+            Microseconds since the epoch.
+        wrong
+            Whether it was a wrong one; a right one is refused too while the network has to wait.
+
+        Returns
+        -------
+        int
+            Microseconds that the network has to wait; 0 if the guess may be answered.
+        """
         row = connection.execute(
             select(func.count(), func.min(login_failure.c.at_us)).where(
                 login_failure.c.network == network, login_failure.c.at_us > now_us - WINDOW_US
             )
         ).one()
-        if row[0] < self._attempts:
-            return 0
-        # A failure from the future (the clock was set back) does not make the wait longer than the window.
-        return int(min(row[1] + WINDOW_US - now_us, WINDOW_US))
-
-    def failed(self, connection: Connection, network: str, now_us: int) -> None:
-        """Count a failure, and forget old ones."""
-        old = (login_failure.c.at_us <= now_us - WINDOW_US) | (login_failure.c.at_us > now_us + WINDOW_US)
-        connection.execute(delete(login_failure).where(old))
-        connection.execute(insert(login_failure).values(network=network, at_us=now_us))
+        if row[0] >= self._attempts:
+            # A failure from the future (the clock was set back) does not make the wait longer than the window.
+            return int(min(row[1] + WINDOW_US - now_us, WINDOW_US))
+        if wrong:
+            old = (login_failure.c.at_us <= now_us - WINDOW_US) | (login_failure.c.at_us > now_us + WINDOW_US)
+            connection.execute(delete(login_failure).where(old))
+            connection.execute(insert(login_failure).values(network=network, at_us=now_us))
+        return 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import floor, log10
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.store.states import Delivery, Learning
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 RARE = 1e-6
 """A p-value below this is called by this bound: no trusted set is large enough to tell smaller ones apart."""
@@ -57,7 +60,9 @@ def signal(name: str) -> str:
     >>> signal("novelty"), signal("per_account")
     ('Unlike anything trusted', 'Per account')
     """
-    return SIGNAL_WORDS.get(name) or name.replace("_", " ").capitalize()
+    if name in SIGNAL_WORDS:
+        return SIGNAL_WORDS[name]
+    return name.replace("_", " ").capitalize() if _NAME.fullmatch(name) else "Another reason"
 
 
 def odds(p_value: float | None) -> str:
