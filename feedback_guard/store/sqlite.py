@@ -16,7 +16,7 @@ DriverError: Final[type[Exception]] = pysqlite3.Error
 _SAFE_FROM: Final = (3, 51, 3)
 _REPAIRED_BRANCHES: Final[Mapping[tuple[int, int], int]] = {(3, 50): 7, (3, 44): 6}
 _READERS: Final = 8
-_WAL_ATTEMPTS: Final = 50
+_WAL_ATTEMPTS: Final = 20
 _JOURNAL_BYTES: Final = 64 * 1024 * 1024
 
 

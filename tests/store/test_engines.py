@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import stat
+import threading
 from pathlib import Path
 
+import pysqlite3
 import pytest
 
 from feedback_guard.errors import StoreError, UnsafeDatabaseError
@@ -90,6 +92,19 @@ def test_readers_cannot_write(store: Store) -> None:
 def test_a_store_that_cannot_be_is_refused_with_a_sentence(url: str, sentence: str) -> None:
     with pytest.raises(StoreError, match=sentence):
         Store.open(policy(url), clock=CLOCK)
+
+
+def test_switching_to_wal_waits_for_another_process_that_writes(sqlite_url: str, tmp_path: Path) -> None:
+    """SQLite itself does not wait here: it says at once that the database is locked."""
+    other = pysqlite3.connect(str(tmp_path / "store.db"), isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE something (x)")
+    other.execute("BEGIN IMMEDIATE")
+    letting_go = threading.Timer(0.1, other.rollback)
+    letting_go.start()
+    with Store.open(policy(sqlite_url), clock=CLOCK) as store:
+        assert store.facts["journal_mode"] == "wal"
+    letting_go.join()
+    other.close()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
