@@ -59,11 +59,9 @@ class Desk:
         return stored
 
 
-def a_policy(path: Path, **review: Any) -> Policy:
+def a_policy(url: str, **review: Any) -> Policy:
     moderators = tuple(ModeratorPolicy(name=name, token_sha256=token_sha256(token)) for name, token in TOKENS.items())
-    return Policy(
-        store=StorePolicy(url=f"sqlite:///{path}/review.db"), review=ReviewPolicy(moderators=moderators, **review)
-    )
+    return Policy(store=StorePolicy(url=url), review=ReviewPolicy(moderators=moderators, **review))
 
 
 @cache
@@ -76,8 +74,14 @@ def _empty_store() -> bytes:
 
 @contextmanager
 def a_desk(path: Path, **review: Any) -> Iterator[Desk]:
-    policy, clock = a_policy(path, **review), ManualClock(START_US)
     (path / "review.db").write_bytes(_empty_store())
+    with a_desk_at(f"sqlite:///{path}/review.db", **review) as made:
+        yield made
+
+
+@contextmanager
+def a_desk_at(url: str, **review: Any) -> Iterator[Desk]:
+    policy, clock = a_policy(url, **review), ManualClock(START_US)
     with Store.open(policy.store, clock=clock) as store:
         yield Desk(policy, clock, store)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from feedback_guard.review import bounds
 from feedback_guard.review.app import review_app
 from feedback_guard.review.auth import MAX_TOKEN_CHARS, Doorkeeper, network_of, new_token
 from feedback_guard.review.bounds import MAX_BODY_BYTES
 from tests.review.desks import TOKENS, Browser, Desk, a_desk, a_policy, hold, serving, stored
+from tests.serving import Client, head
 
 ATTEMPTS = 10
 
@@ -117,8 +119,8 @@ def test_networks() -> None:
     assert network_of("not an address") == "other"
 
 
-def test_every_entry_is_compared(tmp_path: Path) -> None:
-    keeper = Doorkeeper(a_policy(tmp_path).review)
+def test_every_entry_is_compared() -> None:
+    keeper = Doorkeeper(a_policy("sqlite:///:memory:").review)
     assert [keeper.recognise(token) for token in TOKENS.values()] == ["ada", "bob"]
     assert keeper.recognise("") is None
     assert keeper.recognise(TOKENS["ada"] + "x" * MAX_TOKEN_CHARS) is None
@@ -186,3 +188,15 @@ def test_two_authorization_headers_are_refused(desk: Desk, browser: Browser) -> 
 def test_a_large_login_is_refused_before_it_is_read(browser: Browser) -> None:
     assert browser.post("/login", {"secret": "x" * MAX_BODY_BYTES}).status_code == 413
     assert browser.post("/login", {"secret": "x" * 40_000}).status_code == 401
+
+
+def test_a_slow_body_is_given_up(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "BODY_SECONDS", 0.05)
+    with Client(int(origin.rsplit(":", 1)[1])) as client:
+        fields = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("content-length", "100"),
+            ("sec-fetch-site", "same-origin"),
+        ]
+        client.send(head("POST", "/login", fields) + b"secret=fg")
+        assert client.answer().status == 408

@@ -148,7 +148,7 @@ def test_logins_survive_a_restart_of_the_application(desk: Desk, ada: Browser) -
 
 def test_how_many_logins_a_moderator_has_is_bounded(tmp_path: Path) -> None:
     with a_desk(tmp_path) as desk:
-        sessions = Sessions(a_policy(tmp_path).review)
+        sessions = Sessions(a_policy("sqlite:///:memory:").review)
         cookies = []
         for _ in range(MAX_SESSIONS + 3):
             desk.clock.advance(1)
