@@ -175,7 +175,9 @@ class Exchange:
 
     async def _forward(self, data: bytes, verdicts: list[Verdict], submission: str = "") -> None:
         """Give the request to the application, and record what it did."""
-        scope = self._child(len(data), verdicts)
+        scope = self._child(verdicts)
+        scope["headers"] = framed(self._scope, len(data))
+        scope[PASSAGE_KEY] = PASSAGE
         watch = AnswerWatch(partial(self._send_revealing, scope))
         recorder = self._setup.service.recorder
         try:
@@ -192,16 +194,15 @@ class Exchange:
         finally:
             self._reveal(scope)
 
-    def _child(self, length_bytes: int, verdicts: list[Verdict]) -> Scope:
+    def _child(self, verdicts: list[Verdict]) -> Scope:
+        """Copy the scope, with the verdicts in a state that belongs to this request alone."""
         scope: Scope = dict(self._scope)
-        scope["headers"] = framed(self._scope, length_bytes)
         state = scope.get("state")
         if state is None or state is self._setup.service.entry.lifespan_state:
             # Not every server copies the lifespan's state for each request; verdicts must not meet in a shared one.
             state = dict(state or {})
             scope["state"] = state
         state[STATE_KEY] = verdicts
-        scope[PASSAGE_KEY] = PASSAGE
         return scope
 
     async def _send_revealing(self, scope: Scope, message: Message) -> None:
@@ -216,8 +217,12 @@ class Exchange:
                 self._scope[name] = value
 
     async def _untouched(self) -> None:
-        """Give the application what came, as it came."""
-        await self._setup.app(self._scope, self._body.replay(), self._send)
+        """Give the application what came, as it came; there is no verdict on it, but a place where it would stand."""
+        scope = self._child([])
+        try:
+            await self._setup.app(scope, self._body.replay(), partial(self._send_revealing, scope))
+        finally:
+            self._reveal(scope)
 
     async def _refuse(self, error: BadInputError) -> None:
         self._count("bad_input")

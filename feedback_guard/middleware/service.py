@@ -116,7 +116,7 @@ class Service:
         self.entry.note(scope)
         self.entry.lifespan_state = scope.get("state")
         self._in_lifespan = True
-        asked = False
+        asked = ended = False
         refused: GuardError | None = None
 
         async def receive_started() -> Message:
@@ -136,12 +136,15 @@ class Service:
             return message
 
         async def send_and_follow(message: Message) -> None:
+            nonlocal ended
             if refused is not None:
                 return  # the answer was given above; the application only reports the same failure again
             if message["type"] == "lifespan.startup.complete":
                 self._dispatch()
             elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
                 await self._guard.stop()
+                # Nothing is begun after this message: the server takes it as leave to close the event loop.
+                ended = True
             await send(message)
 
         try:
@@ -158,5 +161,6 @@ class Service:
                 await send_and_follow({"type": "lifespan.shutdown.complete"})
         finally:
             self._in_lifespan = False
-            await self._quiesce()
-            await self._guard.stop()
+            if not ended:
+                await self._quiesce()
+                await self._guard.stop()
