@@ -39,7 +39,7 @@ class Assessment:
     reasons
         Strongest first.
     unscored
-        True when it could not be scored and passes only because the policy fails open or there is no baseline.
+        True when it could not be scored: it is held, or passes because the policy fails open or there is no baseline.
     """
 
     decision: Decision
@@ -103,7 +103,7 @@ class Assessor:
             return Assessment(
                 Decision.ACCEPT, 1.0, 1.0, (Reason("guard", f"{what}; passed because the policy fails open"),), True
             )
-        return Assessment(Decision.QUARANTINE, 0.0, 1.0, (Reason("guard", f"could not be scored: {what}"),))
+        return Assessment(Decision.QUARANTINE, 0.0, 1.0, (Reason("guard", f"could not be scored: {what}"),), True)
 
     def _conclude(self, contribution: Contribution, findings: Sequence[Finding]) -> Assessment:
         if all(finding.condition is not Condition.SCORED for finding in findings):

@@ -126,6 +126,8 @@ def _store(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
 
 
 def _metrics(_: LoadedPolicy, __: Clock) -> Iterator[tuple[Health, str]]:
+    from feedback_guard.metrics_workers import set_too_late
+
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         yield (
@@ -137,6 +139,8 @@ def _metrics(_: LoadedPolicy, __: Clock) -> Iterator[tuple[Health, str]]:
             Health.FAILURE,
             f"PROMETHEUS_MULTIPROC_DIR is {folder}, which cannot be written; make it, empty it at start",
         )
+    elif set_too_late():
+        yield Health.FAILURE, "PROMETHEUS_MULTIPROC_DIR was set after Python started; set it in the start script"
     else:
         yield Health.OK, f"for several workers, in {folder}"
 

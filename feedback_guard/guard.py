@@ -11,7 +11,6 @@ What a caller may rely on:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
@@ -73,7 +72,9 @@ class Guard:
         self.policy = policy
         self.policy_digest = digest
         self.clock = clock or SystemClock()
-        self.metrics = Metrics()
+        self.metrics = Metrics(
+            routes=[route.name for route in policy.routes], budgets=[limit.name for limit in policy.limits]
+        )
         self.worker = f"w-{secrets.token_hex(8)}"
         self.decided = asyncio.Event()
         """Set whenever a decision was made in this process, so that a dispatcher need not wait for its next poll."""
@@ -298,8 +299,10 @@ class Guard:
             tx.heartbeat(self.worker, now_us)
             return tx.abandon_lost(now_us, LOST_AFTER_US)
 
-        for lost in await self.store.run(beat):
-            log.warning("the outcome of %s is unknown: the process that dispatched it is gone", lost)
+        lost = await self.store.run(beat)
+        if lost:
+            log.warning("%d outcomes are unknown, %s first: their process is gone", len(lost), lost[0])
+        for _ in lost:
             self.metrics.delivery(Delivery.UNKNOWN.value)
         summary = await asyncio.to_thread(self.store.held_summary)
         age_us = now_us - summary.oldest_at_us if summary.oldest_at_us is not None else 0
@@ -382,8 +385,7 @@ class Guard:
 
     async def _keep_house(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.Event().wait(), HOUSEKEEPING_SECONDS)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 await self.housekeep()
             except StoreError:
@@ -401,7 +403,9 @@ class Guard:
         for item, verdict in zip(submission.contributions, settled.verdicts, strict=True):
             self.metrics.judged(submission.route, item.kind.value, verdict.decision.value)
             self.metrics.suspicion(verdict.suspicion)
-            if verdict.unscored and self.policy.failure.fail_open:
-                self.metrics.failed_open("scoring")
+            if verdict.unscored and self.engine.assessor.has_baseline:
+                self.metrics.failed("scoring")
+                if verdict.decision is Decision.ACCEPT:
+                    self.metrics.failed_open("scoring")
         if settled.refusal is not None:
             self.metrics.refused_by_budget(settled.refusal.charge.budget.name)

@@ -75,7 +75,8 @@ class Verdict:
     observed
         True when the guard only observed: the decision was recorded but not acted upon.
     unscored
-        True when a detector or the embedder failed and `fail_open` let it pass.
+        True when it could not be scored: held for that reason, or passed because the policy fails open or there is
+        no baseline.
 
     Examples
     --------

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from feedback_guard.evidence.baseline import build_baseline, save
 
 from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
+from feedback_guard.evidence.baseline import build_baseline, save
 from feedback_guard.guard import Guard
-from feedback_guard.policy.schema import OnHold, Policy
+from feedback_guard.policy.schema import Backend, EmbeddingPolicy, OnHold, Policy
 from feedback_guard.submission import Submission
 
 START_US = 1_770_000_000_000_000
@@ -53,9 +56,26 @@ def labelled(
         )
 
 
+@functools.lru_cache(maxsize=1)
+def trusted_baseline() -> Path:
+    """A baseline of 400 trusted texts, built once in a run of the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="feedback-guard-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    batcher = start_batcher(EmbeddingPolicy(backend=Backend.UNSAFE_HASHING), embedder=UnsafeHashingEmbedder())
+    try:
+        observations = observe_now(batcher, list(labelled(400, seed=9, prefix="t")))
+        fingerprint = batcher.embedder.fingerprint
+    finally:
+        batcher.close()
+    save(build_baseline(observations, fingerprint=fingerprint, created_at_us=START_US), folder / "baseline")
+    return folder / "baseline"
+
+
 def make_policy(folder: Path, **changes: Any) -> Policy:
-    """A policy with a baseline in `folder`, built once."""
-    policy = Policy.model_validate(
+    """A policy whose store and baseline are in `folder`."""
+    if not (folder / "baseline").exists():
+        shutil.copytree(trusted_baseline(), folder / "baseline")
+    return Policy.model_validate(
         {
             "name": "test",
             "store": {"url": f"sqlite:///{folder}/guard.db"},
@@ -65,17 +85,6 @@ def make_policy(folder: Path, **changes: Any) -> Policy:
             **changes,
         }
     )
-    if not (folder / "baseline").exists():
-        batcher = start_batcher(policy.embedding, embedder=UnsafeHashingEmbedder())
-        try:
-            observations = observe_now(batcher, list(labelled(400, seed=9, prefix="t")))
-            save(
-                build_baseline(observations, fingerprint=batcher.embedder.fingerprint, created_at_us=START_US),
-                folder / "baseline",
-            )
-        finally:
-            batcher.close()
-    return policy
 
 
 def make_guard(folder: Path, clock: ManualClock | None = None, **changes: Any) -> Guard:

@@ -57,6 +57,7 @@ class Follower:
         self._metrics = metrics
         self._recent: OrderedDict[str, Observation] = OrderedDict()
         self._wake = asyncio.Event()
+        self._folding = asyncio.Lock()
 
     def expect(self, observations: Mapping[str, Observation]) -> None:
         """Keep observations of this process until their events come."""
@@ -76,11 +77,12 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Fold all that is committed, giving way to requests between batches."""
-        while events := await asyncio.to_thread(self._source.events_after, self._memory.seq, BATCH):
-            for event in events:
-                self.fold(event)
-            if len(events) < BATCH:
-                break
+        async with self._folding:  # two at once would read, and fold, the same events
+            while events := await asyncio.to_thread(self._source.events_after, self._memory.seq, BATCH):
+                for event in events:
+                    self.fold(event)
+                if len(events) < BATCH:
+                    break
         status = self._memory.status
         if status is not None:
             self._metrics.drift(status.statistic, status.alarm)
@@ -88,8 +90,10 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self.catch_up()
