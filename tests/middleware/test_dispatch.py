@@ -232,6 +232,9 @@ def app_of(*steps: Any) -> Callable[..., Awaitable[None]]:
                 for _ in range(2):
                     with contextlib.suppress(asyncio.CancelledError):
                         await asyncio.Event().wait()
+            elif step == "until disconnect":
+                while (await receive())["type"] != "http.disconnect":
+                    pass
             elif isinstance(step, int):
                 await send({"type": "http.response.start", "status": step, "headers": []})
             else:
@@ -242,6 +245,8 @@ def app_of(*steps: Any) -> Callable[..., Awaitable[None]]:
 
 ENDS = {
     "200": ((200, "body"), Delivery.DELIVERED),
+    "waits for the client to leave": ((200, "body", "until disconnect"), Delivery.DELIVERED),
+    "waits for the client to leave first": (("until disconnect", 200, "body"), Delivery.UNKNOWN),
     "302": ((302, "body"), Delivery.DELIVERED),
     "400": ((400, "body"), Delivery.FAILED),
     "401: stale credentials": ((401, "body"), Delivery.FAILED),
@@ -274,7 +279,9 @@ def test_every_end_has_a_state(name: str, caplog: pytest.LogCaptureFixture) -> N
     assert kept.delivery is state
     if steps and isinstance(steps[0], int):
         assert kept.detail["status"] == steps[0]
-    if "hang" in name:
+    if name == "waits for the client to leave":
+        assert kept.detail == {"status": 200}
+    if "hang" in name or "leave first" in name:
         assert "did not return within 0.05 s" in str(kept.detail["cause"])
     assert "what a user wrote" not in caplog.text
 
