@@ -125,6 +125,7 @@ def fit_linear(
     Liu, D. C., Nocedal, J. (1989). On the limited memory BFGS method. Mathematical Programming 45, 503-528.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     n, d = dense.shape
     buckets = 0 if sparse is None else sparse.shape[1]
@@ -158,9 +159,11 @@ def fit_linear(
         gradient[:, :-1] += penalty * full[:, :-1]
         return cost, gradient.ravel()
 
-    found: Any = minimize(
-        loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MAX_STEPS, "gtol": 1e-5}
-    )
+    options = {"maxiter": MAX_STEPS, "gtol": 1e-5}
+    # One thread: the matrices are small, threads that wait for each other cost more than they bring on a busy machine,
+    # and the sums come out the same however many cores there are.
+    with threadpool_limits(limits=1, user_api="blas"):
+        found: Any = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=options)
     weights = np.asarray(found.x, dtype=np.float32).reshape(shape)
     if not np.isfinite(weights).all():
         raise BaselineError("the classifier's weights are not finite; look for broken vectors in the trusted set")

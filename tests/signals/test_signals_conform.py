@@ -6,15 +6,9 @@ import functools
 
 import pytest
 
-from feedback_guard.signals.anomaly import Anomaly
 from feedback_guard.signals.checks import Check, Subject, all_checks
-from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Signal
-from feedback_guard.signals.near_duplicate import NearDuplicate
-from feedback_guard.signals.novelty import Novelty
-from feedback_guard.signals.obfuscation import Obfuscation
-
-SIGNALS: list[type[Signal]] = [Disagreement, Novelty, Anomaly, NearDuplicate, Obfuscation]
+from feedback_guard.signals.registry import SIGNALS
 
 
 @functools.cache
@@ -23,6 +17,13 @@ def _subject(signal: type[Signal]) -> Subject:
 
 
 @pytest.mark.parametrize("check", all_checks(), ids=lambda check: check.name)
-@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
-def test_conforms(signal: type[Signal], check: Check) -> None:
-    check.run(_subject(signal))
+@pytest.mark.parametrize("name", SIGNALS)
+def test_conforms(name: str, check: Check) -> None:
+    check.run(_subject(SIGNALS[name]))
+
+
+def test_the_registry_names_each_signal_as_the_policy_does() -> None:
+    from feedback_guard.policy.schema import SignalsPolicy
+
+    assert set(SIGNALS) == set(SignalsPolicy().shares)
+    assert all(signal.name == name for name, signal in SIGNALS.items())
