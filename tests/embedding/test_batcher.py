@@ -156,7 +156,11 @@ def test_a_full_batch_does_not_wait() -> None:
     recorder = Recorder()
 
     async def main() -> None:
-        await asyncio.gather(*(batcher.embed([f"text {n}"], deadline_us=LONG_DEADLINE) for n in range(3)))
+        first = asyncio.create_task(batcher.embed(["text"], deadline_us=LONG_DEADLINE))
+        while batcher._queue._wake_at != 3:  # noqa: ASYNC110 - until the owner has the first and waits for more
+            await asyncio.sleep(0)
+        more = (batcher.embed([f"text {n}"], deadline_us=LONG_DEADLINE) for n in range(2))
+        await asyncio.gather(first, *more)
 
     with running(recorder, max_batch=3, max_wait_us=3_600 * SECOND) as batcher:
         asyncio.run(main())
@@ -205,23 +209,25 @@ def test_short_texts_do_not_wait_for_a_long_one() -> None:
     assert all(len(set(batch)) <= 4 for batch in gated.batches[2:])
 
 
-def test_embed_now_is_in_batches_of_its_own() -> None:
-    recorder = Recorder()
-    texts = texts_of_all_lengths(100)
-
-    async def main() -> None:
-        for n in range(50):
-            await batcher.embed([f"live {n}"], deadline_us=LONG_DEADLINE)
-
+def test_embed_now_is_in_batches_of_its_own_and_takes_turns() -> None:
+    recorder, gated = Recorder(), Gated()
+    texts = [f"replayed {n}" for n in range(40)]
     with running(recorder, max_batch=8) as batcher:
         batcher.embed_now(texts)
-        alone = list(recorder.batches)
-        recorder.batches.clear()
-        with ThreadPoolExecutor(1) as thread:
-            live = thread.submit(lambda: asyncio.run(main()))
-            batcher.embed_now(texts)
-            live.result()
-    assert [batch for batch in recorder.batches if not batch[0].startswith("live")] == alone
+
+    async def main() -> None:
+        live = [asyncio.create_task(batcher.embed([f"live {n}"], deadline_us=LONG_DEADLINE)) for n in range(3)]
+        await asyncio.sleep(0)
+        gated.gate.set()
+        await asyncio.gather(*live)
+
+    with running(gated, max_batch=8) as batcher, ThreadPoolExecutor(1) as thread:
+        job = thread.submit(batcher.embed_now, texts)
+        assert gated.entered.wait(PATIENCE)
+        asyncio.run(main())
+        job.result()
+    assert [batch for batch in gated.batches if not batch[0].startswith("live")] == recorder.batches
+    assert gated.batches[1] == ["live 0", "live 1", "live 2"]
 
 
 def test_embed_now_takes_any_number_of_texts() -> None:

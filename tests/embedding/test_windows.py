@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from feedback_guard import settings
 from feedback_guard.embedding.checks import LONG, POISON
@@ -105,9 +105,11 @@ def test_a_long_word_is_not_one_unknown() -> None:
     assert bare(piece) == word
 
 
-@pytest.mark.parametrize("n", [150, 320, 330, 700, 5_000])
-def test_no_unbroken_text_is_unknown(n: int) -> None:
-    for piece in windows(40).split("x" * n):
+@pytest.mark.parametrize("n", [150, 170, 320, 5_000])
+@pytest.mark.parametrize("before", [0, 100, 220, 250])
+def test_no_unbroken_text_is_unknown(n: int, before: int) -> None:
+    """Also where a word lies across the edge of what is tokenized at a time, and either half could be read."""
+    for piece in windows(40).split(":" * before + "x" * n):
         assert "[UNK]" not in tokens_of(piece)
 
 
@@ -190,3 +192,12 @@ def test_a_tokenizer_without_unknown_token() -> None:
     pieces = cutter.split("😀" * 10)
     assert "".join(pieces) == "😀" * 10
     assert [len(piece) for piece in pieces] == [3, 3, 3, 1]
+
+
+def test_half_a_word_that_takes_more_tokens_than_it_had() -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "aa": 1, "c": 2}, [("a", "a")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("a+c|."), "isolated")
+    cutter = Windows(tokenizer.to_str(), 12)
+    pieces = cutter.split("a" * 60 + "c")
+    assert "".join(pieces) == "a" * 60 + "c"
+    assert all(cutter.fits(piece) for piece in pieces)
