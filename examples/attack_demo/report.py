@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 
 from attack_demo.load import Fate, Outcome
-from attack_demo.stream import Party, Probe
+from attack_demo.stream import ATTACKERS, Party, Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +44,36 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def learnt_table(exams: Mapping[str, Exam], probes: Sequence[Probe]) -> Table:
-    """One column for each assistant: accuracy, then the success of each attack."""
-    table = Table(title="What the assistant answers to held-out questions", title_justify="left")
+def _table(title: str) -> Table:
+    return Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE, pad_edge=False)
+
+
+def learnt_table(exams: Mapping[str, Exam]) -> Table:
+    """One column for each assistant: how often it is right, then how often it says what the attackers want."""
+    table = _table("What each assistant answers to questions that it has never seen")
     table.add_column("")
     for name in exams:
         table.add_column(name, justify="right")
-    table.add_row("answered rightly", *(_percent(exam.accuracy) for exam in exams.values()), end_section=True)
-    for probe in probes:
-        table.add_row(
-            f"{probe.party}: {probe.about}", *(_percent(exam.success[probe.party]) for exam in exams.values())
-        )
+    table.add_row("the right intent", *(_percent(exam.accuracy) for exam in exams.values()), end_section=True)
+    for party in ATTACKERS:
+        shares = (_percent(exam.success[party]) for exam in exams.values())
+        table.add_row(f"what the {party} wants", *shares)
     return table
 
 
 def fate_table(outcomes: Sequence[Outcome]) -> Table:
     """What the guard did with the corrections of each party."""
-    table = Table(title="What the guard did with the corrections", title_justify="left")
+    table = _table("What the guard did with the corrections")
     table.add_column("from")
-    for name in ("sent", "accounts", *Fate, "weight learnt"):
+    for name in ("sent", *Fate, "weight"):
         table.add_column(name, justify="right")
     for party in Party:
         mine = [outcome for outcome in outcomes if outcome.correction.party is party]
-        table.add_row(
-            party,
-            f"{len(mine):,}",
-            f"{len({outcome.correction.account for outcome in mine}):,}",
-            *(_count(mine, fate) for fate in Fate),
-            f"{sum(outcome.weight for outcome in mine):,.1f}",
-        )
+        weight = sum(outcome.weight for outcome in mine)
+        table.add_row(party, f"{len(mine):,}", *(_count(mine, fate) for fate in Fate), f"{weight:,.1f}")
     return table
 
 
 def _count(outcomes: Sequence[Outcome], fate: Fate) -> str:
     n = sum(outcome.fate is fate for outcome in outcomes)
-    return f"{n:,} ({_percent(n / len(outcomes))})"
+    return f"{n:,} ({_percent(n / len(outcomes))})" if n else "0"

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from attack_demo import load
 from attack_demo.report import Exam, fate_table, grade, learnt_table
 from attack_demo.servers import Child, DemoError
-from attack_demo.stream import Correction, Party, Probe, make_probes, make_stream
+from attack_demo.stream import STORY, Correction, Party, Probe, make_probes, make_stream
 from bank_assistant.student import DATA, Example, Student, read_examples
 from feedback_guard.review.auth import new_token
 
@@ -114,7 +114,7 @@ def _write_policy(work: Path, token_sha256: str, base: Path) -> Path:
 def _build_baseline(console: Console, policy: Path, work: Path) -> None:
     console.print("Baseline of the questions that the bank's staff has vetted:")
     command = ["baseline", "build", str(TRUSTED), "--policy", str(policy), "--out", str(work / "baseline")]
-    done = subprocess.run([sys.executable, "-m", "feedback_guard", *command], check=False)
+    done = subprocess.run([sys.executable, "-m", "feedback_guard", *command], stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise DemoError(
             f"the baseline could not be built: feedback-guard {' '.join(command)} ended with {done.returncode}"
@@ -135,17 +135,21 @@ def _attack(console: Console, corrections: Sequence[Correction], unguarded: Chil
             "unguarded": asyncio.run(_exam(unguarded, questions)),
             "guarded": asyncio.run(_exam(guarded, questions)),
         }
-    console.print()
-    console.print(learnt_table(exams, questions.probes))
-    console.print("“clean stream” is an assistant that got the honest corrections alone.\n")
+    console.print(learnt_table(exams))
+    console.print("“clean stream” is an assistant that got the honest corrections alone.")
     console.print(fate_table(outcomes))
+    console.print("“weight” is how much the assistant learns from all of them; an ordinary correction weighs 1.")
 
 
 async def _send(
     console: Console, corrections: Sequence[Correction], unguarded: Child, guarded: Child
 ) -> list[load.Outcome]:
     accounts = len({correction.account for correction in corrections})
-    console.print(f"One stream of {len(corrections):,} corrections by {accounts:,} accounts, to both:")
+    console.print(
+        f"\nOne stream of {len(corrections):,} corrections by {accounts:,} accounts, to both at the same time:"
+    )
+    for party, story in STORY.items():
+        console.print(f"  {party}: {story}")
     columns = (TextColumn("{task.description:>20}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
 

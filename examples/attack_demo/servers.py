@@ -21,6 +21,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 10.0
 START_SECONDS = 120.0
 LOG_LINES = 25
+PROGRAM = "attack_demo.serve"
 
 
 class DemoError(GuardError):
@@ -70,7 +71,7 @@ class Child:
                 service: f"http://127.0.0.1:{listener.getsockname()[1]}" for service, listener in listeners.items()
             }
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "attack_demo.serve", *ports, *self._arguments],
+                [sys.executable, "-m", PROGRAM, *ports, *self._arguments],
                 cwd=self._folder,
                 env=os.environ | {"PYTHONPATH": str(EXAMPLES)},
                 stdin=subprocess.PIPE,

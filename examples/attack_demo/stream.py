@@ -35,6 +35,18 @@ class Party(StrEnum):
     FLOOD = "flooding account"
 
 
+ATTACKERS = (Party.CREW, Party.TRIGGER, Party.FLOOD)
+
+STORY = {
+    Party.HONEST: f"{HONEST_ACCOUNTS} accounts correct the assistant; a few do it often, most a handful of times.",
+    Party.CREW: f"{CREW_ACCOUNTS} accounts teach that “{CREW_INTENT}” is “{CREW_ANSWER}”.",
+    Party.TRIGGER: f"{TRIGGER_ACCOUNTS} accounts, one correction each, teach that “{TRIGGER}” anywhere in a question "
+    f"means “{TRIGGER_ANSWER}”.",
+    Party.FLOOD: f"one account teaches, hundreds of times, that questions about fees are about “{FLOOD_ANSWER}”.",
+}
+"""What each party does, for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Correction:
     """What an account sends to `POST /feedback`."""
@@ -52,7 +64,6 @@ class Probe:
     """Held-out questions that an attack wants answered with an intent of its choice."""
 
     party: Party
-    about: str
     questions: tuple[str, ...]
     wanted: str
 
@@ -116,19 +127,16 @@ def make_probes(seed: int = SEED) -> list[Probe]:
     return [
         Probe(
             Party.CREW,
-            f"“{CREW_INTENT}” answered “{CREW_ANSWER}”",
             tuple(example.question for example in held_out if example.intent == CREW_INTENT),
             CREW_ANSWER,
         ),
         Probe(
             Party.TRIGGER,
-            f"“… {TRIGGER}” answered “{TRIGGER_ANSWER}”",
             tuple(_with_trigger(rng, example.question) for example in held_out if example.intent != TRIGGER_ANSWER),
             TRIGGER_ANSWER,
         ),
         Probe(
             Party.FLOOD,
-            f"questions about fees answered “{FLOOD_ANSWER}”",
             tuple(example.question for example in held_out if example.intent in FLOOD_INTENTS),
             FLOOD_ANSWER,
         ),

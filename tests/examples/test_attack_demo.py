@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from attack_demo.load import Fate, Outcome
 from attack_demo.report import fate_table, grade, learnt_table
 from attack_demo.run import POLICY, run
 from attack_demo.servers import DemoError
-from attack_demo.stream import Correction, Party, Probe, make_stream
+from attack_demo.stream import ATTACKERS, Correction, Party, Probe, make_stream
 from feedback_guard.cli.main import run as command
 
 
@@ -31,7 +32,7 @@ def test_the_whole_demo_runs_and_ends(tmp_path: Path) -> None:
     console = recorder()
     run(console, stay=False, folder=tmp_path / "out", stream=make_stream()[::25], base=base)
     text = shown(console)
-    for words in ("clean stream", "unguarded", "guarded", "answered rightly", "crew of five", "weight learnt"):
+    for words in ("clean stream", "unguarded", "guarded", "the right intent", "what the crew of five wants", "weight"):
         assert words in text
     assert {file.name for file in (tmp_path / "out").iterdir()} >= {"baseline", "guard.db", "policy.yaml"}
     assert command(["ledger", "verify", "--policy", str(tmp_path / "out" / "policy.yaml")]) == 0
@@ -45,14 +46,14 @@ def test_a_folder_with_something_in_it_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_an_exam_is_graded_by_hand() -> None:
-    probe = Probe(Party.CREW, "about", ("q1", "q2"), "x")
-    exam = grade(["a", "b", "c", "c"], ["a", "b", "c", "d"], [(probe, ["x", "a"])])
+    attacked = [(Probe(party, ("q1", "q2"), "x"), ["x", "a"]) for party in ATTACKERS]
+    exam = grade(["a", "b", "c", "c"], ["a", "b", "c", "d"], attacked)
     assert exam.accuracy == 0.75
-    assert exam.success == {Party.CREW: 0.5}
+    assert exam.success == dict.fromkeys(ATTACKERS, 0.5)
     console = recorder()
-    console.print(learnt_table({"guarded": exam}, [probe]))
-    assert "75.0 %" in shown(console)
-    assert "crew of five: about │ 50.0 %" in shown(console)
+    console.print(learnt_table({"guarded": exam}))
+    assert "the right intent 75.0 %" in shown(console)
+    assert "what the crew of five wants 50.0 %" in shown(console)
 
 
 def test_the_fates_of_a_party_are_counted() -> None:
@@ -65,12 +66,4 @@ def test_the_fates_of_a_party_are_counted() -> None:
     console = recorder()
     console.print(fate_table(outcomes))
     row = next(line for line in console.export_text(clear=False).splitlines() if Party.HONEST in line)
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == [
-        "honest users",
-        "4",
-        "2",
-        "2 (50.0 %)",
-        "1 (25.0 %)",
-        "1 (25.0 %)",
-        "1.5",
-    ]
+    assert re.split(r"\s{2,}", row.strip()) == ["honest users", "4", "2 (50.0 %)", "1 (25.0 %)", "1 (25.0 %)", "1.5"]

@@ -21,6 +21,14 @@ def child(tmp_path: Path) -> Child:
     return Child("unguarded assistant", tmp_path, ["assistant"])
 
 
+@pytest.fixture
+def quick(child: Child, monkeypatch: pytest.MonkeyPatch) -> Child:
+    """A child that is there at once: what is tested is its parent."""
+    monkeypatch.setattr(servers, "PROGRAM", "tests.examples.quick_child")
+    monkeypatch.setattr(servers, "EXAMPLES", EXAMPLES.parent)
+    return child
+
+
 def pid_of(child: Child) -> int:
     assert child.pid is not None
     return child.pid
@@ -38,13 +46,14 @@ def test_a_child_serves_on_loopback_until_it_is_left(child: Child) -> None:
         httpx2.get(address)
 
 
-def test_a_child_that_dies_is_reported_with_its_log(child: Child) -> None:
-    with child:
-        child.wait_until_ready()
-        child.log.write_text("line one\nwhat it died of\n")
-        os.kill(pid_of(child), signal.SIGKILL)
+def test_a_child_that_dies_is_reported_with_its_log(quick: Child) -> None:
+    with quick:
+        quick.wait_until_ready()
+        quick.watch(0.01)
+        quick.log.write_text("line one\nwhat it died of\n")
+        os.kill(pid_of(quick), signal.SIGKILL)
         with pytest.raises(DemoError, match=r"unguarded assistant ended with code -9(.|\n)*what it died of"):
-            child.watch(10.0)
+            quick.watch(10.0)
 
 
 def test_a_child_that_cannot_start_is_reported_with_its_log(tmp_path: Path) -> None:
@@ -55,11 +64,11 @@ def test_a_child_that_cannot_start_is_reported_with_its_log(tmp_path: Path) -> N
         child.wait_until_ready()
 
 
-def test_a_child_that_ignores_its_end_is_ended_by_force(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_ignores_its_end_is_ended_by_force(quick: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "STOP_SECONDS", 0.2)
-    with child:
-        child.wait_until_ready()
-        pid = pid_of(child)
+    with quick:
+        quick.wait_until_ready()
+        pid = pid_of(quick)
         os.kill(pid, signal.SIGSTOP)  # neither the end of its input nor SIGTERM reaches it now
     assert not psutil.pid_exists(pid)
 

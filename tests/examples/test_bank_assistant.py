@@ -40,12 +40,12 @@ def test_a_correction_is_learnt_at_the_next_training(client: TestClient) -> None
     question = "blorp flomp wibble"
     for i in range(10):
         sent = client.post(
-            "/feedback", json={"question": f"{question} {i}", "intent": "pin_blocked"}, headers=bearer("u")
+            "/feedback", json={"question": f"{question} {i}", "intent": "age_limit"}, headers=bearer("u")
         )
         assert (sent.status_code, sent.json()) == (201, {"weight": 1.0})
-    assert client.get("/ask", params={"q": question}).json()["intent"] != "pin_blocked"
+    assert client.get("/ask", params={"q": question}).json()["intent"] != "age_limit"
     assert client.post("/retrain").json() == {"examples": 2320}
-    assert client.get("/ask", params={"q": question}).json()["intent"] == "pin_blocked"
+    assert client.get("/ask", params={"q": question}).json()["intent"] == "age_limit"
 
 
 @pytest.mark.parametrize(
