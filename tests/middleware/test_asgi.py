@@ -178,6 +178,14 @@ def test_an_early_answer_closes_only_where_that_can_be_said(http_version: str, c
     assert (b"connection" in connection.headers) is closes
 
 
+def test_a_client_that_waits_for_leave_to_send_is_answered_without_asking_for_its_body() -> None:
+    app, _ = guarded(FakeGuard())
+    headers = [JSON, (b"content-length", b"70000"), (b"expect", b"100-continue")]
+    connection = send_one(app, b"x" * 70_000, headers=headers)
+    assert connection.status == 413
+    assert connection.receives == 0
+
+
 def test_an_answer_after_the_whole_body_keeps_the_connection() -> None:
     app, _ = guarded(FakeGuard())
     assert b"connection" not in send_one(app, b"{").headers

@@ -405,6 +405,34 @@ def test_the_end_waits_for_what_was_claimed_and_claims_nothing_more() -> None:
     asyncio.run(run())
 
 
+def test_a_request_that_is_being_claimed_at_the_end_is_still_delivered() -> None:
+    """Its claim is committed: if the end forgot it, nobody would ever give it to the application."""
+
+    async def run() -> None:
+        bench = Bench()
+        ident = await bench.hold()
+        claim, claimed, go_on = bench.guard.claim_approved, asyncio.Event(), asyncio.Event()
+
+        async def slow_claim(routes: Any, limit: int = 10) -> Any:
+            claims = await claim(routes, limit)
+            if claims:
+                claimed.set()
+                await go_on.wait()
+            return claims
+
+        bench.guard.claim_approved = slow_claim  # type: ignore[method-assign]
+        bench.guard.approve(ident)
+        await claimed.wait()
+        closing = asyncio.ensure_future(bench.close())
+        await asyncio.sleep(0.01)
+        go_on.set()
+        await closing
+        assert bench.guard.kept[ident].delivery is Delivery.DELIVERED
+        assert len(bench.app.bodies) == 1
+
+    asyncio.run(run())
+
+
 def test_a_replay_that_outlasts_the_end_is_unknown() -> None:
     async def run() -> None:
         bench = Bench(app_of("hang"), replay_deadline_seconds=60.0)
