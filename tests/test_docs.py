@@ -6,7 +6,7 @@ bottom in one scratch folder that has `examples/` and `policies/`:
 - `python run`: executed; with `>>>` prompts its output is compared.
 - `yaml run`: loaded as a policy.
 - `console run`: each line after `$ ` is run by bash; what it prints is compared with the lines below it, in which
-  `...` stands for anything.
+  `...` stands for anything. A line that sets a variable, as in `$ id=$(...)`, sets it for the rest of the page.
 - `console start`: the one command is started and stays up until the page is done.
 - any language, `file=NAME`: the block is written to that file.
 """
@@ -110,13 +110,14 @@ def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "110")
+    variables: dict[str, str] = {}
     with contextlib.ExitStack() as servers:
         for block in BLOCKS:
             if block.page == page and block.marks:
-                follow(block, servers)
+                follow(block, servers, variables)
 
 
-def follow(block: Block, servers: contextlib.ExitStack) -> None:
+def follow(block: Block, servers: contextlib.ExitStack, variables: dict[str, str]) -> None:
     """Do what a marked block says."""
     for mark in block.marks:
         if mark.startswith("file="):
@@ -130,7 +131,7 @@ def follow(block: Block, servers: contextlib.ExitStack) -> None:
         run_python(block)
     elif "run" in block.marks and block.language == "console":
         for command, expected in commands(block.text):
-            compare(block, command, expected)
+            compare(block, command, expected, variables)
 
 
 def run_python(block: Block) -> None:
@@ -143,8 +144,15 @@ def run_python(block: Block) -> None:
         exec(compile(block.text, str(block), "exec"), {"__name__": "__example__"})
 
 
-def compare(block: Block, command: str, expected: str) -> None:
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+def compare(block: Block, command: str, expected: str, variables: dict[str, str]) -> None:
+    name = re.match(r"([a-z]+)=", command)
+    script = f'{command}; printf %s "${name[1]}"' if name else command
+    done = subprocess.run(
+        ["bash", "-c", script], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    if name:
+        variables[name[1]] = done.stdout
+        return
     said = "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines())
     pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
     assert re.fullmatch(pattern, said.strip(), re.DOTALL), f"{block}: $ {command}\n{said}"
