@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -18,7 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from feedback_guard.guard import Guard
-    from feedback_guard.store.records import StoredContribution, StoredSubmission
+    from feedback_guard.store.records import StoredSubmission
 
 app = typer.Typer(no_args_is_help=True, help="List, show, approve or deny what is held.")
 
@@ -47,6 +47,7 @@ def list_held(
     from feedback_guard.clock import SystemClock
     from feedback_guard.errors import UsageError
     from feedback_guard.review.documents import row_document
+    from feedback_guard.review.printed import row, table
 
     async def look(guard: Guard) -> tuple[list[StoredSubmission], int]:
         if after is not None and await asyncio.to_thread(guard.store.submission, after) is None:
@@ -60,7 +61,8 @@ def list_held(
         _print_json({"count": count, "items": [row_document(stored) for stored in found], "next": following})
         return
     now_us = SystemClock().now_us()
-    _table([_row(stored, now_us) for stored in found])
+    for line in table([row(stored, now_us) for stored in found]):
+        typer.echo(line)
     left = f"; go on with --after {found[-1].id}" if len(found) < count and len(found) == limit else ""
     typer.echo(f"{count} held{left}", err=True)
 
@@ -70,13 +72,14 @@ def show(ident: Ident, policy: Policy, as_json: AsJson = False) -> None:
     """Print one item whole: what it would teach, why it is held, and where it stands."""
     from feedback_guard.clock import SystemClock
     from feedback_guard.review.documents import item_document
+    from feedback_guard.review.printed import describe
     from feedback_guard.review.rulings import find
 
     stored = _at(policy, lambda guard: find(guard, ident))
     if as_json:
         _print_json(item_document(stored))
         return
-    for line in _describe(stored, SystemClock().now_us()):
+    for line in describe(stored, SystemClock().now_us()):
         typer.echo(line)
 
 
@@ -165,6 +168,7 @@ def _decide(
     ident: str, policy: str, note: str, moderator: str | None, version: int | None, *, as_json: bool, yes: bool
 ) -> None:
     from feedback_guard.review.documents import item_document
+    from feedback_guard.review.printed import delivery
     from feedback_guard.review.rulings import rule
 
     who = _moderator(moderator)
@@ -174,7 +178,7 @@ def _decide(
     if as_json:
         _print_json(item_document(stored))
     else:
-        typer.echo(f"{stored.id} {'approved' if yes else 'denied'} by {who}; the request: {_delivery(stored)}")
+        typer.echo(f"{stored.id} {'approved' if yes else 'denied'} by {who}; the request: {delivery(stored)}")
 
 
 def _moderator(name: str | None) -> str:
@@ -225,73 +229,6 @@ def _existing(policy: str) -> Guard:
     if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
         raise UsageError(f"there is no store at {url.database!r} yet; is this the policy that the application uses?")
     return guard
-
-
-def _row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
-    from feedback_guard.review import words
-    from feedback_guard.review.display import terminal
-    from feedback_guard.review.documents import leading
-
-    item = leading(stored)
-    reason = item.verdict.reasons[0] if item.verdict.reasons else None
-    return (
-        stored.id,
-        words.duration(now_us - stored.at_us),
-        terminal(stored.route, identifier=True),
-        item.contribution.kind.value,
-        terminal(item.contribution.contributor, max_chars=40, identifier=True),
-        words.suspicion(item.verdict.suspicion),
-        f"{words.signal(reason.signal)} ({words.short_odds(reason.p_value)})" if reason else "",
-    )
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    """Rows in columns, whole: an identifier that was cut to the terminal's width could not be copied."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _describe(stored: StoredSubmission, now_us: int) -> Iterator[str]:
-    from feedback_guard.review import words
-    from feedback_guard.review.display import terminal
-
-    yield f"item      {stored.id}, version {stored.version}"
-    yield f"arrived   {words.moment(stored.at_us)}, {words.duration(now_us - stored.at_us)} ago"
-    yield f"route     {terminal(stored.route, identifier=True) or '(none)'}"
-    yield f"request   {_delivery(stored)}"
-    for number, item in enumerate(stored.contributions, 1):
-        yield ""
-        yield from _describe_one(item, f"{number} of {len(stored.contributions)}")
-
-
-def _describe_one(item: StoredContribution, place: str) -> Iterator[str]:
-    from feedback_guard.review import words
-    from feedback_guard.review.display import terminal
-    from feedback_guard.review.views import fields_of
-
-    contribution, verdict = item.contribution, item.verdict
-    yield f"{place}: {contribution.kind.value}, {item.learning.value}"
-    yield f"  contributor  {terminal(contribution.contributor, identifier=True)}"
-    for name, value in sorted(contribution.groups.items()):
-        yield f"  group        {terminal(name, identifier=True)}: {terminal(value, identifier=True)}"
-    for field in fields_of(contribution):
-        yield f"  {field.name}{'' if field.taught else ' (sent along, not learnt)'}"
-        # The bar in front of each line keeps a text from passing for one of these headings.
-        yield from (f"    | {terminal(line, identifier=field.short)}" for line in field.text.split("\n"))
-    yield f"  suspicion {words.suspicion(verdict.suspicion)}: {words.odds(1.0 - verdict.suspicion)}"
-    for reason in verdict.reasons:
-        rate = f" ({words.odds(reason.p_value)})" if reason.p_value is not None else ""
-        facet = f" [{terminal(reason.facet, identifier=True)}]" if reason.facet else ""
-        yield f"  - {words.signal(reason.signal)}: {terminal(reason.message)}{rate}{facet}"
-    yield f"  judged by policy {terminal(verdict.policy)}, baseline {terminal(verdict.baseline or 'none')}"
-
-
-def _delivery(stored: StoredSubmission) -> str:
-    from feedback_guard.review import words
-
-    state, sentence = words.DELIVERY_WORDS[stored.delivery]
-    return f"{state}. {sentence}"
 
 
 def _print_json(value: object) -> None:

@@ -27,9 +27,10 @@ from feedback_guard.errors import StoreError
 from feedback_guard.metrics import metrics_app
 from feedback_guard.review.api import Api
 from feedback_guard.review.desk import Desk
+from feedback_guard.review.entrance import Entrance, login_page
 from feedback_guard.review.gate import Gate
 from feedback_guard.review.headers import SecurityHeaders
-from feedback_guard.review.pages import Pages, login_page
+from feedback_guard.review.pages import Pages
 from feedback_guard.review.problems import Refused, problem
 from feedback_guard.review.render import page
 from feedback_guard.review.rulings import NO_ITEM, is_item_id
@@ -56,6 +57,7 @@ def review_app(guard: Desk) -> ASGIApp:
     inner = Starlette(
         routes=[
             *Api(guard, gate).routes(),
+            *Entrance(gate).routes(),
             *Pages(guard, gate).routes(),
             Route("/metrics", _Metrics(guard), methods=["GET"]),
             Route("/healthz", _health(guard), methods=["GET"]),

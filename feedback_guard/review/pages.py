@@ -1,4 +1,4 @@
-"""The pages: log in, what is held, one item, its full text, what was decided. Server-rendered, without any script."""
+"""The pages: what is held, one item, its full text, what was decided. Server-rendered, without any script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import JsonValue
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from feedback_guard.review import bounds, queries, words
@@ -23,15 +23,13 @@ from feedback_guard.review.gate import Gate
 from feedback_guard.review.headers import CSP_RAW
 from feedback_guard.review.offers import offers, ruling, saw_sheet, sheet_token
 from feedback_guard.review.problems import Refused
-from feedback_guard.review.render import page
+from feedback_guard.review.render import go, page
 from feedback_guard.review.rows import decided_row, held_row
 from feedback_guard.review.rulings import find, is_item_id, is_own, rule
 from feedback_guard.review.views import content_sha256, may, present, sheets
 from feedback_guard.store.records import StoredSubmission
 from feedback_guard.store.states import Delivery, Learning
 
-_NEXT: Final = re.compile(r"/(?:decided|items/[A-Za-z0-9_-]{1,64}(?:/full)?)?")
-"""Where a login may lead: pages of this application that only show something."""
 _STYLE: Final = files("feedback_guard.review").joinpath("static/review.css").read_bytes()
 
 
@@ -55,9 +53,6 @@ class Pages:
         return [
             Route("/", self.held, methods=["GET"]),
             Route("/decided", self.decided, methods=["GET"]),
-            Route("/login", self.show_login, methods=["GET"]),
-            Route("/login", self.log_in, methods=["POST"]),
-            Route("/logout", self.log_out, methods=["POST"]),
             Route("/items/{item}", self.item, methods=["GET"]),
             Route("/items/{item}/full", self.full, methods=["GET"]),
             Route("/items/{item}/raw", self.raw, methods=["GET"]),
@@ -69,36 +64,6 @@ class Pages:
     async def style(self, _: Request) -> Response:
         """The stylesheet."""
         return Response(_STYLE, media_type="text/css")
-
-    async def show_login(self, request: Request) -> Response:
-        """The form to log in with."""
-        return login_page(request)
-
-    async def log_in(self, request: Request) -> Response:
-        """Look at a token; a right one opens a session."""
-        self._gate.own_site(request)
-        form = await read_form(request)
-        target = form.get("next", "/")
-        try:
-            entered = await self._gate.enter(request, form.get("secret", ""))
-        except Refused as refused:
-            answer = login_page(request, target=target, message=refused.detail, status=refused.status)
-            answer.headers.update(refused.headers)
-            return answer
-        answer = _go(request, target if _NEXT.fullmatch(target) else "/")
-        self._gate.give(answer, entered.cookie)
-        return answer
-
-    async def log_out(self, request: Request) -> Response:
-        """End the session."""
-        self._gate.own_site(request)
-        session = await self._gate.require(request)
-        form = await read_form(request)
-        self._gate.token(session, "logout", form.get("token", ""))
-        await self._gate.leave(session)
-        answer = _go(request, "/login")
-        self._gate.take(answer)
-        return answer
 
     async def held(self, request: Request) -> Response:
         """What waits for a decision, oldest first."""
@@ -199,7 +164,7 @@ class Pages:
         if number > 1:
             seen = request.query_params.get("seen", "")
             if not saw_sheet(session, stored, content, number - 1, seen):
-                return _go(request, f"/items/{stored.id}/full")
+                return go(request, f"/items/{stored.id}/full")
         last = number == len(parts)
         own = is_own(stored, session.moderator)
         return page(
@@ -251,30 +216,7 @@ class Pages:
             version=int(version),
             content=content,
         )
-        return _go(request, f"/?done={item}")
-
-
-def login_page(request: Request, *, target: str = "/", message: str = "", status: int = 200) -> Response:
-    """The form to log in with.
-
-    Parameters
-    ----------
-    request
-        What it answers.
-    target
-        Where the login leads; a path that is not one of the pages leads to the list.
-    message
-        What went wrong, if anything.
-    status
-        HTTP status.
-    """
-    target = target if _NEXT.fullmatch(target) else "/"
-    return page(request, "login", session=None, status=status, next=target, message=message)
-
-
-def _go(request: Request, path: str) -> Response:
-    """Continue at another page, with GET."""
-    return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, status_code=303)
+        return go(request, f"/?done={item}")
 
 
 def _item_parameter(request: Request, name: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from feedback_guard.clock import format_iso8601
 from feedback_guard.review import words
@@ -55,3 +55,8 @@ def page(
     )
     # A lone surrogate cannot be encoded; `display` names each, so `replace` only guards against a 500.
     return HTMLResponse(html.encode("utf-8", "replace"), status_code=status)
+
+
+def go(request: Request, path: str) -> Response:
+    """Continue at another page, with GET."""
+    return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, status_code=303)

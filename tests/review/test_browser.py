@@ -162,7 +162,9 @@ def test_login_list_open_approve_with_the_keyboard(desk: Desk, watched: Watched)
     hold(desk, "item-1")
     watched.go("/items/item-1")
     page = watched.page
-    page.keyboard.type(TOKENS["ada"])  # the field has the focus
+    page.locator("#secret:focus").wait_for()  # nobody has to click into the field
+    page.keyboard.type(TOKENS["ada"])
+    assert page.get_by_label("Moderator token").input_value() == TOKENS["ada"]
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Held item").wait_for()
     page.keyboard.press("Tab")

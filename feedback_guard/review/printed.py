@@ -1,0 +1,67 @@
+"""An item in a terminal. Whatever was contributed is escaped, and stands behind a bar that is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from feedback_guard.review import words
+from feedback_guard.review.display import terminal
+from feedback_guard.review.documents import leading
+from feedback_guard.review.views import fields_of
+from feedback_guard.store.records import StoredContribution, StoredSubmission
+
+
+def row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
+    """The cells of an item in a list."""
+    item = leading(stored)
+    reason = item.verdict.reasons[0] if item.verdict.reasons else None
+    return (
+        stored.id,
+        words.duration(now_us - stored.at_us),
+        terminal(stored.route, identifier=True),
+        item.contribution.kind.value,
+        terminal(item.contribution.contributor, max_chars=40, identifier=True),
+        words.suspicion(item.verdict.suspicion),
+        f"{words.signal(reason.signal)} ({words.short_odds(reason.p_value)})" if reason else "",
+    )
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows in columns, whole: an identifier that was cut to the terminal's width could not be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows]
+
+
+def describe(stored: StoredSubmission, now_us: int) -> Iterator[str]:
+    """An item whole, line by line."""
+    yield f"item      {stored.id}, version {stored.version}"
+    yield f"arrived   {words.moment(stored.at_us)}, {words.duration(now_us - stored.at_us)} ago"
+    yield f"route     {terminal(stored.route, identifier=True) or '(none)'}"
+    yield f"request   {delivery(stored)}"
+    for number, item in enumerate(stored.contributions, 1):
+        yield ""
+        yield from _describe_one(item, f"{number} of {len(stored.contributions)}")
+
+
+def _describe_one(item: StoredContribution, place: str) -> Iterator[str]:
+    contribution, verdict = item.contribution, item.verdict
+    yield f"{place}: {contribution.kind.value}, {item.learning.value}"
+    yield f"  contributor  {terminal(contribution.contributor, identifier=True)}"
+    for name, value in sorted(contribution.groups.items()):
+        yield f"  group        {terminal(name, identifier=True)}: {terminal(value, identifier=True)}"
+    for field in fields_of(contribution):
+        yield f"  {field.name}{'' if field.taught else ' (sent along, not learnt)'}"
+        # The bar in front of each line keeps a text from passing for one of these headings.
+        yield from (f"    | {terminal(line, identifier=field.short)}" for line in field.text.split("\n"))
+    yield f"  suspicion {words.suspicion(verdict.suspicion)}: {words.odds(1.0 - verdict.suspicion)}"
+    for reason in verdict.reasons:
+        rate = f" ({words.odds(reason.p_value)})" if reason.p_value is not None else ""
+        facet = f" [{terminal(reason.facet, identifier=True)}]" if reason.facet else ""
+        yield f"  - {words.signal(reason.signal)}: {terminal(reason.message)}{rate}{facet}"
+    yield f"  judged by policy {terminal(verdict.policy)}, baseline {terminal(verdict.baseline or 'none')}"
+
+
+def delivery(stored: StoredSubmission) -> str:
+    """Where the request of an item stands, in words."""
+    state, sentence = words.DELIVERY_WORDS[stored.delivery]
+    return f"{state}. {sentence}"
