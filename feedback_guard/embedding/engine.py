@@ -8,6 +8,7 @@ would use for this, holds back the versions of transformers and is not needed.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import warnings
@@ -68,6 +69,8 @@ def use_engine(model: SentenceTransformer, backend: str, *, threads: int) -> Non
         raise EmbeddingError(
             f"this model cannot run with backend {backend!r}: {type(error).__name__}: {error}; use backend 'torch'"
         ) from error
+    del exported, encoder
+    gc.collect()  # the traced copy of the weights hangs in cycles: it would stay for long
     agreement = float((wanted * found).sum(axis=1).min())
     if not agreement >= _AGREEMENT:
         raise EmbeddingError(
