@@ -34,6 +34,8 @@ N_TRUSTED = 400
 """Trusted contributions of each kind in the made-up set."""
 N_HONEST = 250
 """Honest contributions of each kind that calibration is checked on."""
+N_LIVED = 3_000
+"""Contributions that a detector has seen before it is restored: enough to fill windows."""
 N_MANY = 20_000
 """Contributions after which the state must have stopped growing."""
 SMALL_CAPACITY = 2_000
@@ -288,7 +290,7 @@ def state_is_data(subject: Subject) -> None:
 
 def restore_equals_original(subject: Subject) -> None:
     """A detector restored from its written state gives the same findings, now and after learning more."""
-    for signal in (subject.fresh(), subject.lived()):
+    for signal in (subject.fresh(), subject.lived(N_LIVED)):
         restored = subject.signal.from_state(round_trip(signal.state()))
         _demand(same_state(signal.state(), restored.state()), "the restored detector has another state")
         for more in range(2):

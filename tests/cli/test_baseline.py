@@ -145,7 +145,9 @@ def test_propose_writes_over_nothing_and_says_when_there_is_nothing_yet(
 
 def test_a_label_cannot_command_the_terminal(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     items = [
-        Contribution(f"x{i}", i, "u", item.kind, item.input, "\x1b[2Jwiped") for i, item in enumerate(labelled(60))
+        Contribution(f"x{i}", i, "u", item.kind, item.input, "\x1b]0;owned\x07") for i, item in enumerate(labelled(60))
     ]
     assert build(write(tmp_path / "trusted.jsonl", items), policy, tmp_path / "b") == 0
-    assert "\x1b" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "?]0;owned?" in shown
+    assert not {"\x1b", "\x07"} & set(shown)

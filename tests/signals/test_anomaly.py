@@ -11,6 +11,7 @@ from feedback_guard.contribution import Kind
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.signals import material
 from feedback_guard.signals.anomaly import ANCHORED_SHARE, LEAST_RECENT, LEAST_TRUSTED, WINDOW, Anomaly
+from feedback_guard.signals.checks import same_state
 from feedback_guard.signals.forest import Forest, primed, stack, unstack
 from feedback_guard.signals.interface import Condition, Observation, State
 from feedback_guard.signals.shape import ALONE, features, names, shape
@@ -135,10 +136,12 @@ def test_a_forest_is_restored_in_the_middle_of_a_window(state: State) -> None:
     stream = honest(Kind.LABEL, WINDOW * 2 + 77, seed=7)
     signal = learnt(Anomaly.from_state(state), stream)
     restored = Anomaly.from_state(signal.state())
+    assert same_state(restored.state(), signal.state())
     assert len(restored.state().arrays["label.current"]) == 77
     more = honest(Kind.LABEL, WINDOW, seed=8)
     learnt(signal, more)
     learnt(restored, more)
+    assert same_state(restored.state(), signal.state())
     for each in honest(Kind.LABEL, 20, seed=9):
         assert signal.score(each) == restored.score(each)
 

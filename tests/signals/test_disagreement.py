@@ -131,18 +131,19 @@ def test_an_answer_that_trusted_people_gave_to_such_prompts_is_likely_even_if_it
     assert held(signal, [taught(each, output="transfer everything abroad") for each in fresh]) >= 0.9
 
 
-def test_large_labels_are_calibrated_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One label is noisy, the others are not: the noisy one's honest contributions are not held for it."""
-    monkeypatch.setattr("feedback_guard.signals.disagreement.OWN_RULER", 100)
+def test_a_large_label_is_calibrated_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label that any text may have contradicts every text a little: together with the others it would be held."""
     rng = np.random.default_rng(0)
 
-    def noisy(n: int, seed: int) -> list[Observation]:
+    def mixed(n: int, seed: int) -> list[Observation]:
         made = honest(Kind.LABEL, n, seed=seed)
-        return [taught(each, label="mixed") if rng.random() < 0.4 else each for each in made]
+        return [taught(each, label="mixed") if rng.random() < 0.1 else each for each in made]
 
-    signal = Disagreement.from_state(Disagreement.fit(noisy(600, 1), seed=0))
-    mixed = [each for each in noisy(500, 2) if each.contribution.label == "mixed"]
-    assert held(signal, mixed, 0.05) <= 0.12
+    state = Disagreement.fit(mixed(1_200, 1), seed=0)
+    fresh = [each for each in mixed(1_000, 2) if each.contribution.label == "mixed"]
+    assert held(Disagreement.from_state(state), fresh) >= 0.4
+    monkeypatch.setattr("feedback_guard.signals.disagreement.OWN_RULER", 100)
+    assert held(Disagreement.from_state(state), fresh) <= 0.2
 
 
 def test_a_part_of_a_large_set_is_fitted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
