@@ -24,7 +24,7 @@ from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence.baseline import build_baseline, save
 from feedback_guard.evidence.observe import canonical_texts
-from feedback_guard.middleware.strict_json import loads
+from feedback_guard.middleware.strict_json import parse_strictly
 from feedback_guard.policy.loader import load_policy
 from feedback_guard.policy.schema import OnHold
 from feedback_guard.submission import Submission
@@ -103,7 +103,7 @@ async def run(*, n_stage: int, n_memory: int, samples: int) -> dict[str, object]
         observed = observe_now(engine.batcher, list(itertools.islice(contributions("stream"), n_stage)))
         body = b'{"question": "where is my card, it should have been here by now?", "intent": "card_arrival"}'
         stages = [
-            Stage("parse JSON strictly", cpu_us(lambda _: loads(body), n_stage)),
+            Stage("parse JSON strictly", cpu_us(lambda _: parse_strictly(body), n_stage)),
             Stage("canonical text", cpu_us(lambda i: canonical_texts(observed[i].contribution), n_stage)),
             *(
                 Stage(f"signal {label}", cpu_us(lambda i, s=signal: s.score(observed[i]), n_stage))  # type: ignore[misc]

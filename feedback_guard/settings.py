@@ -46,5 +46,3 @@ MAX_FILE_BYTES: Final = 64 * 1024**3
 """Largest JSONL file that is read, in bytes after decompression."""
 MAX_BASELINE_BYTES: Final = 4 * 1024**3
 """Largest file of a baseline that is read, in bytes."""
-MAX_SKIPPED_PATH_CHARS: Final = 2_048
-"""Longest request path that is matched against routes; a longer one matches none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,8 @@ def test_a_store_that_cannot_be_is_a_failure_that_names_the_folder(tmp_path: Pat
     gone = loaded.policy.model_copy(
         update={"store": loaded.policy.store.model_copy(update={"url": f"sqlite:///{tmp_path}/none/guard.db"})}
     )
-    got = found(LoadedPolicy(**{**vars_of(loaded), "policy": gone}), with_model=False)
+    got = found(dataclasses.replace(loaded, policy=gone), with_model=False)
     assert "none does not exist" in got["store", Health.FAILURE]
-
-
-def vars_of(loaded: LoadedPolicy) -> dict[str, object]:
-    return {name: getattr(loaded, name) for name in loaded.__dataclass_fields__}
 
 
 def test_a_clock_that_is_not_set_is_a_failure_and_one_behind_the_record_a_warning(tmp_path: Path) -> None:

@@ -205,8 +205,8 @@ def test_a_full_hold_store_refuses_and_charges_nothing(tmp_path: Path) -> None:
     limits = [{"name": "rate", "facet": "contributor", "measure": "count", "amount": 3, "per": "1h"}]
 
     async def job(guard: Guard) -> None:
-        bad = [item for item in labelled(12, seed=10, flip=True, who="one") if True]
-        bad = [dataclasses.replace(item, contributor=f"u{i}") for i, item in enumerate(bad)]
+        items = labelled(12, seed=10, flip=True)
+        bad = [dataclasses.replace(item, contributor=f"u{i}") for i, item in enumerate(items)]
         for item in bad:
             if guard.store.held_summary().count:
                 break
