@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -36,9 +37,11 @@ routes:
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """Rows of the example's data: questions of bank customers with their intents."""
+    """Rows of the example's data, shuffled: questions of bank customers with their intents."""
     with gzip.open(DATA / name, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        found = [json.loads(line) for line in lines]
+    random.Random(0).shuffle(found)
+    return found
 
 
 def prepare(folder: Path) -> Path:
@@ -49,7 +52,7 @@ def prepare(folder: Path) -> Path:
     with trusted.open("w") as out:
         for n, row in enumerate(rows("vetted.jsonl.gz")):
             line = {"id": f"t{n}", "at": "2026-01-01T00:00:00Z", "contributor": f"staff-{n % 7}", "kind": "label"}
-            out.write(json.dumps({**line, "input": row["text"], "label": row["label"]}) + "\n")
+            out.write(json.dumps({**line, "input": row["input"], "label": row["label"]}) + "\n")
     subprocess.run(
         [sys.executable, "-m", "feedback_guard.cli.main", "baseline", "build", str(trusted),
          "--policy", str(policy), "--out", str(folder / "baseline")],
@@ -91,7 +94,7 @@ def encode_rate(embedder: Embedder, texts: Sequence[str], *, batch: int, seconds
 
 def run(*, seconds: float, rounds: int) -> dict[str, object]:
     """Measure everything, interleaved, `rounds` times; medians are reported."""
-    texts = [row["text"] for row in rows("stream.jsonl.gz")]
+    texts = [row["input"] for row in rows("stream.jsonl.gz")]
     labels = [row["label"] for row in rows("stream.jsonl.gz")]
     results: dict[str, list[Measured]] = {}
     raw: list[float] = []

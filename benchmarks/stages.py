@@ -53,7 +53,7 @@ def contributions(kind: str) -> Iterator[Contribution]:
     for n in itertools.count():
         row = data[n % len(data)]
         lap = n // len(data)
-        text = row["text"] if lap == 0 else f"{row['text']} {lap}"
+        text = row["input"] if lap == 0 else f"{row['input']} {lap}"
         yield Contribution(f"{kind}-{n}", START_US + n * 1_000_000, f"user-{n % 997}", Kind.LABEL, text, row["label"])
 
 
