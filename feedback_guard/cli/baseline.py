@@ -156,6 +156,7 @@ def _tell(baseline: Baseline, policy: Policy | None) -> None:
     typer.echo(f"made at: {format_iso8601(baseline.created_at_us)}")
     typer.echo(f"model: {baseline.fingerprint}")
     typer.echo(f"trusted: {baseline.n_trusted} ({kinds})")
+    typer.echo(f"least p-value: {', '.join(f'{p:.2g} for a {kind}' for kind, p in baseline.resolution.items())}")
     if baseline.label_counts:
         most = sorted(baseline.label_counts.items(), key=lambda item: (-item[1], item[0]))
         shown = ", ".join(f"{_plain(label)} {n}" for label, n in most[:SHOWN_LABELS])
@@ -179,6 +180,7 @@ def _as_json(baseline: Baseline) -> dict[str, object]:
         "n_trusted": baseline.n_trusted,
         "counts": dict(baseline.counts),
         "labels": dict(baseline.label_counts),
+        "resolution": baseline.resolution,
         "seed": baseline.seed,
         "versions": dict(baseline.versions),
         "notes": list(baseline.notes),

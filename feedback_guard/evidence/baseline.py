@@ -81,6 +81,11 @@ class Baseline:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def resolution(self) -> dict[str, float]:
+        """The smallest p-value that so many trusted contributions allow, by kind."""
+        return {kind: 1.0 / (n + 1) for kind, n in self.counts.items()}
+
 
 def build_baseline(
     observations: Sequence[Observation],

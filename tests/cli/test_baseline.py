@@ -45,6 +45,7 @@ def test_build_prints_the_digest_that_a_policy_pins_and_show_confirms_it(
     digest = built.out.splitlines()[0].removeprefix("digest: ")
     assert load(tmp_path / "b", fingerprint=None, digest=digest).n_trusted == 200
     assert "trusted: 200 (200 label)" in built.out
+    assert "least p-value: 0.005 for a label" in built.out
     assert "note: 200 trusted labels: novelty alone cannot hold one" in built.out
     assert run(["baseline", "show", str(tmp_path / "b")]) == 0
     assert capsys.readouterr().out == built.out
