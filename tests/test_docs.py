@@ -1,7 +1,7 @@
 """The documents: their links lead somewhere, their examples are what they claim to be, and those that are marked run.
 
 A fenced block is marked in its first line, after the language. The marked blocks of a page are followed from top to
-bottom in one scratch folder that has `examples/` and `policies/`:
+bottom in one scratch folder, as if it lay in a clone: `../examples` and `../policies` are there.
 
 - `python run`: executed; with `>>>` prompts its output is compared.
 - `yaml run`: loaded as a policy.
@@ -107,7 +107,8 @@ MARKED = sorted({block.page for block in BLOCKS if block.marks & {"run", "start"
 def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("examples", "policies"):
         (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir(tmp_path / "scratch")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "110")
     variables: dict[str, str] = {}

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from attack_demo.load import Fate, Outcome
-from attack_demo.stream import ATTACKERS, Party, Probe
+from attack_demo.stream import ATTACKERS, STORY, Party, Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _table(title: str) -> Table:
-    return Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE, pad_edge=False)
+def _table() -> Table:
+    return Table(box=box.SIMPLE, pad_edge=False)
 
 
 def learnt_table(exams: Mapping[str, Exam]) -> Table:
     """One column for each assistant: how often it is right, then how often it says what the attackers want."""
-    table = _table("What each assistant answers to questions that it has never seen")
+    table = _table()
     table.add_column("")
     for name in exams:
         table.add_column(name, justify="right")
@@ -61,9 +61,17 @@ def learnt_table(exams: Mapping[str, Exam]) -> Table:
     return table
 
 
+def story() -> Table:
+    """What each party does, before it does it."""
+    table = Table.grid(padding=(0, 0, 0, 2))
+    for party, sentence in STORY.items():
+        table.add_row(party, sentence)
+    return table
+
+
 def fate_table(outcomes: Sequence[Outcome]) -> Table:
     """What the guard did with the corrections of each party."""
-    table = _table("What the guard did with the corrections")
+    table = _table()
     table.add_column("from")
     for name in ("sent", *Fate, "weight"):
         table.add_column(name, justify="right")
@@ -76,4 +84,4 @@ def fate_table(outcomes: Sequence[Outcome]) -> Table:
 
 def _count(outcomes: Sequence[Outcome], fate: Fate) -> str:
     n = sum(outcome.fate is fate for outcome in outcomes)
-    return f"{n:,} ({_percent(n / len(outcomes))})" if n else "0"
+    return f"{n:,} {100 * n / len(outcomes):5.1f}%" if n else f"0 {'':6}"

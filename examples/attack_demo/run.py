@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from attack_demo import load
-from attack_demo.report import Exam, fate_table, grade, learnt_table
+from attack_demo.report import Exam, fate_table, grade, learnt_table, story
 from attack_demo.servers import Child, DemoError
-from attack_demo.stream import STORY, Correction, Party, Probe, make_probes, make_stream
+from attack_demo.stream import Correction, Party, Probe, make_probes, make_stream
 from bank_assistant.student import DATA, Example, Student, read_examples
 from feedback_guard.review.auth import new_token
 
@@ -83,7 +84,7 @@ def run(
                     child.watch(0.5)
                 raise DemoError(f"an assistant did not answer: {error!r}") from error
             if stay:
-                _stay(console, unguarded, guarded, token)
+                stay_up(console, unguarded, guarded, token)
 
 
 @contextlib.contextmanager
@@ -135,10 +136,12 @@ def _attack(console: Console, corrections: Sequence[Correction], unguarded: Chil
             "unguarded": asyncio.run(_exam(unguarded, questions)),
             "guarded": asyncio.run(_exam(guarded, questions)),
         }
+    console.print("\nWhat each assistant answers to questions that it has never seen:")
     console.print(learnt_table(exams))
-    console.print("“clean stream” is an assistant that got the honest corrections alone.")
+    console.print("(“clean stream” is an assistant that got the honest corrections alone.)")
+    console.print("\nWhat the guard did with the corrections:")
     console.print(fate_table(outcomes))
-    console.print("“weight” is how much the assistant learns from all of them; an ordinary correction weighs 1.")
+    console.print("(“weight” is how much the assistant learns from them; an ordinary correction weighs 1.)")
 
 
 async def _send(
@@ -148,8 +151,8 @@ async def _send(
     console.print(
         f"\nOne stream of {len(corrections):,} corrections by {accounts:,} accounts, to both at the same time:"
     )
-    for party, story in STORY.items():
-        console.print(f"  {party}: {story}")
+    console.print(story())
+    console.print()
     columns = (TextColumn("{task.description:>20}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
 
@@ -183,12 +186,19 @@ def _clean_exam(corrections: Sequence[Correction], questions: Questions) -> Exam
     )
 
 
-def _stay(console: Console, unguarded: Child, guarded: Child, token: str) -> None:
+def stay_up(console: Console, unguarded: Child, guarded: Child, token: str) -> None:
+    """Say where everything is, and keep it up until Ctrl-C or until a child ends."""
+    addresses = Table.grid(padding=(0, 0, 0, 2))
+    for what, address in (
+        ("assistant, unguarded", f"{unguarded.addresses['assistant']}/"),
+        ("assistant, guarded", f"{guarded.addresses['assistant']}/"),
+        ("review of what is held", f"{guarded.addresses['review']}/"),
+        ("  log in with the token", token),
+        ("metrics", f"{guarded.addresses['review']}/metrics"),
+    ):
+        addresses.add_row(what, address)
     console.print()
-    console.print(f"  assistant, unguarded   {unguarded.addresses['assistant']}/")
-    console.print(f"  assistant, guarded     {guarded.addresses['assistant']}/")
-    console.print(f"  review of what is held {guarded.addresses['review']}/   log in with the token {token}")
-    console.print(f"  metrics                {guarded.addresses['review']}/metrics")
+    console.print(addresses)
     console.print("\nEverything stays up until you press Ctrl-C.")
     with contextlib.suppress(KeyboardInterrupt):
         while True:

@@ -43,7 +43,11 @@ class Student:
     """A model that was trained once and answers from then on."""
 
     def __init__(self, examples: Iterable[Example]) -> None:
-        kept = [example for example in examples if example.weight > 0]
+        # Sorted: what is learnt depends on what was said, not on who was faster to say it.
+        kept = sorted(
+            (example for example in examples if example.weight > 0),
+            key=lambda example: (example.question, example.intent, example.weight),
+        )
         self.n_examples = len(kept)
         self._features = FeatureUnion(
             [

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from attack_demo.load import Fate, Outcome
 from attack_demo.report import fate_table, grade, learnt_table
-from attack_demo.run import POLICY, run
-from attack_demo.servers import DemoError
+from attack_demo.run import POLICY, run, stay_up
+from attack_demo.servers import Child, DemoError
 from attack_demo.stream import ATTACKERS, Correction, Party, Probe, make_stream
 from feedback_guard.cli.main import run as command
 
@@ -36,6 +36,33 @@ def test_the_whole_demo_runs_and_ends(tmp_path: Path) -> None:
         assert words in text
     assert {file.name for file in (tmp_path / "out").iterdir()} >= {"baseline", "guard.db", "policy.yaml"}
     assert command(["ledger", "verify", "--policy", str(tmp_path / "out" / "policy.yaml")]) == 0
+
+
+def test_it_stays_up_until_ctrl_c_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = Child("guarded assistant", tmp_path, ["assistant", "review"])
+    guarded.addresses = {"assistant": "http://127.0.0.1:1", "review": "http://127.0.0.1:2"}
+    watched: list[str] = []
+
+    def watch(child: Child, seconds: float) -> None:
+        watched.append(child.name)
+        if len(watched) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Child, "watch", watch)
+    unguarded = Child("unguarded assistant", tmp_path, ["assistant"])
+    unguarded.addresses = {"assistant": "http://127.0.0.1:3"}
+    console = recorder()
+    stay_up(console, unguarded, guarded, "the-token")
+    assert set(watched) == {"guarded assistant", "unguarded assistant"}
+    for words in ("127.0.0.1:1/", "127.0.0.1:2/", "127.0.0.1:2/metrics", "127.0.0.1:3/", "the-token", "Ctrl-C"):
+        assert words in shown(console)
+
+
+def test_a_child_that_dies_while_it_stays_up_ends_the_demo(tmp_path: Path) -> None:
+    child = Child("guarded assistant", tmp_path, [])
+    child.addresses = dict.fromkeys(("assistant", "review"), "http://127.0.0.1:1")
+    with pytest.raises(DemoError, match="was not started"):
+        stay_up(recorder(), child, child, "the-token")
 
 
 def test_a_folder_with_something_in_it_is_not_touched(tmp_path: Path) -> None:
@@ -66,4 +93,4 @@ def test_the_fates_of_a_party_are_counted() -> None:
     console = recorder()
     console.print(fate_table(outcomes))
     row = next(line for line in console.export_text(clear=False).splitlines() if Party.HONEST in line)
-    assert re.split(r"\s{2,}", row.strip()) == ["honest users", "4", "2 (50.0 %)", "1 (25.0 %)", "1 (25.0 %)", "1.5"]
+    assert re.split(r"\s{3,}", row.strip()) == ["honest users", "4", "2  50.0%", "1  25.0%", "1  25.0%", "1.5"]
