@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 
@@ -61,3 +62,26 @@ def test_a_fresh_process_loads_silently_and_without_network() -> None:
         [sys.executable, "-W", "error", "-c", _FRESH], capture_output=True, check=False, env=environment
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("asked", "spins"), [(None, "0"), ("ACTIVE", "30000000000")])
+def test_threads_of_the_model_sleep_while_they_wait_unless_the_operator_says_otherwise(
+    asked: str | None, spins: str
+) -> None:
+    """Spinning threads take the cores from the rest of the process; OpenMP says at its start what it will do."""
+    environment = os.environ | {"OMP_DISPLAY_ENV": "VERBOSE"}
+    environment.pop("OMP_WAIT_POLICY", None)
+    if asked is not None:
+        environment["OMP_WAIT_POLICY"] = asked
+    code = (
+        "import os\n"
+        "from feedback_guard.embedding.factory import make_embedder\n"
+        "from feedback_guard.policy.schema import EmbeddingPolicy\n"
+        "make_embedder(EmbeddingPolicy()).encode(['a'])\n"
+        "print(os.environ.get('OMP_WAIT_POLICY'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(asked)
+    # Other libraries bring copies of OpenMP of their own; torch's is among the last to speak.
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)[-1] == spins
