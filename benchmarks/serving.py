@@ -54,7 +54,7 @@ def prepare(folder: Path) -> Path:
             line = {"id": f"t{n}", "at": "2026-01-01T00:00:00Z", "contributor": f"staff-{n % 7}", "kind": "label"}
             out.write(json.dumps({**line, "input": row["input"], "label": row["label"]}) + "\n")
     subprocess.run(
-        [sys.executable, "-m", "feedback_guard.cli.main", "baseline", "build", str(trusted),
+        [sys.executable, "-m", "feedback_guard", "baseline", "build", str(trusted),
          "--policy", str(policy), "--out", str(folder / "baseline")],
         check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
