@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -186,3 +187,20 @@ def test_ci_runs_what_a_developer_runs() -> None:
     assert "CI=true" in script
     for name in (".ci/run", "scripts/services"):
         assert (ROOT / name).stat().st_mode & 0o111, f"{name} is not executable"
+
+
+def test_services_names_what_is_missing_and_fails(tmp_path: Path) -> None:
+    for name in ("sh", "find", "sort", "tail"):
+        there = shutil.which(name)
+        assert there is not None
+        (tmp_path / name).symlink_to(there)
+    done = subprocess.run(
+        ["sh", str(ROOT / "scripts" / "services"), "--check"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"^promtool +not found$", done.stdout, re.MULTILINE)
+    assert "chromium prometheus" in done.stderr
