@@ -50,7 +50,14 @@ class Engine:
 
     @classmethod
     def assemble(cls, policy: Policy, digest: str, batcher: Batcher, baseline: Baseline | None) -> Self:
-        """Put the parts together around a running batcher."""
+        """Put the parts together around a running batcher.
+
+        The process's BLAS is limited to one thread from here on: scoring multiplies one vector at a time, and the
+        idle threads of a parallel BLAS spin on the cores that the embedding model needs.
+        """
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        threadpool_limits(limits=1, user_api="blas")
         enforcing = policy.mode is Mode.ENFORCE and baseline is not None
         memory = Memory(policy, baseline)
         return cls(
