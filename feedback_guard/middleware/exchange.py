@@ -11,25 +11,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from feedback_guard.errors import ContributionError, GuardError, StoreError
 from feedback_guard.middleware.body import Body, ClientLeftError, check_length, framed
 from feedback_guard.middleware.envelope import Envelope
 from feedback_guard.middleware.extract import Extractor
 from feedback_guard.middleware.identity import Identifier
-from feedback_guard.middleware.interface import (
-    PASSAGE,
-    PASSAGE_KEY,
-    STATE_KEY,
-    ASGIApp,
-    JudgingGuard,
-    Message,
-    Receive,
-    Scope,
-    Send,
-)
-from feedback_guard.middleware.outcome import NOT_CALLED, AnswerWatch
+from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Receive, Scope, Send
+from feedback_guard.middleware.outcome import NOT_CALLED
+from feedback_guard.middleware.passage import Passage
 from feedback_guard.middleware.replies import BadInputError, Reply, bad_input, decided, unavailable
 from feedback_guard.middleware.routes import Match
 from feedback_guard.middleware.service import Service
@@ -38,7 +29,7 @@ from feedback_guard.middleware.traces import place_of
 from feedback_guard.policy.schema import OnHold
 from feedback_guard.store.states import Delivery
 from feedback_guard.submission import Judgement, Submission
-from feedback_guard.verdict import Decision, Verdict
+from feedback_guard.verdict import Decision
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +68,7 @@ class Exchange:
         self._scope = scope
         self._send = send
         self._body = Body(receive)
+        self._passage = Passage(setup.app, setup.service, scope, send, self._body)
         self._enforcing = setup.guard.enforcing
 
     async def run(self) -> None:
@@ -91,7 +83,7 @@ class Exchange:
             data, submission = await self._prepare()
         except ClientLeftError:
             self._count("aborted")
-            return _nothing if self._enforcing else self._untouched
+            return _nothing if self._enforcing else self._passage.untouched
         except BadInputError as error:
             return partial(self._refuse, error)
         except Exception as error:  # noqa: BLE001 - the unforeseen must neither pass unread nor stop an observed app
@@ -100,7 +92,7 @@ class Exchange:
             return partial(self._fail, "extract")
         if submission is None:
             self._count("passed")
-            return partial(self._forward, data, [])
+            return partial(self._passage.forward, data, [])
         return await self._judge(data, submission)
 
     async def _prepare(self) -> tuple[bytes, Submission | None]:
@@ -150,7 +142,7 @@ class Exchange:
             return partial(self._fail, "assess")
         if judgement.delivery is Delivery.DISPATCHING:
             self._count("accepted" if judgement.decision is Decision.ACCEPT else "passed")
-            return partial(self._forward, data, list(judgement.verdicts), judgement.submission)
+            return partial(self._passage.forward, data, judgement.verdicts, judgement.submission)
         self._count(_OUTCOMES.get(judgement.decision, "refused"))
         return partial(decided(judgement).send, self._send)
 
@@ -173,63 +165,12 @@ class Exchange:
         if judgement.delivery is Delivery.DISPATCHING:
             await self._setup.service.recorder.begin(judgement.submission, NOT_CALLED).wait()
 
-    async def _forward(self, data: bytes, verdicts: list[Verdict], submission: str = "") -> None:
-        """Give the request to the application, and record what it did."""
-        scope = self._child(verdicts)
-        scope["headers"] = framed(self._scope, len(data))
-        scope[PASSAGE_KEY] = PASSAGE
-        watch = AnswerWatch(partial(self._send_revealing, scope))
-        recorder = self._setup.service.recorder
-        try:
-            await self._setup.app(scope, self._body.replay(), watch.send)
-        except BaseException as error:
-            if submission:
-                recorded = recorder.begin(submission, watch.outcome(error))
-                if isinstance(error, Exception):
-                    await recorded.wait()
-            raise
-        else:
-            if submission:
-                await recorder.begin(submission, watch.outcome()).wait()
-        finally:
-            self._reveal(scope)
-
-    def _child(self, verdicts: list[Verdict]) -> Scope:
-        """Copy the scope, with the verdicts in a state that belongs to this request alone."""
-        scope: Scope = dict(self._scope)
-        state = scope.get("state")
-        if state is None or state is self._setup.service.entry.lifespan_state:
-            # Not every server copies the lifespan's state for each request; verdicts must not meet in a shared one.
-            state = dict(state or {})
-            scope["state"] = state
-        state[STATE_KEY] = verdicts
-        return scope
-
-    async def _send_revealing(self, scope: Scope, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._reveal(scope)
-        await self._send(message)
-
-    def _reveal(self, scope: Scope) -> None:
-        """Show middleware further out what routing put into the scope, as if there were no copy."""
-        for name, value in scope.items():
-            if name not in _OWN_KEYS and self._scope.get(name) is not value:
-                self._scope[name] = value
-
-    async def _untouched(self) -> None:
-        """Give the application what came, as it came; there is no verdict on it, but a place where it would stand."""
-        scope = self._child([])
-        try:
-            await self._setup.app(scope, self._body.replay(), partial(self._send_revealing, scope))
-        finally:
-            self._reveal(scope)
-
     async def _refuse(self, error: BadInputError) -> None:
         self._count("bad_input")
         if self._enforcing:
             await self._answer(error.problem.reply())
         else:
-            await self._untouched()
+            await self._passage.untouched()
 
     async def _fail(self, part: str) -> None:
         """Answer 503, or let an observed application have the request, counted."""
@@ -239,7 +180,7 @@ class Exchange:
         else:
             self._count("passed")
             self._guard.metrics.failed_open(part)
-            await self._untouched()
+            await self._passage.untouched()
 
     async def _answer(self, reply: Reply) -> None:
         http_1 = str(self._scope.get("http_version", "1.1")).startswith("1")
@@ -259,4 +200,3 @@ async def _nothing() -> None:
 
 
 _OUTCOMES: Final = {Decision.QUARANTINE: "held", Decision.LIMIT: "limited", Decision.REJECT: "refused"}
-_OWN_KEYS: Final[frozenset[Any]] = frozenset({"headers", PASSAGE_KEY})

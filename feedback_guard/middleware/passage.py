@@ -1,0 +1,99 @@
+"""One request on its way into the application, and the answer on its way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from feedback_guard.middleware.body import Body, framed
+from feedback_guard.middleware.interface import PASSAGE, PASSAGE_KEY, STATE_KEY, ASGIApp, Message, Scope, Send
+from feedback_guard.middleware.outcome import AnswerWatch
+from feedback_guard.middleware.service import Service
+from feedback_guard.verdict import Verdict
+
+_OWN_KEYS: Final[frozenset[Any]] = frozenset({"headers", PASSAGE_KEY})
+
+
+class Passage:
+    """Gives one request to the application, once.
+
+    Parameters
+    ----------
+    app
+        The application.
+    service
+        Records what it did.
+    scope, send
+        As the server gave them.
+    body
+        Whatever was read of the body, and the rest.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, scope: Scope, send: Send, body: Body) -> None:
+        self._app = app
+        self._service = service
+        self._scope = scope
+        self._send = send
+        self._body = body
+
+    async def forward(self, data: bytes, verdicts: Sequence[Verdict], submission: str = "") -> None:
+        """Give the judged request to the application, and record what it did.
+
+        Parameters
+        ----------
+        data
+            The whole body.
+        verdicts
+            For the application to read.
+        submission
+            Where the outcome is recorded; empty if nothing was judged.
+        """
+        scope = self._child(list(verdicts))
+        scope["headers"] = framed(self._scope, len(data))
+        scope[PASSAGE_KEY] = PASSAGE
+        watch = AnswerWatch(partial(self._send_revealing, scope))
+        recorder = self._service.recorder
+        try:
+            await self._app(scope, self._body.replay(), watch.send)
+        except BaseException as error:
+            if submission:
+                recorded = recorder.begin(submission, watch.outcome(error))
+                if isinstance(error, Exception):
+                    await recorded.wait()
+            raise
+        else:
+            if submission:
+                await recorder.begin(submission, watch.outcome()).wait()
+        finally:
+            self._reveal(scope)
+
+    async def untouched(self) -> None:
+        """Give the application what came, as it came; there is no verdict on it, but a place where it would stand."""
+        scope = self._child([])
+        try:
+            await self._app(scope, self._body.replay(), partial(self._send_revealing, scope))
+        finally:
+            self._reveal(scope)
+
+    def _child(self, verdicts: list[Verdict]) -> Scope:
+        """Copy the scope, with the verdicts in a state that belongs to this request alone."""
+        scope: Scope = dict(self._scope)
+        state = scope.get("state")
+        if state is None or state is self._service.entry.lifespan_state:
+            # Not every server copies the lifespan's state for each request; verdicts must not meet in a shared one.
+            state = dict(state or {})
+            scope["state"] = state
+        state[STATE_KEY] = verdicts
+        return scope
+
+    async def _send_revealing(self, scope: Scope, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._reveal(scope)
+        await self._send(message)
+
+    def _reveal(self, scope: Scope) -> None:
+        """Show middleware further out what routing put into the scope, as if there were no copy."""
+        for name, value in scope.items():
+            if name not in _OWN_KEYS and self._scope.get(name) is not value:
+                self._scope[name] = value
