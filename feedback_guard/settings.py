@@ -36,6 +36,8 @@ MAX_POLICY_DEPTH: Final = 24
 """Deepest nesting of a policy file."""
 MAX_EXPRESSION_CHARS: Final = 2_048
 """Longest extraction expression, in characters."""
+MAX_PATHS: Final = 16
+"""Most paths of one route."""
 MAX_TRUSTED: Final = 200_000
 """Most contributions in a trusted set."""
 MAX_REVIEW_PAGE: Final = 200

@@ -96,9 +96,7 @@ class FeedbackGuardMiddleware:
             app=app,
             guard=guard,
             identifier=Identifier(guard.policy.identity),
-            extractors={
-                route.name: Extractor(route, parameters(route.path), callables.get(route.name)) for route in routes
-            },
+            extractors={route.name: Extractor(route, parameters(route), callables.get(route.name)) for route in routes},
             service=self._service,
         )
 

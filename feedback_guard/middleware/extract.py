@@ -200,6 +200,6 @@ def _check_functions(route: RoutePolicy, tree: Any, params: Sequence[str]) -> No
             if wanted not in params:
                 known = ", ".join(params) or "none"
                 raise PolicyError(
-                    f"routes: {route.name}: extract: path() takes the name of a parameter of {route.path!r} in "
-                    f"single quotes; known: {known}"
+                    f"routes: {route.name}: extract: path() takes the name of a parameter that every path "
+                    f"of the route has, in single quotes; known: {known}"
                 )

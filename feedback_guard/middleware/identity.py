@@ -18,7 +18,7 @@ from feedback_guard import settings
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.interface import Scope
 from feedback_guard.middleware.replies import bad_input
-from feedback_guard.policy.schema import IdentityPolicy, TrustedHops
+from feedback_guard.policy.identity import IdentityPolicy, TrustedHops
 
 log = logging.getLogger(__name__)
 

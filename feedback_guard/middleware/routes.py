@@ -37,7 +37,7 @@ class _Methods:
     """The routes of one method."""
 
     exact: dict[str, Match]
-    patterns: list[tuple[re.Pattern[str], RoutePolicy]]
+    patterns: list[tuple[str, re.Pattern[str], RoutePolicy]]
 
 
 class RouteTable:
@@ -72,17 +72,25 @@ class RouteTable:
         self._root_path = root_path
         self._methods: dict[str, _Methods] = {}
         for route in routes:
-            pattern = compile_path(route)
-            for method in route.methods:
-                table = self._methods.setdefault(method, _Methods({}, []))
-                if pattern is not None:
-                    if any(known.pattern == pattern.pattern for known, _ in table.patterns):
-                        raise _twice(route, method)
-                    table.patterns.append((pattern, route))
-                elif route.path in table.exact:
-                    raise _twice(route, method)
-                else:
-                    table.exact[route.path] = Match(route, _NO_PARAMS)
+            for path in route.all_paths:
+                pattern = compile_path(route.name, path)
+                for method in route.methods:
+                    self._add(route, path, pattern, method)
+
+    def _add(self, route: RoutePolicy, path: str, pattern: re.Pattern[str] | None, method: str) -> None:
+        table = self._methods.setdefault(method, _Methods({}, []))
+        if pattern is None:
+            taken = path in table.exact
+            table.exact[path] = Match(route, _NO_PARAMS)
+        else:
+            shape = _shape(path)
+            taken = any(_shape(known) == shape for known, _, _ in table.patterns)
+            table.patterns.append((path, pattern, route))
+        if taken:
+            raise PolicyError(
+                f"routes: {route.name}: {method} {path!r} is taken already, by another route or by another of its "
+                "paths; remove one of them"
+            )
 
     def match(self, scope: Scope) -> Match | None:
         """Return the route of an HTTP request; None if it carries no feedback."""
@@ -100,7 +108,7 @@ class RouteTable:
             found = table.exact.get(path[:-1])
         if found is not None:
             return found
-        for pattern, route in table.patterns:
+        for _, pattern, route in table.patterns:
             matched = pattern.match(path)
             if matched is not None:
                 return Match(route, matched.groupdict())
@@ -145,13 +153,14 @@ def own_root_path(app: Any) -> str:
     return ""
 
 
-def parameters(path: str) -> list[str]:
-    """Return the names of a path's parameters, in order."""
-    return _PARAMETER.findall(path)
+def parameters(route: RoutePolicy) -> list[str]:
+    """Return the names of the parameters that every path of a route has, in order."""
+    found = [_PARAMETER.findall(path) for path in route.all_paths]
+    return [name for name in found[0] if all(name in names for names in found)]
 
 
-def compile_path(route: RoutePolicy) -> re.Pattern[str] | None:
-    """Compile a route's path; None for a path without parameters.
+def compile_path(name: str, path: str) -> re.Pattern[str] | None:
+    """Compile a path of the route of that name; None for a path without parameters.
 
     At most one parameter in a segment, so that matching takes linear time.
 
@@ -160,27 +169,28 @@ def compile_path(route: RoutePolicy) -> re.Pattern[str] | None:
     PolicyError
         If the path is not understood.
     """
-    names = parameters(route.path)
-    literal = _PARAMETER.sub("", route.path)
+    names = _PARAMETER.findall(path)
+    literal = _PARAMETER.sub("", path)
     if "{" in literal or "}" in literal:
         raise PolicyError(
-            f"routes: {route.name}: path {route.path!r}: a parameter is written {{name}}, in letters, digits and _, "
+            f"routes: {name}: path {path!r}: a parameter is written {{name}}, in letters, digits and _, "
             "and stands for one segment; convertors such as {name:int} are not known here"
         )
     if len(set(names)) != len(names):
-        raise PolicyError(f"routes: {route.name}: path {route.path!r}: a parameter's name stands twice; rename one")
-    if any(len(_PARAMETER.findall(segment)) > 1 for segment in route.path.split("/")):
-        raise PolicyError(f"routes: {route.name}: path {route.path!r}: only one parameter fits in a segment")
+        raise PolicyError(f"routes: {name}: path {path!r}: a parameter's name stands twice; rename one")
+    if any(len(_PARAMETER.findall(segment)) > 1 for segment in path.split("/")):
+        raise PolicyError(f"routes: {name}: path {path!r}: only one parameter fits in a segment")
     if not names:
         return None
     parts: list[str] = []
     position = 0
-    for found in _PARAMETER.finditer(route.path):
-        parts += [re.escape(route.path[position : found.start()]), f"(?P<{found[1]}>[^/]+)"]
+    for found in _PARAMETER.finditer(path):
+        parts += [re.escape(path[position : found.start()]), f"(?P<{found[1]}>[^/]+)"]
         position = found.end()
-    parts.append(re.escape(route.path[position:]))
+    parts.append(re.escape(path[position:]))
     return re.compile("".join(parts) + r"\n?\Z")
 
 
-def _twice(route: RoutePolicy, method: str) -> PolicyError:
-    return PolicyError(f"routes: {route.name}: another route already takes {method} {route.path!r}; remove one of them")
+def _shape(path: str) -> str:
+    """A path without the names of its parameters."""
+    return _PARAMETER.sub("{}", path)

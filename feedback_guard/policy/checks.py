@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Iterator
 from ipaddress import ip_network
-from itertools import combinations
+from itertools import combinations, product
 from typing import Final
 
-from feedback_guard.policy.schema import Backend, Mode, Policy, RoutePolicy, TrustedHops
+from feedback_guard.policy.identity import TrustedHops
+from feedback_guard.policy.schema import Backend, Mode, Policy, RoutePolicy
 
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -131,11 +132,14 @@ def _routes(routes: tuple[RoutePolicy, ...]) -> Iterator[str]:
     if not routes:
         yield "routes: there are none; over HTTP nothing is judged"
     for first, second in combinations(routes, 2):
-        if set(first.methods) & set(second.methods) and _overlap(first.path, second.path):
-            yield (
-                f"routes: {first.name} ({first.path}) and {second.name} ({second.path}) take some of the same requests;"
-                " a path without parameters goes first, then the one that stands first"
-            )
+        if not set(first.methods) & set(second.methods):
+            continue
+        for ours, theirs in product(first.all_paths, second.all_paths):
+            if _overlap(ours, theirs):
+                yield (
+                    f"routes: {first.name} ({ours}) and {second.name} ({theirs}) take some of the same requests;"
+                    " a path without parameters goes first, then the one that stands first"
+                )
 
 
 def _overlap(first: str, second: str) -> bool:

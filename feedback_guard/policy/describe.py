@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel
 
 from feedback_guard.clock import MICROSECONDS
-from feedback_guard.policy.schema import DURATION_SCHEMA, MAX_DURATION_US, Policy
+from feedback_guard.policy.base import DURATION_SCHEMA, MAX_DURATION_US
+from feedback_guard.policy.schema import Policy
 from feedback_guard.policy.tree import KeyPath, read_plain
 
 _UNITS: Final = (("d", 86_400 * MICROSECONDS), ("h", 3_600 * MICROSECONDS), ("m", 60 * MICROSECONDS))

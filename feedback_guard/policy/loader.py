@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from feedback_guard import settings
 from feedback_guard.errors import PolicyError
 from feedback_guard.policy import explain
-from feedback_guard.policy.schema import FROM_FILE, Policy
+from feedback_guard.policy.base import FROM_FILE
+from feedback_guard.policy.schema import Policy
 from feedback_guard.policy.tree import Mapping, Mark, Problem, Scalar, Unreadable, merge, parse, plain
 
 MAX_EXTENDS: Final = 8

@@ -5,92 +5,15 @@ The reference page in the documentation and the JSON Schema for editors are gene
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from ipaddress import ip_network
-from typing import Annotated, Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from feedback_guard import settings
 from feedback_guard.clock import MICROSECONDS
-
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-
-
-def parse_duration(value: object) -> object:
-    """Read `"250ms"`, `"30s"`, `"15m"`, `"6h"` or `"7d"` as microseconds; an integer already is microseconds.
-
-    Examples
-    --------
-    >>> parse_duration("1.5s")
-    1500000
-    """
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if not match:
-            raise ValueError('a duration is a number with ms, s, m, h or d, such as "30s"')
-        return round(float(match[1]) * _UNITS[match[2]] * MICROSECONDS)
-    return value
-
-
-def _read_duration(value: object, info: ValidationInfo) -> object:
-    """A policy file must name the unit: nobody writes 30 and means microseconds."""
-    if info.context == FROM_FILE and not isinstance(value, str):
-        raise ValueError('a duration is a number with ms, s, m, h or d, such as "30s"')
-    return parse_duration(value)
-
-
-FROM_FILE = "policy file"
-"""Validation context of what was read from a file."""
-DURATION_SCHEMA: dict[str, JsonValue] = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"}
-"""A duration as editors see it."""
-MAX_DURATION_US = 3_660 * 86_400 * MICROSECONDS
-"""Longest duration, in microseconds: ten years and some days."""
-
-Duration = Annotated[
-    int,
-    BeforeValidator(_read_duration),
-    Field(ge=0, le=MAX_DURATION_US),
-    WithJsonSchema(DURATION_SCHEMA),
-]
-"""Microseconds inside; a text with a unit in the file."""
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def _compiles(expression: str) -> str:
-    try:
-        jmespath.compile(expression)
-    except JMESPathError as error:
-        said = str(error).removeprefix("Invalid jmespath expression: ").splitlines()[0]
-        raise ValueError(f"not a JMESPath expression: {said}") from None
-    return expression
-
-
-Expression = Annotated[str, Field(min_length=1, max_length=settings.MAX_EXPRESSION_CHARS), AfterValidator(_compiles)]
-
-
-class Strict(BaseModel):
-    """No unknown keys, no changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sha256, Share, Strict
+from feedback_guard.policy.identity import IdentityPolicy
 
 
 class Named(Protocol):
@@ -273,43 +196,6 @@ class FailurePolicy(Strict):
     the guard fail can then teach the model anything."""
 
 
-class TrustedHops(Strict):
-    """A contributor named by a header, believed only when the connection comes from a proxy of yours."""
-
-    header: str = Field(pattern=r"^[A-Za-z0-9-]{1,64}$")
-    """Name of the header, such as `X-Authenticated-User`. Sent twice, it is refused."""
-    hops: tuple[str, ...] = Field(min_length=1, max_length=64)
-    """Addresses or networks of the proxies, such as `10.0.0.0/8`. `unix` stands for a Unix socket."""
-
-    @field_validator("hops")
-    @classmethod
-    def _are_networks(cls, hops: tuple[str, ...]) -> tuple[str, ...]:
-        for hop in hops:
-            if hop == "unix":
-                continue
-            try:
-                ip_network(hop)
-            except ValueError as error:
-                raise ValueError(f"{hop!r} is neither an address nor a network: {error}") from None
-        return hops
-
-
-class IdentityPolicy(Strict):
-    """Who the contributor is. It never comes from the body."""
-
-    user: bool = True
-    """Take the contributor from `scope["user"]` as authentication middleware sets it (attributes `identity`, then
-    `username`, then `display_name`), if it is authenticated."""
-    header: TrustedHops | None = None
-    """Take the contributor from a header that a trusted proxy sets. Looked at before `scope["user"]`."""
-    groups: dict[Name, TrustedHops] = Field(default_factory=dict, max_length=settings.MAX_GROUPS)
-    """Groups of the contributor, each from a header that a trusted proxy sets."""
-    network_group: bool = True
-    """Adds the group `network`: the connection's /24 (IPv4) or /48 (IPv6), as the server sees it."""
-    missing: Literal["refuse", "anonymous"] = "refuse"
-    """Without a contributor: `refuse` answers 401, `anonymous` charges the one budget that all such share."""
-
-
 class OnHold(StrEnum):
     """What a held contribution does to its request."""
 
@@ -322,8 +208,11 @@ class RoutePolicy(Strict):
 
     name: Name
     """Names the route in metrics, ledger and review; unique."""
-    path: str = Field(min_length=1, max_length=512, pattern=r"^/")
-    """Decoded path as the application routes it, without `root_path`. `{name}` stands for one segment."""
+    path: RoutePath | None = None
+    """Decoded path as the application routes it, without `root_path`. `{name}` stands for one segment. `/a` and `/a/`
+    are two paths."""
+    paths: tuple[RoutePath, ...] = Field((), max_length=settings.MAX_PATHS)
+    """Instead of `path`: several paths that lead to the same endpoint, such as `/api/…` and `/ajax-api/…`."""
     methods: tuple[Literal["POST", "PUT", "PATCH", "DELETE"], ...] = Field(("POST",), min_length=1)
     """Methods that carry feedback here."""
     extract: Expression | None = None
@@ -338,6 +227,19 @@ class RoutePolicy(Strict):
     """How long a client may take to send the body."""
     require_contribution: bool = True
     """True answers 422 when the expression finds nothing at all; false lets a body without feedback pass."""
+
+    @model_validator(mode="after")
+    def _has_a_path(self) -> Self:
+        if (self.path is None) is not bool(self.paths):
+            raise ValueError("a route has either `path`, or several of them in `paths`")
+        if len(set(self.paths)) != len(self.paths):
+            raise ValueError("a path stands twice in `paths`; remove one")
+        return self
+
+    @property
+    def all_paths(self) -> tuple[str, ...]:
+        """Its paths, at least one."""
+        return self.paths if self.path is None else (self.path,)
 
 
 class ModeratorPolicy(Strict):

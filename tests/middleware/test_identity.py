@@ -12,7 +12,7 @@ from starlette.authentication import BaseUser, SimpleUser, UnauthenticatedUser
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.identity import ANONYMOUS, Identifier, network_of, peer_address
 from feedback_guard.middleware.replies import BadInputError
-from feedback_guard.policy.schema import IdentityPolicy
+from feedback_guard.policy.identity import IdentityPolicy
 from tests.middleware.direct import make_scope
 
 HOPS = ["10.0.0.0/8", "2001:db8::/32"]

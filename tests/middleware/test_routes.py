@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.exceptions import FastAPIDeprecationWarning
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -233,8 +234,61 @@ def test_a_path_that_is_not_understood_is_refused(path: str, sentence: str) -> N
 
 @pytest.mark.parametrize("path", ["/a", "/a/{x}"])
 def test_two_routes_for_the_same_requests_are_refused(path: str) -> None:
-    with pytest.raises(PolicyError, match="already takes POST"):
+    with pytest.raises(PolicyError, match=r"POST .* is taken already"):
         RouteTable([RoutePolicy(name=name, path=path, extract="@") for name in ("one", "two")])
+
+
+def test_patterns_that_differ_in_the_names_of_parameters_alone_are_the_same() -> None:
+    routes = [RoutePolicy(name=name, path=f"/a/{{{name}}}", extract="@") for name in ("one", "two")]
+    with pytest.raises(PolicyError, match=r"POST '/a/\{two\}' is taken already"):
+        RouteTable(routes)
+
+
+TWINS = ["/api/traces/{trace}/assessments", "/ajax-api/traces/{trace}/assessments", "/feedback", "/feedback/"]
+
+
+def test_several_paths_lead_to_one_route() -> None:
+    table = RouteTable([RoutePolicy(name="r", paths=TWINS, methods=["POST", "PUT"], extract="@")])
+    for path in TWINS:
+        for method in ("POST", "PUT"):
+            match = table.match(make_scope(path.replace("{trace}", "7"), method=method))
+            assert match is not None, path
+            assert dict(match.params) == ({"trace": "7"} if "{" in path else {})
+    assert table.match(make_scope("/ajax-api/feedback")) is None
+
+
+def test_every_path_of_a_route_is_judged_under_a_router_of_its_own() -> None:
+    reached: list[str] = []
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        reached.append(request.url.path)
+        return PlainTextResponse("ok")
+
+    guard = FakeGuard(make_policy([{"name": "r", "paths": TWINS, "extract": ROUTES[0]["extract"]}]))
+    app = Starlette(routes=[Route(path, endpoint, methods=["POST"]) for path in TWINS])
+    wrapped = FeedbackGuardMiddleware(app, guard=guard)
+
+    async def each() -> None:
+        for path in TWINS:
+            await call(wrapped, make_scope(path.replace("{trace}", "7")), FEEDBACK)
+
+    asyncio.run(each())
+    assert len(reached) == len(guard.kept) == len(TWINS)
+    assert {kept.submission.route for kept in guard.kept.values()} == {"r"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({}, "either `path`, or several"),
+        ({"path": "/a", "paths": ["/b"]}, "either `path`, or several"),
+        ({"paths": []}, "either `path`, or several"),
+        ({"paths": ["/a", "/a"]}, "stands twice"),
+    ],
+)
+def test_a_route_has_either_one_path_or_several(parts: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        RoutePolicy.model_validate({"name": "r", "extract": "@"} | parts)
 
 
 def test_a_long_path_is_matched_in_linear_time() -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedback_guard.errors import PolicyError
+from feedback_guard.policy.base import parse_duration
 from feedback_guard.policy.describe import allowed, as_file, format_duration, json_schema, keys_at, walk, write_yaml
 from feedback_guard.policy.loader import load_policy, presets
-from feedback_guard.policy.schema import Policy, parse_duration
+from feedback_guard.policy.schema import Policy
 
 
 @pytest.fixture(scope="module")

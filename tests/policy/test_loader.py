@@ -54,7 +54,7 @@ WRONG = {
     ),
     "unknown key in a list": (
         "routes:\n  - name: a\n    path: /a\n    extrct: '@'\n",
-        "p.yaml:4: routes[0].extrct: unknown key; did you mean 'extract'?; allowed values: name, path, methods,",
+        "p.yaml:4: routes[0].extrct: unknown key; did you mean 'extract'?; allowed values: name, path, paths, methods,",
     ),
     "text for a number": (
         "store: {hold_capacity: many}\n",
