@@ -14,6 +14,7 @@
     ├── StoreError               the database did not take it: nothing may be acknowledged
     │   ├── StoreFullError           the hold store is at its bound
     │   ├── TransitionError          that state cannot follow the present one, or somebody was faster
+    │   ├── ClaimLostError           another delivery of the same request took over
     │   └── UnsafeDatabaseError      a database that would lose or corrupt records
     ├── LedgerError              the record is not what was written
     ├── LimitError               a budget is defined or charged wrongly
@@ -83,6 +84,10 @@ class StoreFullError(StoreError):
 
 class TransitionError(StoreError):
     """The requested state cannot follow the present one, or somebody else was faster."""
+
+
+class ClaimLostError(StoreError):
+    """Another delivery of the same request took over; nothing was recorded for this one."""
 
 
 class UnsafeDatabaseError(StoreError):

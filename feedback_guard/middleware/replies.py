@@ -20,6 +20,9 @@ from feedback_guard.verdict import Decision
 
 RETRY_AFTER_SECONDS: Final = 5
 """What a client is told to wait when the guard cannot record, in seconds."""
+QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+"""Type of the problem of a budget that has no room (draft-ietf-httpapi-ratelimit-headers-11, section 5.1)."""
+_QUOTA_EXCEEDED_TITLE: Final = "Request cannot be satisfied as assigned quota has been exceeded"
 _MAX_SF_INTEGER: Final = 999_999_999_999_999
 
 
@@ -71,6 +74,8 @@ class Problem:
         Further members.
     headers
         Further header fields.
+    type, title
+        A registered type of problem with its title; by default the status says it all.
     """
 
     status: int
@@ -79,6 +84,8 @@ class Problem:
     retry_after_seconds: int | None = None
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    type: str = "about:blank"
+    title: str = ""
 
     def reply(self) -> Reply:
         """The response.
@@ -89,8 +96,8 @@ class Problem:
         413
         """
         members: dict[str, JsonValue] = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+            "type": self.type,
+            "title": self.title or HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
@@ -138,14 +145,16 @@ def decided(judgement: Judgement) -> Reply:
 
 
 def rate_limit_fields(refusal: Refusal) -> tuple[tuple[bytes, bytes], ...]:
-    """The fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
+    """The fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
 
-    They count whole units: attempts, or weight rounded down. A lifetime budget has no window.
+    They count whole units: attempts, or weight rounded down. A lifetime budget has no window. The draft's registry
+    knows no unit for weight, and `qu` takes registered ones only; a parameter of our own says so instead. No
+    partition key: it would name the contributor.
     """
     budget = refusal.charge.budget
     policy = f'"{budget.name}";q={_integer(budget.amount_micro // UNIT)}'
     if budget.measure is not Measure.COUNT:
-        policy += ';qu="weight"'
+        policy += ';feedback-guard-unit="weight"'
     if budget.period_us is not None:
         policy += f";w={_integer(max(1, _seconds_up(budget.period_us)))}"
     limit = f'"{budget.name}";r={_integer(max(0, refusal.remaining_micro) // UNIT)}'
@@ -166,13 +175,19 @@ def _limited(judgement: Judgement) -> Reply:
     else:
         seconds = max(1, _seconds_up(retry_after_us))
         detail = f"A budget for contributions is used up. Try again in {seconds} s."
+    extra: dict[str, JsonValue] = {"id": judgement.submission}
+    if refusal is None:
+        return Problem(429, "limited", detail, retry_after_seconds=seconds, extra=extra).reply()
+    name = refusal.charge.budget.name
     return Problem(
         429,
         "limited",
         detail,
         retry_after_seconds=seconds,
-        extra={"id": judgement.submission} | ({"budget": refusal.charge.budget.name} if refusal else {}),
-        headers=rate_limit_fields(refusal) if refusal else (),
+        extra=extra | {"budget": name, "violated-policies": [name]},
+        headers=rate_limit_fields(refusal),
+        type=QUOTA_EXCEEDED,
+        title=_QUOTA_EXCEEDED_TITLE,
     ).reply()
 
 

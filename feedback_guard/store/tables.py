@@ -142,6 +142,27 @@ login_failure: Final = Table(
 
 Index("ix_login_failure", login_failure.c.network, login_failure.c.at_us)
 
+repeat: Final = Table(
+    "repeat",
+    metadata,
+    Column("scope_sha256", Text, primary_key=True, comment="digest of contributor, route and key"),
+    Column("route", Text, nullable=False),
+    Column("fingerprint_sha256", Text, nullable=False, comment="digest of method, path, query and body"),
+    Column("holder", Text, nullable=False, comment="who may bind it; another one after a takeover"),
+    Column("lease_us", Number, nullable=False, comment="end of a claim that is not bound"),
+    Column("created_us", Number, nullable=False),
+    Column("expires_us", Number, nullable=False, comment="when it is forgotten"),
+    Column("submission", Text, ForeignKey("submission.id"), comment="what it is bound to"),
+    Column("status", Integer, comment="of the kept answer"),
+    Column("headers", Text, comment="of the kept answer, as JSON"),
+    Column("body", LargeBinary, comment="of the kept answer"),
+    sqlite_strict=True,
+)
+"""One row for each request that may come again: its key, and the answer that the first delivery got."""
+
+Index("ix_repeat_submission", repeat.c.submission, unique=True)
+Index("ix_repeat_expires", repeat.c.expires_us)
+
 meta: Final = Table(
     "meta",
     metadata,

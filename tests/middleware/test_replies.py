@@ -54,10 +54,12 @@ def test_limited_is_429_with_retry_after_and_the_budget() -> None:
     assert headers["ratelimit"] == '"per-user";r=0;t=2'
     assert (body["status"], body["title"], body["code"], body["budget"]) == (
         429,
-        "Too Many Requests",
+        "Request cannot be satisfied as assigned quota has been exceeded",
         "limited",
         "per-user",
     )
+    assert body["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    assert body["violated-policies"] == ["per-user"]
 
 
 def test_a_lifetime_budget_has_no_window_and_no_time_to_come_back() -> None:
@@ -65,7 +67,7 @@ def test_a_lifetime_budget_has_no_window_and_no_time_to_come_back() -> None:
     status, headers, body = read(decided(judgement(Decision.LIMIT, Delivery.REFUSED, found)))
     assert status == 429
     assert "retry-after" not in headers
-    assert headers["ratelimit-policy"] == '"per-user";q=10;qu="weight"'
+    assert headers["ratelimit-policy"] == '"per-user";q=10;feedback-guard-unit="weight"'
     assert headers["ratelimit"] == '"per-user";r=0'
     assert "not refilled" in body["detail"]
 
