@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import jmespath
 import jmespath.exceptions
-import jmespath.functions
 from pydantic import JsonValue
 
 from feedback_guard import settings
 from feedback_guard.clock import format_iso8601
 from feedback_guard.contribution import Contribution, parse_contribution
-from feedback_guard.errors import ContributionError, PolicyError, UsageError
+from feedback_guard.errors import ContributionError, UsageError
+from feedback_guard.middleware.expressions import RequestFunctions, compile_expression, fields
 from feedback_guard.middleware.identity import Principal
 from feedback_guard.middleware.interface import ExtractorCallable, Scope
 from feedback_guard.middleware.replies import BadInputError, bad_input
@@ -26,17 +26,6 @@ log = logging.getLogger(__name__)
 _CLAIMS: Final = ("id", "at", "contributor", "groups")
 """What a body may say and nobody believes."""
 _MAX_NAMED_FIELDS: Final = 8
-
-
-class _PathFunctions(jmespath.functions.Functions):
-    """Adds `path('name')`: a parameter of the request's path."""
-
-    def __init__(self, params: Mapping[str, str]) -> None:
-        self._params = params
-
-    @jmespath.functions.signature({"types": ["string"]})
-    def _func_path(self, name: str) -> str | None:
-        return self._params.get(name)
 
 
 class Extractor:
@@ -71,9 +60,8 @@ class Extractor:
                 )
             self._find = self._calling(function)
         elif route.extract is not None:
-            compiled = jmespath.compile(route.extract)
-            _check_functions(route, compiled.parsed, params)
-            self._looks_for = tuple(dict.fromkeys(_fields(compiled.parsed)))[:_MAX_NAMED_FIELDS]
+            compiled = compile_expression(route.extract, RequestFunctions, params, f"routes: {route.name}: extract")
+            self._looks_for = tuple(dict.fromkeys(fields(compiled.parsed)))[:_MAX_NAMED_FIELDS]
             self._find = self._searching(compiled)
         else:
             raise UsageError(
@@ -140,7 +128,7 @@ class Extractor:
 
     def _searching(self, compiled: Any) -> Callable[[JsonValue, Mapping[str, str], Scope], Any]:
         def find(body: JsonValue, params: Mapping[str, str], _: Scope) -> Any:
-            options = jmespath.Options(custom_functions=_PathFunctions(params))
+            options = jmespath.Options(custom_functions=RequestFunctions(params))
             try:
                 return compiled.search(body, options)
             except jmespath.exceptions.JMESPathTypeError as error:
@@ -172,34 +160,3 @@ class Extractor:
 
     def _unfit(self, detail: str, **extra: JsonValue) -> BadInputError:
         return bad_input(422, "no_contribution", detail, route=self._route.name, **extra)
-
-
-def _nodes(node: Any) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node.get("children", ()):
-        yield from _nodes(child)
-
-
-def _fields(tree: Any) -> Iterator[str]:
-    """Names of the body's fields that an expression reads."""
-    for node in _nodes(tree):
-        if node["type"] == "field":
-            yield node["value"]
-
-
-def _check_functions(route: RoutePolicy, tree: Any, params: Sequence[str]) -> None:
-    """Refuse at start-up what would fail on every request."""
-    for node in _nodes(tree):
-        if node["type"] != "function_expression":
-            continue
-        name = node["value"]
-        if name not in _PathFunctions.FUNCTION_TABLE:
-            raise PolicyError(f"routes: {route.name}: extract: there is no function {name}()")
-        if name == "path":
-            wanted = node["children"][0].get("value") if len(node["children"]) == 1 else None
-            if wanted not in params:
-                known = ", ".join(params) or "none"
-                raise PolicyError(
-                    f"routes: {route.name}: extract: path() takes the name of a parameter that every path "
-                    f"of the route has, in single quotes; known: {known}"
-                )
