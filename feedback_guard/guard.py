@@ -187,12 +187,7 @@ class Guard:
         if self._engine is None:
             await self.start()
         engine, began = self.engine, self.clock.monotonic()
-        try:
-            early = engine.settler.early(submission)
-            refusal = await asyncio.to_thread(self.store.peek, early, self.clock.now_us()) if early else None
-        except StoreError:
-            self.metrics.failed("store")
-            raise
+        refusal = self.store.latest.peek(engine.settler.early(submission), self.clock.now_us())
         self._time("limits", began)
         observations: dict[str, Observation] = {}
         proposals: list[Assessment] = []

@@ -30,7 +30,7 @@ from feedback_guard.policy.schema import SignalsPolicy
 from feedback_guard.signals.interface import Observation, State
 from feedback_guard.signals.registry import SIGNALS
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files' layout; another one is refused."""
 MANIFEST, TENSORS = "baseline.json", "state.safetensors"
 DRIFT = "drift"

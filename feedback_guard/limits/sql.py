@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, Insert, bindparam, select
@@ -88,25 +88,37 @@ class SqlBudgets:
         if isinstance(outcome, Refusal):
             return outcome
         names = {key: charge.budget.name for charge, key in zip(charges, keys, strict=True)}
-        self._connection.execute(
-            _upsert_for(self._connection),
-            [
-                {
-                    "key": key,
-                    "name": names[key],
-                    "used_micro": level.used_micro,
-                    "rest": level.rest,
-                    "period_us": level.period_us,
-                    "last_us": level.last_us,
-                }
-                for key, level in outcome.items()
-            ],
-        )
+        write_levels(self._connection, names, outcome)
         return None
 
     def _levels(self, keys: Sequence[str]) -> dict[str, Level]:
-        rows = self._connection.execute(_LEVELS, {"keys": list(dict.fromkeys(keys))})
-        return {row[0]: Level(row[1], row[2], row[3], row[4]) for row in rows}
+        return read_levels(self._connection, list(dict.fromkeys(keys)))
+
+
+def read_levels(connection: Connection, keys: Sequence[str]) -> dict[str, Level]:
+    """The stored levels of counters, by key; one that was never charged is absent."""
+    rows = connection.execute(_LEVELS, {"keys": keys})
+    return {row[0]: Level(row[1], row[2], row[3], row[4]) for row in rows}
+
+
+def write_levels(connection: Connection, names: Mapping[str, str], levels: Mapping[str, Level]) -> None:
+    """Store the levels of counters, whose budgets are called `names`."""
+    if not levels:
+        return
+    connection.execute(
+        _upsert_for(connection),
+        [
+            {
+                "key": key,
+                "name": names[key],
+                "used_micro": level.used_micro,
+                "rest": level.rest,
+                "period_us": level.period_us,
+                "last_us": level.last_us,
+            }
+            for key, level in levels.items()
+        ],
+    )
 
 
 def _upsert_for(connection: Connection) -> Insert:

@@ -8,14 +8,14 @@ are found by the bands of their leaders' signatures in a fixed table: a bucket h
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from feedback_guard.signals.interface import Array
-from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Hashes, Sketcher, similarity
+from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Hashes, Sketch, Sketcher, similarity
 
 ALIKE = 0.5
 """Share of common shingles from which two texts count as almost the same."""
@@ -81,24 +81,23 @@ class FamilyIndex:
         self._free: list[int] = []
         self._high = 0
 
-    def near(self, sketch: Hashes) -> list[Family]:
+    def near(self, sketch: Sketch) -> list[Family]:
         """Families that a text belongs to or might, most alike first."""
-        bands = self.sketcher.bands(sketch)
+        bands = sketch.bands
         idents = self._table[_BAND, bands % np.uint32(self._slots)] - 1
         idents = idents[(idents >= 0) & (self._keys[idents, _BAND[:, None]] == bands[:, None])]
         if not len(idents):
             return []
-        found, votes = np.unique(idents, return_counts=True)
-        order = np.lexsort((found, -votes))[:MAX_COMPARED]
+        votes = Counter(idents.tolist())
         families = []
-        for ident in found[order].tolist():
-            likeness = similarity(sketch, self._leaders[ident, : self._lengths[ident]])
+        for ident in sorted(votes, key=lambda ident: (-votes[ident], ident))[:MAX_COMPARED]:
+            likeness = similarity(sketch.hashes, self._leaders[ident, : self._lengths[ident]])
             if likeness >= ALIKE:
                 families.append(Family(ident, likeness, self._members[ident]))
         families.sort(key=lambda family: (-family.likeness, family.ident))
         return families
 
-    def add(self, sketch: Hashes, account: int) -> None:
+    def add(self, sketch: Sketch, account: int) -> None:
         """Remember that an account sent a text, once for each account and family."""
         if self._of_account.get(account, 0) >= max(1, self.capacity // ACCOUNT_SHARE):
             return
@@ -112,7 +111,7 @@ class FamilyIndex:
             if self._members.get(old, {}).get(who) == seen:
                 self._forget(old, who)
         if ident is None or ident not in self._members:  # it may have gone with its last account just now
-            ident = self._found(sketch)
+            ident = self._found(sketch.hashes)
         members = self._members[ident]
         if len(members) >= self.max_members:
             self._forget(ident, next(iter(members)))
@@ -160,13 +159,13 @@ class FamilyIndex:
         self._lengths[ident] = len(leader)
         self._keys[ident] = self.sketcher.bands(leader)
 
-    def _found(self, sketch: Hashes) -> int:
-        """Make a family with this text as its leader."""
+    def _found(self, leader: Hashes) -> int:
+        """Make a family with the text of these hashes as its leader."""
         if self._free:
             ident = heapq.heappop(self._free)
         else:
             ident, self._high = self._high, self._high + 1
-        self._keep(ident, sketch)
+        self._keep(ident, leader)
         slots = self._keys[ident] % np.uint32(self._slots)
         vacant = self._table[_BAND, slots] == 0
         way = np.where(vacant.any(axis=1), vacant.argmax(axis=1), ident % WAYS)

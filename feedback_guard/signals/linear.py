@@ -37,7 +37,8 @@ class Linear:
     dense
         Weights of the dense features, shape (n_classes, d).
     sparse
-        Weights of the hashed features, shape (n_classes, n_buckets); no bucket if there are none.
+        Weights of the hashed features, shape (n_buckets, n_classes); no bucket if there are none. A bucket is a row,
+        so that the few that a text falls into are read without touching the others.
     intercept
         Shape (n_classes,).
     """
@@ -62,7 +63,7 @@ class Linear:
         """
         shared = self.intercept.astype(np.float64)
         if len(buckets):
-            shared = shared + self.sparse[:, buckets] @ weights
+            shared = shared + weights @ self.sparse[buckets]
         return np.asarray(rows @ self.dense.T + shared, dtype=np.float64)
 
     def arrays(self, prefix: str) -> dict[str, Array]:
@@ -168,7 +169,7 @@ def fit_linear(
     if not np.isfinite(weights).all():
         raise BaselineError("the classifier's weights are not finite; look for broken vectors in the trusted set")
     # no views: a slice would keep the whole matrix alive, and could not be written as it stands
-    return Linear(*(np.ascontiguousarray(part) for part in (weights[:, :d], weights[:, d:-1], weights[:, -1])))
+    return Linear(*(np.ascontiguousarray(part) for part in (weights[:, :d], weights[:, d:-1].T, weights[:, -1])))
 
 
 def stratified_folds(classes: NDArray[np.int64], n_folds: int, *, seed: int) -> NDArray[np.int64]:

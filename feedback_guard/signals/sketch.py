@@ -13,7 +13,9 @@ Dietzfelbinger, M. et al. (1997). A reliable randomized algorithm for the closes
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +30,20 @@ BANDS, ROWS = 21, 3
 """Bands of a signature, and hashes in a band. Two texts that share half of their shingles agree in some band with a
 probability of 0.94, two that share a tenth with 0.02."""
 
+_MEMO = 1_024
+"""Sketches that are kept, since a text is sketched when it is judged and again when it is remembered."""
+_MEMO_CHARS = 4_096
+"""Longest text whose sketch is kept, in code points."""
+
 _HALF = np.uint64(32)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Sketch(NamedTuple):
+    """A text's hashes, and the keys of its bands. Shared: do not write to them."""
+
+    hashes: Hashes
+    bands: Hashes
 
 
 class Sketcher:
@@ -44,7 +58,7 @@ class Sketcher:
     --------
     >>> sketcher = Sketcher(b"sixteen bytes...")
     >>> one, two = (sketcher.sketch(text) for text in ("where is my card?", "where is my new card?"))
-    >>> round(similarity(one, two), 2)
+    >>> round(similarity(one.hashes, two.hashes), 2)
     0.55
     """
 
@@ -59,12 +73,20 @@ class Sketcher:
         self._window |= odd
         self._stretch |= odd
         self._join = self._join[:ROWS] | odd
+        self._remembered = functools.lru_cache(_MEMO)(self._sketch)
 
-    def sketch(self, text: str) -> Hashes:
-        """The smallest hashes of the shingles of a text, ascending, at most `SKETCH_SIZE`, at least one.
+    def sketch(self, text: str) -> Sketch:
+        """The smallest hashes of the shingles of a text, ascending, at most `SKETCH_SIZE`, at least one; and its bands.
 
         Blanks are put around the text, so that a text shorter than a shingle has one, too.
         """
+        return self._remembered(text) if len(text) <= _MEMO_CHARS else self._sketch(text)
+
+    def _sketch(self, text: str) -> Sketch:
+        hashes = self._hashes(text)
+        return Sketch(hashes, self.bands(hashes))
+
+    def _hashes(self, text: str) -> Hashes:
         padded = f" {text} ".ljust(SHINGLE)
         codes = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
         n = len(codes) - SHINGLE + 1
@@ -73,13 +95,11 @@ class Sketcher:
             mixed += codes[place : place + n] * self._window[place]
         mixed ^= mixed >> _HALF
         mixed *= _MIX
-        hashes = np.unique((mixed >> _HALF).astype(np.uint32))
-        smallest: Hashes = hashes[:SKETCH_SIZE]
-        return smallest
+        return _ascending((mixed >> _HALF).astype(np.uint32))[:SKETCH_SIZE]
 
-    def bands(self, sketch: Hashes) -> Hashes:
-        """Keys of the bands of the sketch's MinHash signature, shape (BANDS,)."""
-        wide = sketch.astype(np.uint64)
+    def bands(self, hashes: Hashes) -> Hashes:
+        """Keys of the bands of the MinHash signature of a text's hashes, shape (BANDS,)."""
+        wide = hashes.astype(np.uint64)
         signature = ((wide[:, None] * self._stretch + self._shift) >> _HALF).min(axis=0)
         joined = (signature.reshape(BANDS, ROWS) * self._join).sum(axis=1, dtype=np.uint64)
         joined ^= joined >> _HALF
@@ -102,5 +122,14 @@ def similarity(one: Hashes, other: Hashes) -> float:
     common = one[other[np.minimum(at, len(other) - 1)] == one]
     if len(one) < SKETCH_SIZE and len(other) < SKETCH_SIZE:
         return len(common) / (len(one) + len(other) - len(common))
-    union = np.union1d(one, other)[:SKETCH_SIZE]
+    union = _ascending(np.concatenate([one, other]))[:SKETCH_SIZE]
     return int(np.searchsorted(common, union[-1], side="right")) / len(union)
+
+
+def _ascending(hashes: Hashes) -> Hashes:
+    """Sort, and leave each value once: several times as fast as `numpy.unique` for a few hundred."""
+    hashes.sort()
+    first = np.empty(len(hashes), dtype=np.bool_)
+    first[:1] = True
+    np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
+    return hashes[first]

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from feedback_guard.clock import Clock
 from feedback_guard.ledger.chain import Checkpoint, Entry
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.limits.latest import LatestLevels
 from feedback_guard.limits.sql import SqlBudgets
 from feedback_guard.policy.schema import StorePolicy
 from feedback_guard.store import postgres, reads, schema, sqlite
@@ -50,11 +51,14 @@ class Store:
         self._clock = clock
         self.facts = facts
         """What was found about the database when it was opened, such as its version."""
+        self.latest = LatestLevels()
+        """Budgets as this process last charged them, without asking the database."""
         self._writer = Writer(
             engines,
             lambda connection: Group(connection, policy.hold_capacity),
             queue_size=policy.queue_size,
             max_group=policy.max_group,
+            on_commit=lambda group: self.latest.note(group.budgets.changed),
         )
 
     @classmethod
@@ -110,8 +114,9 @@ class Store:
         Parameters
         ----------
         job
-            Called once, in the writer's thread; it should be quick and wait for nothing. If it raises, what it did
-            is undone and its future raises the same.
+            Called in the writer's thread; it should be quick, wait for nothing, and do nothing but through its
+            transaction: it is called again if the transaction that it shared with others was undone. If it raises,
+            what it did is undone and its future raises the same.
 
         Returns
         -------

@@ -1,15 +1,16 @@
-"""What the jobs of one transaction share: the connection, the end of the ledger, and how much is held."""
+"""What the jobs of one transaction share: the connection, the end of the ledger, budgets, and how much is held."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import JsonValue
 from sqlalchemy import Connection, func, select
 
 from feedback_guard.errors import StoreFullError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, link
+from feedback_guard.limits.grouped import GroupBudgets
 from feedback_guard.store import tables
 
 _HEAD: Final = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
@@ -17,20 +18,25 @@ _HELD: Final = select(func.count(), func.coalesce(func.sum(tables.submission.c.n
     tables.submission.c.waiting == 1
 )
 _APPEND: Final = tables.ledger.insert()
+_SUBMISSION: Final = tables.submission.insert()
+_CONTRIBUTIONS: Final = tables.contribution.insert()
 
 
-class Mark(NamedTuple):
+class _Mark(NamedTuple):
     """Where a group stood before a job, to go back to if the job fails."""
 
     head: Checkpoint | None
-    pending: int
+    entries: int
     held: tuple[int, int] | None
+    budgets: int
 
 
 class Group:
     """The shared part of one write transaction. Only the writer's thread touches it.
 
-    Ledger entries are kept back and inserted together by `flush`, before the commit.
+    What only adds to the record is kept back and written together: ledger entries, new submissions, budgets. A job
+    that does nothing else needs no statement of its own, and no savepoint. Whoever asks for `connection` gets a
+    savepoint for the present job, and a database in which the new submissions stand.
 
     Parameters
     ----------
@@ -41,11 +47,58 @@ class Group:
     """
 
     def __init__(self, connection: Connection, hold_capacity: int) -> None:
-        self.connection = connection
+        self._connection = connection
         self._hold_capacity = hold_capacity
+        self.budgets = GroupBudgets(connection)
         self._head: Checkpoint | None = None
         self._pending: list[Entry] = []
         self._held: tuple[int, int] | None = None
+        self._submissions: list[dict[str, Any]] = []
+        self._contributions: list[dict[str, Any]] = []
+        self._mark = _Mark(None, 0, None, 0)
+        self._own = (0, 0)  # where the present job's submissions and contributions begin
+        self._job = 0
+        self._saved = False
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, for statements of the present job. If the job fails they are undone."""
+        if not self._saved:
+            own_submissions, own_contributions = self._split()
+            self._insert()  # of earlier jobs: they stay if this one is undone
+            self._connection.exec_driver_sql(f"SAVEPOINT job_{self._job}")
+            self._saved = True
+            self._submissions, self._contributions = own_submissions, own_contributions
+        self._insert()
+        return self._connection
+
+    def begin_job(self) -> None:
+        """The next job begins: what comes from now on can be undone by itself."""
+        self._job += 1
+        self._saved = False
+        self._own = len(self._submissions), len(self._contributions)
+        self._mark = _Mark(self._head, len(self._pending), self._held, self.budgets.mark())
+
+    def end_job(self, *, undo: bool) -> None:
+        """The present job is over; `undo` takes back all that it did."""
+        if undo:
+            if self._saved:
+                self._connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT job_{self._job}")
+                self._submissions.clear()
+                self._contributions.clear()
+            else:
+                self._split()
+            self._head, self._held = self._mark.head, self._mark.held
+            del self._pending[self._mark.entries :]
+            self.budgets.reset(self._mark.budgets)
+        if self._saved:
+            self._connection.exec_driver_sql(f"RELEASE SAVEPOINT job_{self._job}")
+            self._saved = False
+
+    def insert(self, submission: dict[str, Any], contributions: list[dict[str, Any]]) -> None:
+        """Add the rows of a new submission."""
+        self._submissions.append(submission)
+        self._contributions += contributions
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], at_us: int) -> int:
         """Add an entry to the end of the ledger; returns its position."""
@@ -63,7 +116,7 @@ class Group:
             If there is none.
         """
         if self._held is None:
-            requests, items = self.connection.execute(_HELD).one()
+            requests, items = self._connection.execute(_HELD).one()
             self._held = int(requests), int(items)
         requests, items = self._held[0] + 1, self._held[1] + contributions
         if max(requests, items) > self._hold_capacity:
@@ -77,23 +130,29 @@ class Group:
         """Forget how much is held: a decision changed it."""
         self._held = None
 
-    def mark(self) -> Mark:
-        """Note where the group stands."""
-        return Mark(self._head, len(self._pending), self._held)
-
-    def reset(self, mark: Mark) -> None:
-        """Go back to a mark: what came after it is undone in the database too."""
-        self._head, self._held = mark.head, mark.held
-        del self._pending[mark.pending :]
-
     def flush(self) -> None:
-        """Insert the entries that were kept back."""
+        """Write what was kept back. Only after it may the transaction commit."""
+        self._insert()
+        self.budgets.flush()
         if self._pending:
-            self.connection.execute(_APPEND, [entry._asdict() for entry in self._pending])
+            self._connection.execute(_APPEND, [entry._asdict() for entry in self._pending])
             self._pending.clear()
+
+    def _insert(self) -> None:
+        if self._submissions:
+            self._connection.execute(_SUBMISSION, self._submissions)
+            self._connection.execute(_CONTRIBUTIONS, self._contributions)
+            self._submissions, self._contributions = [], []
+
+    def _split(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Take the present job's rows off those that are kept back."""
+        first, second = self._own
+        own = self._submissions[first:], self._contributions[second:]
+        del self._submissions[first:], self._contributions[second:]
+        return own
 
     def _end(self) -> Checkpoint:
         if self._head is None:
-            row = self.connection.execute(_HEAD).one_or_none()
+            row = self._connection.execute(_HEAD).one_or_none()
             self._head = Checkpoint(row[0], row[1]) if row else Checkpoint(0, GENESIS)
         return self._head

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from feedback_guard.errors import LedgerError, UsageError
 from feedback_guard.limits.interface import BudgetStore
-from feedback_guard.limits.sql import SqlBudgets
 from feedback_guard.policy.schema import LimitPolicy
 from feedback_guard.store import decisions, deliveries, tables
 from feedback_guard.store.group import Group
@@ -21,9 +20,6 @@ from feedback_guard.store.states import Delivery, Learning, check_delivery, chec
 
 RESERVED: Final = frozenset({"judged", "approved", "denied", "delivery"})
 """Kinds of ledger entries that only transitions write."""
-
-_SUBMISSION: Final = insert(tables.submission)
-_CONTRIBUTIONS: Final = insert(tables.contribution)
 
 
 class Transaction:
@@ -37,7 +33,6 @@ class Transaction:
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._budgets = SqlBudgets(group.connection, serialised=True)
 
     @property
     def connection(self) -> Connection:
@@ -47,7 +42,7 @@ class Transaction:
     @property
     def budgets(self) -> BudgetStore:
         """Budgets, charged in this transaction."""
-        return self._budgets
+        return self._group.budgets
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], now_us: int) -> int:
         """Add an entry of one's own to the ledger.
@@ -100,8 +95,7 @@ class Transaction:
         if waiting:
             self._group.hold(n_held)
         request = submission.request if waiting else None
-        self.connection.execute(
-            _SUBMISSION,
+        self._group.insert(
             {
                 "id": submission.id,
                 "route": submission.route,
@@ -116,8 +110,8 @@ class Transaction:
                 "moved_us": submission.at_us,
                 "detail": None,
             },
+            rows,
         )
-        self.connection.execute(_CONTRIBUTIONS, rows)
         around = Surroundings(
             submission=submission.id,
             route=submission.route,
@@ -163,7 +157,7 @@ class Transaction:
         """
         return decisions.decide(
             self._group,
-            self._budgets,
+            self._group.budgets,
             submission_id,
             decisions.Decided(approve, moderator, note, version, now_us),
             limits,

@@ -1,8 +1,9 @@
 """One thread that writes, and group commit.
 
-Jobs wait in a bounded queue. The thread takes all that wait, up to a bound, and puts them into one transaction, each
-in a savepoint of its own: a job that fails is undone alone. Only after the COMMIT does anybody hear of success; if it
-fails, every job of the group failed.
+Jobs wait in a bounded queue. The thread takes all that wait, up to a bound, and puts them into one transaction, where
+a job that fails is undone alone. Only after the COMMIT does anybody hear of success. If the database refuses what the
+group wrote together, such as an identifier that exists already, nothing of it stays and each job gets a transaction of
+its own, so that one fails alone; if the database is gone, every job of the group failed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError, SQLAlchemyError
 
 from feedback_guard.errors import GuardError, StoreError
 from feedback_guard.store.engines import Engines, store_error
@@ -32,6 +33,8 @@ Job = Callable[[Transaction], Any]
 
 _NOT_RECORDED: Final = "nothing was recorded"
 _DATABASE_ERRORS: Final = (SQLAlchemyError, DriverError)
+_REFUSED: Final = (IntegrityError, DataError, InternalError, ProgrammingError)
+"""What the database answers to a statement that it will not do: it is there, and one job of the group is at fault."""
 
 
 @dataclass(slots=True)
@@ -55,14 +58,23 @@ class Writer:
         Most jobs that wait; at the bound, `submit` raises.
     max_group
         Most jobs that share a commit.
+    on_commit
+        Called after each commit, in the writer's thread, before anybody is told; it must not fail.
     """
 
     def __init__(
-        self, engines: Engines, new_group: Callable[[Connection], Group], *, queue_size: int, max_group: int
+        self,
+        engines: Engines,
+        new_group: Callable[[Connection], Group],
+        *,
+        queue_size: int,
+        max_group: int,
+        on_commit: Callable[[Group], None],
     ) -> None:
         self._engines = engines
         self._new_group = new_group
         self._max_group = max_group
+        self._on_commit = on_commit
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(queue_size)
         self._queue_size = queue_size
         self._connection: Connection | None = None
@@ -135,6 +147,10 @@ class Writer:
             with self._engines.exclusive():
                 self._commit(group)
         except BaseException as error:
+            if isinstance(error, _REFUSED) and len(group) > 1:
+                for waiting in group:
+                    self._write([waiting])
+                return
             if not isinstance(error, (GuardError, *_DATABASE_ERRORS)):
                 log.exception("a group of %d writes failed", len(group))
             for waiting in group:
@@ -148,25 +164,14 @@ class Writer:
             connection = self._connection = self._connection or self._engines.writer.connect()
             self._engines.begin(connection)
             shared = self._new_group(connection)
-            for number, waiting in enumerate(group):
-                self._attempt(connection, shared, f"job_{number}", waiting)
+            for waiting in group:
+                _attempt(shared, waiting)
             shared.flush()
             connection.commit()
         except BaseException:
             self._undo()
             raise
-
-    def _attempt(self, connection: Connection, shared: Group, savepoint: str, waiting: _Waiting) -> None:
-        """Run one job in its savepoint. If the savepoint is gone, so is the transaction, and the group fails."""
-        mark = shared.mark()
-        connection.exec_driver_sql(f"SAVEPOINT {savepoint}")
-        try:
-            waiting.result = waiting.job(Transaction(shared))
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits for the job
-            waiting.error = _as_told(error)
-            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {savepoint}")
-            shared.reset(mark)
-        connection.exec_driver_sql(f"RELEASE SAVEPOINT {savepoint}")
+        self._on_commit(shared)
 
     def _undo(self) -> None:
         connection = self._connection
@@ -192,6 +197,17 @@ class Writer:
             connection.close()
         except Exception:  # noqa: BLE001 - it is being thrown away
             log.warning("a broken database connection could not be closed")
+
+
+def _attempt(shared: Group, waiting: _Waiting) -> None:
+    """Run one job. If what it did cannot be undone alone, the transaction fails, and so does the group."""
+    waiting.result = waiting.error = None
+    shared.begin_job()
+    try:
+        waiting.result = waiting.job(Transaction(shared))
+    except Exception as error:  # noqa: BLE001 - handed to whoever waits for the job
+        waiting.error = _as_told(error)
+    shared.end_job(undo=waiting.error is not None)
 
 
 def _as_told(error: Exception) -> Exception:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from feedback_guard.limits.checks import Fresh, Opener
+from feedback_guard.limits.grouped import GroupBudgets
 from feedback_guard.limits.interface import BudgetStore
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.sql import SqlBudgets
@@ -45,18 +46,33 @@ def sql(engines: Engines) -> Opener:
     return opener
 
 
-def sqlite_files(folder: Path) -> Fresh:
+def grouped(engines: Engines) -> Opener:
+    """Each `with` is a group of its own, written at its end."""
+
+    @contextmanager
+    def opener() -> Iterator[BudgetStore]:
+        with engines.writer.connect() as connection:
+            engines.begin(connection)
+            budgets = GroupBudgets(connection)
+            yield budgets
+            budgets.flush()
+            connection.commit()
+
+    return opener
+
+
+def sqlite_files(folder: Path, kind: Callable[[Engines], Opener] = sql) -> Fresh:
     numbers = itertools.count()
-    return lambda: sql(prepared(f"sqlite:///{folder}/{next(numbers)}.db"))
+    return lambda: kind(prepared(f"sqlite:///{folder}/{next(numbers)}.db"))
 
 
-def postgres(url: str) -> Fresh:
+def postgres(url: str, kind: Callable[[Engines], Opener] = sql) -> Fresh:
     """One database; the table is emptied for every check."""
     engines = prepared(url)
 
     def fresh() -> Opener:
         with engines.writer.begin() as connection:
             connection.exec_driver_sql("DELETE FROM budget")
-        return sql(engines)
+        return kind(engines)
 
     return fresh

@@ -14,11 +14,12 @@ import pytest
 from feedback_guard.errors import LimitError
 from feedback_guard.limits import gcra
 from feedback_guard.limits.charging import budget_key, charge_levels
-from feedback_guard.limits.checks import CHECKS, CheckFailedError, Fresh, lifetime, rate
+from feedback_guard.limits.checks import CHECKS, CheckFailedError, Fresh, Opener, lifetime, rate
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import UNIT, Budget, Charge, Refusal
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.sql import SqlBudgets
+from feedback_guard.store.engines import Engines
 from tests.limits import openers
 
 each_check = pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
@@ -29,15 +30,20 @@ def test_memory(check: Callable[[Fresh], None]) -> None:
     check(openers.memory)
 
 
+each_kind = pytest.mark.parametrize("kind", [openers.sql, openers.grouped])
+
+
+@each_kind
 @each_check
-def test_sqlite(check: Callable[[Fresh], None], tmp_path: Path) -> None:
-    check(openers.sqlite_files(tmp_path))
+def test_sqlite(check: Callable[[Fresh], None], kind: Callable[[Engines], Opener], tmp_path: Path) -> None:
+    check(openers.sqlite_files(tmp_path, kind))
 
 
 @pytest.mark.postgres
+@each_kind
 @each_check
-def test_postgresql(check: Callable[[Fresh], None], postgres_url: str) -> None:
-    check(openers.postgres(postgres_url))
+def test_postgresql(check: Callable[[Fresh], None], kind: Callable[[Engines], Opener], postgres_url: str) -> None:
+    check(openers.postgres(postgres_url, kind))
 
 
 def test_a_sqlite_connection_without_a_transaction_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from feedback_guard.signals.families import ACCOUNT_SHARE, ALIKE, WAYS, FamilyIndex
-from feedback_guard.signals.sketch import Hashes, Sketcher, similarity
+from feedback_guard.signals.sketch import Sketch, Sketcher, similarity
 
 SKETCHER = Sketcher(b"a key for tests, kept nowhere")
 
@@ -18,11 +18,11 @@ def text(seed: int, n_words: int = 9) -> str:
     return " ".join("".join(rng.choices("abcdefghijklm", k=rng.randint(3, 8))) for _ in range(n_words))
 
 
-def sketch(seed: int) -> Hashes:
+def sketch(seed: int) -> Sketch:
     return SKETCHER.sketch(text(seed))
 
 
-def accounts(index: FamilyIndex, of: Hashes) -> set[int]:
+def accounts(index: FamilyIndex, of: Sketch) -> set[int]:
     return {account for family in index.near(of) for account in family.members}
 
 
@@ -93,7 +93,7 @@ def test_leaders_are_found_as_brute_force_finds_them() -> None:
         varied = " ".join(word if rng.random() < 0.85 else "something" for word in text(account).split())
         probe = SKETCHER.sketch(varied)
         for number, leader in enumerate(leaders):
-            if similarity(probe, leader) >= ALIKE:
+            if similarity(probe.hashes, leader.hashes) >= ALIKE:
                 wanted += 1
                 missed += number not in accounts(index, probe)
     assert wanted > 150

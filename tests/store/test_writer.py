@@ -9,16 +9,21 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pysqlite3
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from feedback_guard.errors import StoreError, TransitionError
+from feedback_guard.errors import StoreError, TransitionError, UsageError
 from feedback_guard.ledger.verify import verify
+from feedback_guard.limits.interface import UNIT, Budget, Charge, Measure, Refusal
+from feedback_guard.store import tables
 from feedback_guard.store.database import Store, Transaction
+from feedback_guard.store.group import Group
 from feedback_guard.store.records import NewSubmission
 from tests.postgres import server
 from tests.store.build import CLOCK, insert, policy, submission
@@ -163,7 +168,7 @@ def test_the_same_identifier_twice_fails_the_second_alone(store: Store) -> None:
     assert verify(store).head.seq == 1
 
 
-def test_when_the_commit_fails_everybody_is_told(sqlite_store: Store) -> None:
+def test_what_the_commit_refuses_fails_alone(sqlite_store: Store) -> None:
     def orphan(tx: Transaction) -> None:
         tx.connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         tx.connection.exec_driver_sql(
@@ -173,11 +178,56 @@ def test_when_the_commit_fails_everybody_is_told(sqlite_store: Store) -> None:
     with writer_stopped(sqlite_store):
         jobs: list[Callable[[Transaction], Any]] = [note(1), orphan, note(2)]
         futures = [sqlite_store.submit(job) for job in jobs]
-    for future in futures:
-        with pytest.raises(StoreError, match="nothing was recorded"):
-            future.result(30)
+    with pytest.raises(StoreError, match="nothing was recorded"):
+        futures[1].result(30)
+    assert [futures[0].result(30), futures[2].result(30)] == [1, 2]
+    assert verify(sqlite_store).clean
+
+
+def test_when_the_database_is_gone_everybody_is_told(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def vanish(_: Group) -> None:
+        raise OperationalError("COMMIT", {}, Exception("the disk is gone"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Group, "flush", vanish)
+        for future in [sqlite_store.submit(note(n)) for n in (1, 2, 3)]:
+            with pytest.raises(StoreError, match="nothing was recorded"):
+                future.result(30)
     assert sqlite_store.events_after(0, 10) == []
     assert sqlite_store.submit(note(3)).result(30) == 1
+
+
+def test_a_failed_job_leaves_no_charge_and_no_row(store: Store) -> None:
+    """Charges and rows are kept back until the commit, so undoing one job must take back its own, and only those."""
+    budget = Budget("b", "contributor", Measure.COUNT, 3 * UNIT, None, 0)
+
+    def charge(tx: Transaction) -> Refusal | None:
+        return tx.budgets.charge([Charge(budget, "k", UNIT)], 0)
+
+    def fail(tx: Transaction, *, look: bool) -> None:
+        if look:
+            tx.connection.execute(select(tables.meta)).all()
+        charge(tx)
+        tx.insert(submission("undone"))
+        if look:
+            assert tx.connection.execute(select(tables.submission).where(tables.submission.c.id == "undone")).one()
+        raise UsageError("no")
+
+    with writer_stopped(store):
+        first: list[Future[Any]] = [store.submit(charge), store.submit(inserting(submission("before")))]
+        failing = [store.submit(partial(fail, look=look)) for look in (False, True, False, True)]
+        last: list[Future[Any]] = [
+            store.submit(charge),
+            store.submit(charge),
+            store.submit(inserting(submission("after"))),
+        ]
+    for future in failing:
+        with pytest.raises(UsageError):
+            future.result(30)
+    assert [future.result(30) for future in (*first, *last)] == [None] * 5
+    assert store.submit(charge).result(30) is not None  # exactly the three that succeeded were charged
+    assert [store.submission(name) is not None for name in ("before", "undone", "after")] == [True, False, True]
+    assert verify(store).clean
 
 
 def test_a_full_disk_is_told_and_healed_without_a_restart(sqlite_store: Store) -> None:

@@ -1,0 +1,96 @@
+"""Budgets for the jobs of one write transaction: each counter is read once, and all that changed are written together.
+
+Within a transaction that holds the writer's lock nobody else changes a counter, so what was read stays true until the
+commit. Statement by statement, reading and writing budgets cost more than everything else that a verdict records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from feedback_guard.limits import gcra
+from feedback_guard.limits.charging import budget_key, charge_levels
+from feedback_guard.limits.gcra import Level
+from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.limits.sql import read_levels, write_levels
+
+
+class GroupBudgets:
+    """A `BudgetStore` on one write transaction that other jobs share. Nothing is written before `flush`.
+
+    Parameters
+    ----------
+    connection
+        Inside a transaction that holds the writer's lock.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._levels: dict[str, Level | None] = {}
+        self._changed: dict[str, str] = {}
+        self._undo: list[tuple[str, Level | None, bool]] = []
+
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """Charge all or, when one has no room, none."""
+        return self._apply(charges, now_us, force=False)
+
+    def force(self, charges: Sequence[Charge], now_us: int) -> None:
+        """Charge all even where there is no room."""
+        self._apply(charges, now_us, force=True)
+
+    def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """What `charge` would return, without charging."""
+        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        outcome = charge_levels(charges, keys, self._read(keys), now_us)
+        return outcome if isinstance(outcome, Refusal) else None
+
+    def balance(self, budget: Budget, key: str, now_us: int) -> Balance:
+        """What is left for a key."""
+        gcra.check(budget, 0)
+        counter = budget_key(budget, key)
+        return gcra.balance(budget, gcra.settle(budget, self._read([counter]).get(counter), now_us), now_us)
+
+    def mark(self) -> int:
+        """Where a job begins, to go back to if it fails."""
+        return len(self._undo)
+
+    def reset(self, mark: int) -> None:
+        """Take back every charge since a mark."""
+        while len(self._undo) > mark:
+            key, level, changed = self._undo.pop()
+            self._levels[key] = level
+            if not changed:
+                del self._changed[key]
+
+    @property
+    def changed(self) -> Mapping[str, Level]:
+        """The counters that were charged, as they will be, by their key."""
+        return {key: level for key in self._changed if (level := self._levels[key]) is not None}
+
+    def flush(self) -> None:
+        """Write every counter that was charged. Only after it may the transaction commit."""
+        write_levels(self._connection, self._changed, self.changed)
+        self._undo.clear()
+
+    def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
+        if not charges:
+            return None
+        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        outcome = charge_levels(charges, keys, self._read(keys), now_us, force=force)
+        if isinstance(outcome, Refusal):
+            return outcome
+        names = {key: charge.budget.name for charge, key in zip(charges, keys, strict=True)}
+        for key, level in outcome.items():
+            self._undo.append((key, self._levels[key], key in self._changed))
+            self._levels[key] = level
+            self._changed[key] = names[key]
+        return None
+
+    def _read(self, keys: Sequence[str]) -> dict[str, Level]:
+        unread = [key for key in dict.fromkeys(keys) if key not in self._levels]
+        if unread:
+            found = read_levels(self._connection, unread)
+            self._levels.update((key, found.get(key)) for key in unread)
+        return {key: level for key in keys if (level := self._levels[key]) is not None}
