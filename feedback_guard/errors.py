@@ -18,6 +18,7 @@
     │   └── UnsafeDatabaseError      a database that would lose or corrupt records
     ├── LedgerError              the record is not what was written
     ├── LimitError               a budget is defined or charged wrongly
+    ├── UpstreamError            behind a gateway: the upstream was not reached, or not understood (`gateway.wires`)
     └── UsageError               the caller used the API or the command wrongly
 
 Every error says what is wrong, where, and what to do about it.

@@ -50,6 +50,7 @@ PARTS: Final = (
     "learning",
     "extract",
     "delivery",
+    "upstream",
 )
 """Parts of the guard that may fail."""
 

@@ -48,3 +48,17 @@ MAX_FILE_BYTES: Final = 64 * 1024**3
 """Largest JSONL file that is read, in bytes after decompression."""
 MAX_BASELINE_BYTES: Final = 4 * 1024**3
 """Largest file of a baseline that is read, in bytes."""
+MAX_HEAD_BYTES: Final = 32 * 1024
+"""Largest head of a request that the gateway reads, in bytes."""
+MAX_TARGET_BYTES: Final = 8 * 1024
+"""Longest request target (path and query) that the gateway reads, in bytes."""
+MAX_HEADERS: Final = 100
+"""Most header fields of a request that the gateway reads."""
+MAX_CHUNK_OVERHEAD_BYTES: Final = 16 * 1024
+"""Most bytes of chunk extensions and trailers in one request to the gateway."""
+MAX_ANSWER_HEAD_BYTES: Final = 64 * 1024
+"""Largest head of an upstream's answer that the gateway reads, in bytes."""
+MAX_CONNECTIONS: Final = 4_096
+"""Most open connections of one worker of the gateway."""
+MAX_UPSTREAM_CONNECTIONS: Final = 512
+"""Most connections of one worker of the gateway to its upstream."""

@@ -9,6 +9,7 @@ raised before its answer was complete, or after a 5xx       `UNKNOWN`
 returned without an answer                                  `UNKNOWN`
 was cancelled, or did not return in time, before its answer `UNKNOWN`
 was never called, because the request was cancelled before  `FAILED`
+said so itself (`OUTCOME_KEY`), as the gateway does         what it said
 ==========================================================  ===========
 
 A raised exception says that something went wrong, not what had been done by then: hence `UNKNOWN`, even where a
@@ -45,6 +46,8 @@ class Outcome:
     detail: Mapping[str, JsonValue]
 
 
+OUTCOME_KEY: Final = "feedback_guard.outcome"
+"""Where an application that knows more than its status says puts an `Outcome`, in `http.response.start`."""
 NOT_CALLED: Final = Outcome(Delivery.FAILED, {"cause": "the request was cancelled before the application was called"})
 
 
@@ -62,12 +65,14 @@ class AnswerWatch:
         self.status: int | None = None
         self.complete = False
         self._client_left = False
+        self._known: Outcome | None = None
 
     async def send(self, message: Message) -> None:
         """Pass one message on."""
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
+            self._known = message.get(OUTCOME_KEY)
         elif kind == "http.response.pathsend" or (
             kind in {"http.response.body", "http.response.zerocopysend"} and not message.get("more_body", False)
         ):
@@ -99,6 +104,8 @@ class AnswerWatch:
             detail["raised"] = type(error).__name__
         if cause:
             detail["cause"] = cause
+        if self._known is not None:
+            return Outcome(self._known.delivery, {**detail, **self._known.detail})
         if self.status is None:
             return Outcome(Delivery.UNKNOWN, {"cause": "the application did not answer"} | detail)
         if (error is not None or cause) and not self._client_left and (not self.complete or self.status >= 500):
