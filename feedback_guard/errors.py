@@ -14,6 +14,7 @@
     ├── StoreError               the database did not take it: nothing may be acknowledged
     │   ├── StoreFullError           the hold store is at its bound
     │   ├── TransitionError          that state cannot follow the present one, or somebody was faster
+    │   │   └── FencedError              an outcome of a claim that has passed to somebody else
     │   ├── ClaimLostError           another delivery of the same request took over
     │   └── UnsafeDatabaseError      a database that would lose or corrupt records
     ├── LedgerError              the record is not what was written
@@ -85,6 +86,10 @@ class StoreFullError(StoreError):
 
 class TransitionError(StoreError):
     """The requested state cannot follow the present one, or somebody else was faster."""
+
+
+class FencedError(TransitionError):
+    """An outcome names a claim that is over: the lease ran out, and whoever holds the request now speaks for it."""
 
 
 class ClaimLostError(StoreError):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -34,8 +35,10 @@ from feedback_guard.policy.schema import Mode, OnHold, Policy
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.store.database import Store, Transaction
+from feedback_guard.store.leases import LEASE_US
 from feedback_guard.store.records import Claim, Judged, NewSubmission, StoredSubmission
-from feedback_guard.store.states import Delivery, Learning
+from feedback_guard.store.retries import Retries
+from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.verdict import Decision
 
@@ -67,7 +70,13 @@ class Guard:
     """
 
     def __init__(
-        self, policy: Policy, digest: str, *, clock: Clock | None = None, embedder: Embedder | None = None
+        self,
+        policy: Policy,
+        digest: str,
+        *,
+        clock: Clock | None = None,
+        embedder: Embedder | None = None,
+        randomness: Callable[[], float] = random.random,
     ) -> None:
         self.policy = policy
         self.policy_digest = digest
@@ -84,10 +93,16 @@ class Guard:
         self._follower: Follower | None = None
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._retries = retries_of(policy, randomness)
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, clock: Clock | None = None, embedder: Embedder | None = None
+        cls,
+        policy: Policy | str | Path,
+        *,
+        clock: Clock | None = None,
+        embedder: Embedder | None = None,
+        randomness: Callable[[], float] = random.random,
     ) -> Self:
         """Make a guard from a policy.
 
@@ -99,6 +114,8 @@ class Guard:
             Where the time comes from; the system's by default.
         embedder
             Instead of the one that the policy names.
+        randomness
+            Returns numbers in [0, 1), for the jitter of retries.
 
         Raises
         ------
@@ -106,9 +123,9 @@ class Guard:
             If the file is wrong; the message names file, line and key.
         """
         if isinstance(policy, Policy):
-            return cls(policy, policy_digest(policy), clock=clock, embedder=embedder)
+            return cls(policy, policy_digest(policy), clock=clock, embedder=embedder, randomness=randomness)
         loaded = load_policy(policy)
-        return cls(loaded.policy, loaded.digest, clock=clock, embedder=embedder)
+        return cls(loaded.policy, loaded.digest, clock=clock, embedder=embedder, randomness=randomness)
 
     @property
     def enforcing(self) -> bool:
@@ -233,26 +250,85 @@ class Guard:
             refusal=settled.refusal,
         )
 
-    async def record_delivery(self, submission_id: str, to: Delivery, detail: Mapping[str, JsonValue]) -> None:
+    async def record_delivery(
+        self,
+        submission_id: str,
+        to: Delivery,
+        detail: Mapping[str, JsonValue],
+        *,
+        fence: int = 0,
+        again: bool = False,
+    ) -> None:
         """Record what the application did with a request.
+
+        Parameters
+        ----------
+        fence
+            The claim that it is the outcome of; 0 for a request that was given to the application at once.
+        again
+            Whether a further attempt could end better. There is one only where the policy declares the application
+            idempotent, and within the bounds of `replay`.
 
         Raises
         ------
         TransitionError
-            If the request was not being dispatched.
+            If the request was not being dispatched; `FencedError` if the claim is over.
         StoreError
             If the record could not be made; the request stays `DISPATCHING` and becomes `UNKNOWN` later.
         """
-        now_us = self.clock.now_us()
-        await self.store.run(lambda tx: tx.deliver(submission_id, to, now_us=now_us, detail=detail))
+        retries = self._retries if again else None
+        await self.store.run(
+            lambda tx: tx.deliver(submission_id, to, now_us=tx.now_us(), detail=detail, fence=fence, retries=retries)
+        )
         self.metrics.delivery(to.value)
 
-    async def claim_approved(self, routes: Sequence[str], limit: int = 10) -> list[Claim]:
-        """Claim approved requests for this process; no other process gets the same ones."""
-        now_us = self.clock.now_us()
+    async def claim_approved(self, routes: Sequence[str], limit: int = 10, *, lease_us: int = LEASE_US) -> list[Claim]:
+        """Claim approved requests for this process; no other process gets the same ones.
+
+        Parameters
+        ----------
+        lease_us
+            How long the claims are good, in microseconds of the store's clock. Whoever calls the application under a
+            claim ends the call before.
+        """
         return await self.store.run(
-            lambda tx: tx.claim_approved(self.worker, now_us=now_us, limit=limit, routes=routes)
+            lambda tx: tx.claim_approved(self.worker, now_us=tx.now_us(), limit=limit, routes=routes, lease_us=lease_us)
         )
+
+    async def release(self, submission_id: str, fence: int, reason: str) -> None:
+        """Give a claim back: the application was not called under it.
+
+        Raises
+        ------
+        TransitionError
+            If the claim is over.
+        """
+        await self.store.run(lambda tx: tx.release(submission_id, fence=fence, now_us=tx.now_us(), reason=reason))
+
+    async def resolve(
+        self,
+        submission_id: str,
+        resolution: Resolution,
+        *,
+        moderator: str,
+        note: str = "",
+        version: int | None = None,
+    ) -> StoredSubmission:
+        """Record what a moderator says about a request that did not plainly arrive.
+
+        Raises
+        ------
+        TransitionError
+            If the version is stale, the submission is unknown, or that is no way on from its present state.
+        """
+        now_us = self.clock.now_us()
+        stored = await self.store.run(
+            lambda tx: tx.resolve(
+                submission_id, resolution, moderator=moderator, note=note, version=version, now_us=now_us
+            )
+        )
+        self.decided.set()
+        return stored
 
     async def decide(
         self, submission_id: str, *, approve: bool, moderator: str, note: str = "", version: int | None = None
@@ -288,18 +364,19 @@ class Guard:
 
     async def housekeep(self) -> None:
         """Send a heartbeat, give up what lost processes were dispatching, and refresh the gauges."""
-        now_us = self.clock.now_us()
 
         def beat(tx: Transaction) -> list[str]:
-            tx.heartbeat(self.worker, now_us)
-            return tx.abandon_lost(now_us, LOST_AFTER_US)
+            # One clock for heartbeats and leases, whichever host looks at them.
+            at_us = tx.now_us()
+            tx.heartbeat(self.worker, at_us)
+            return tx.abandon_lost(at_us, LOST_AFTER_US, self._retries)
 
         lost = await self.store.run(beat)
         if lost:
             log.warning("%d outcomes are unknown, %s first: their process is gone", len(lost), lost[0])
         for _ in lost:
             self.metrics.delivery(Delivery.UNKNOWN.value)
-        summary = await asyncio.to_thread(self.store.held_summary)
+        summary, now_us = await asyncio.to_thread(self.store.held_summary), self.clock.now_us()
         age_us = now_us - summary.oldest_at_us if summary.oldest_at_us is not None else 0
         self.metrics.held(summary.count, max(0, age_us) / MICROSECONDS)
         self.metrics.queue("writer", self.store.queue_depth)
@@ -404,3 +481,19 @@ class Guard:
                     self.metrics.failed_open("scoring")
         if settled.refusal is not None:
             self.metrics.refused_by_budget(settled.refusal.charge.budget.name)
+
+
+def retries_of(policy: Policy, randomness: Callable[[], float]) -> Retries | None:
+    """When requests to the policy's idempotent routes are retried; None if it has none."""
+    routes = frozenset(route.name for route in policy.routes if route.idempotent)
+    if not routes:
+        return None
+    bounds = policy.replay
+    return Retries(
+        routes=routes,
+        attempts=bounds.attempts,
+        first_us=bounds.first_wait,
+        longest_us=bounds.longest_wait,
+        within_us=bounds.within,
+        random=randomness,
+    )

@@ -104,7 +104,8 @@ def test_a_moderator_decides_once_per_version_and_the_request_is_claimed_once(tm
             await guard.decide(ident, approve=False, moderator="bob", version=before.version)
         claims = await asyncio.gather(*(guard.claim_approved(["r"]) for _ in range(5)))
         assert [claim.submission for batch in claims for claim in batch] == [ident]
-        await guard.record_delivery(ident, Delivery.DELIVERED, {"status": 200})
+        (claim,) = [claim for claimed in claims for claim in claimed]
+        await guard.record_delivery(ident, Delivery.DELIVERED, {"status": 200}, fence=claim.fence)
 
     with_guard(make_guard(tmp_path), job)
 

@@ -14,7 +14,7 @@ from feedback_guard.ledger.report import Fault, Report
 from feedback_guard.store import tables
 from feedback_guard.store.reads import TELLING
 from feedback_guard.store.rows import Surroundings, judged_body, sha256_hex
-from feedback_guard.store.states import Delivery, Learning, check_delivery, check_learning
+from feedback_guard.store.states import RESOLUTIONS, Delivery, Learning, Resolution, check_delivery, check_learning
 
 STREAM: Final = 500
 """Rows fetched at a time."""
@@ -23,6 +23,7 @@ _Check = Callable[[str | None, str], None]
 _L: Final = tables.ledger.c
 _C: Final = tables.contribution.c
 _S: Final = tables.submission.c
+_R: Final = tables.replay.c
 _ENTRY: Final = (_L.seq, _L.kind, _L.body)
 
 _CONTRIBUTIONS: Final = (
@@ -62,10 +63,12 @@ _SUBMISSIONS: Final = (
         _S.detail,
         _S.worker,
         _S.request,
+        _R.fence,
         _HELD.label("held"),
         _FIRST.label("judged"),
         *_ENTRY,
     )
+    .outerjoin(tables.replay, _R.submission == _S.id)
     .outerjoin(tables.ledger, (_L.subject == _S.id) & (_L.kind == "delivery"))
     .order_by(_S.id, _L.seq)
     .execution_options(yield_per=STREAM)
@@ -168,15 +171,19 @@ def _verify_submission(ident: str, rows: list[RowMapping], report: Report) -> No
     state = _legal(_delivers, None, first["delivery"], None, ident, report)
     if (None if row["request"] is None else sha256_hex(bytes(row["request"]))) != first["request_sha256"]:
         report.found(Fault.ROW_EDITED, "the kept request is not the one recorded", subject=ident)
-    digest, seq = None, None
+    digest, seq, fence = None, None, 0
     for later in rows:
         if later["seq"] is None:
             break
         told, seq = json.loads(later["body"]), later["seq"]
         state = _step(_delivers, state, told, seq, ident, report)
+        fence = _fence(fence, told, seq, ident, report)
+        _ways_on(told, seq, ident, report)
         digest = told["detail_sha256"]
         if told["worker"] != row["worker"] and later is rows[-1]:
             report.found(Fault.ROW_EDITED, "the row names another worker than the ledger", seq=seq, subject=ident)
+    if (row["fence"] is None) != (row["request"] is None) or (row["fence"] or 0) != fence:
+        report.found(Fault.ROW_EDITED, f"the row says claim {row['fence']}, the ledger {fence}", seq=seq, subject=ident)
     if row["delivery"] != state:
         report.found(Fault.ROW_EDITED, f"the row says {row['delivery']}, the ledger {state}", seq=seq, subject=ident)
     if (None if row["detail"] is None else sha256_hex(row["detail"])) != digest:
@@ -188,6 +195,35 @@ def _verify_submission(ident: str, rows: list[RowMapping], report: Report) -> No
             f"the row counts {row['n_held']} held contributions, there are {row['held']}",
             subject=ident,
         )
+
+
+def _fence(fence: int, told: Mapping[str, Any], seq: int, ident: str, report: Report) -> int:
+    """Follow the number of claims. Entries of a guard that did not number them have none."""
+    if "fence" not in told:
+        return fence
+    expected = fence + 1 if told["to"] == Delivery.DISPATCHING.value else fence
+    if told["fence"] != expected:
+        report.found(
+            Fault.ILLEGAL, f"entry {seq} is of claim {told['fence']}, it was {expected}", seq=seq, subject=ident
+        )
+    return int(told["fence"])
+
+
+def _ways_on(told: Mapping[str, Any], seq: int, ident: str, report: Report) -> None:
+    """A request leaves a bad end only by a moderator's word, which is one of the ways on, or by a numbered retry."""
+    before, after = told["from"], told["to"]
+    if before == Delivery.DISPATCHING.value and after == Delivery.APPROVED.value and told.get("released") is not True:
+        report.found(Fault.ILLEGAL, f"entry {seq} gives a claim back and does not say so", seq=seq, subject=ident)
+    ways = RESOLUTIONS.get(Delivery(before))
+    if ways is None:
+        return
+    if "resolution" in told:
+        legal = bool(told.get("moderator")) and ways.get(Resolution(told["resolution"])) == after
+    else:
+        retried = before in {Delivery.FAILED.value, Delivery.UNKNOWN.value} and after == Delivery.APPROVED.value
+        legal = retried and isinstance(told.get("retry"), int)
+    if not legal:
+        report.found(Fault.ILLEGAL, f"entry {seq} goes on from {before} and nobody said so", seq=seq, subject=ident)
 
 
 def _learns(before: str | None, after: str) -> None:

@@ -1,7 +1,8 @@
-"""Gives approved requests to the application, at most once.
+"""Gives approved requests to the application, at most once for each time that somebody lets them through.
 
-A claim is durable before the application is called: whatever happens afterwards, the request is never given a second
-time. What cannot be known stays `UNKNOWN`, for people to look at.
+A claim is durable before the application is called, and good for a time that covers the call. If the call would begin
+too late, after a pause of this process for instance, it is not made, and the claim is given back. The application is
+told the claim's number. What cannot be known becomes `UNKNOWN`, for people to look at.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import GuardError
 from feedback_guard.middleware.envelope import Envelope, EnvelopeError
 from feedback_guard.middleware.interface import (
@@ -39,8 +41,18 @@ DEADLINE_SECONDS: Final = 60.0
 """How long the application may take over a replayed request before its outcome is unknown."""
 CONCURRENCY: Final = 8
 """Most replayed requests at a time in one process."""
+START_SECONDS: Final = 10.0
+"""How long after a claim the application may still be called; later the claim is given back."""
+RECORD_SECONDS: Final = 15.0
+"""How long a claim outlasts the call that is made under it, for the outcome to be recorded."""
+NO_LEAVE: Final = frozenset({401, 403})
+"""Statuses by which the application says that it wants other credentials."""
 _GRACE_SECONDS: Final = 1.0
 _STOPPED: Final = Outcome(Delivery.UNKNOWN, {"cause": "the process stopped before the application had answered"})
+
+
+class _TooLateError(Exception):
+    """The claim is too old for the application to be called under it."""
 
 
 class Entry:
@@ -108,6 +120,8 @@ class Dispatcher:
         self._poll_seconds = poll_seconds
         self._deadline_seconds = deadline_seconds
         self._concurrency = concurrency
+        lease_seconds = START_SECONDS + deadline_seconds + 2 * _GRACE_SECONDS + RECORD_SECONDS
+        self._lease_us = round(lease_seconds * MICROSECONDS)
         self._deliveries = OwnedTasks()
         self._calls = OwnedTasks()
         self._loop: asyncio.Task[None] | None = None
@@ -138,16 +152,18 @@ class Dispatcher:
             decided = self._guard.decided
             decided.clear()
             free = self._concurrency - len(self._deliveries)
+            # Looked at before the claim is made: the lease cannot have begun earlier.
+            begin_by = self._guard.clock.monotonic() + START_SECONDS
             claims = await self._claim(free) if free > 0 else []
             for claim in claims:
-                self._deliveries.own(self.deliver(claim), name=f"replay.{claim.submission}")
+                self._deliveries.own(self.deliver(claim, begin_by), name=f"replay.{claim.submission}")
             if len(claims) < max(free, 1):
                 # `stop` sets the event too, so an end that comes in between is seen at once.
                 await self._wait(decided, self._poll_seconds)
 
     async def _claim(self, limit: int) -> list[Claim]:
         try:
-            return await self._guard.claim_approved(self._routes, limit)
+            return await self._guard.claim_approved(self._routes, limit, lease_us=self._lease_us)
         except GuardError as error:
             self._guard.metrics.failed("delivery")
             log.error("approved requests cannot be claimed; trying again: %s", error)
@@ -156,8 +172,16 @@ class Dispatcher:
             log.error("approved requests cannot be claimed; trying again: %s", place_of(error))
         return []
 
-    async def deliver(self, claim: Claim) -> None:
-        """Give one claimed request to the application and record what it did."""
+    async def deliver(self, claim: Claim, begin_by: float) -> None:
+        """Give one claimed request to the application and record what it did.
+
+        Parameters
+        ----------
+        claim
+            Of this process.
+        begin_by
+            By the monotonic clock; later the application is not called.
+        """
         try:
             envelope = Envelope.from_bytes(claim.request)
             scope = self._scope(envelope, await self._verdicts(claim))
@@ -165,15 +189,27 @@ class Dispatcher:
             outcome = Outcome(Delivery.FAILED, {"cause": str(error)})
         else:
             try:
-                outcome = await self._call(scope, envelope.body)
+                outcome = await self._call(scope, envelope.body, begin_by)
+            except _TooLateError:
+                await self._give_back(claim)
+                return
             except asyncio.CancelledError:
-                self._recorder.begin(claim.submission, _STOPPED)
+                self._recorder.begin(claim.submission, _STOPPED, fence=claim.fence)
                 raise
-        await self._recorder.begin(claim.submission, outcome).wait()
+        await self._recorder.begin(claim.submission, outcome, fence=claim.fence).wait()
         # A free place may be what the next approved request waits for.
         self._guard.decided.set()
 
-    async def _call(self, scope: Scope, body: bytes) -> Outcome:
+    async def _give_back(self, claim: Claim) -> None:
+        log.warning("%s was claimed too long ago to be given to the application now", claim.submission)
+        try:
+            await self._guard.release(claim.submission, claim.fence, "the process was too slow to call the application")
+        except GuardError as error:
+            # Then its lease runs out, or has: nothing is done twice.
+            log.warning("the claim of %s could not be given back: %s", claim.submission, error)
+        self._guard.decided.set()
+
+    async def _call(self, scope: Scope, body: bytes, begin_by: float) -> Outcome:
         watch = AnswerWatch(_discard)
         answered = asyncio.Event()
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -191,6 +227,9 @@ class Dispatcher:
                 answered.set()
 
         async def run() -> None:
+            # Nothing is awaited between this look and the call.
+            if self._guard.clock.monotonic() > begin_by:
+                raise _TooLateError
             await self._entry.app(scope, receive, send)
 
         call = self._calls.own(run(), name="replay.call")
@@ -203,13 +242,15 @@ class Dispatcher:
             call.cancel()
             # An application that ignores its cancellation is left to itself; its reference is kept.
             await asyncio.wait({call}, timeout=_GRACE_SECONDS)
-            return watch.outcome(cause=f"the application did not return within {self._deadline_seconds:g} s")
+            return _replayed(watch.outcome(cause=f"the application did not return within {self._deadline_seconds:g} s"))
         if call.cancelled():
-            return watch.outcome(asyncio.CancelledError())
+            return _replayed(watch.outcome(asyncio.CancelledError()))
         error = call.exception()
+        if isinstance(error, _TooLateError):
+            raise error
         if error is not None:
             log.error("the application raised on a replayed request: %s", place_of(error))
-        return watch.outcome(error)
+        return _replayed(watch.outcome(error))
 
     async def _verdicts(self, claim: Claim) -> list[Verdict]:
         """The verdicts as the application is to see them now: approved."""
@@ -229,6 +270,13 @@ class Dispatcher:
         if self._entry.outermost is not None:
             scope["app"] = self._entry.outermost
         return scope
+
+
+def _replayed(outcome: Outcome) -> Outcome:
+    """Tell an application that wants other credentials from one that does not want the request."""
+    if outcome.delivery is Delivery.FAILED and outcome.detail.get("status") in NO_LEAVE:
+        return replace(outcome, delivery=Delivery.NEEDS_CREDENTIALS)
+    return outcome
 
 
 def approved(verdict: Verdict) -> Verdict:

@@ -87,11 +87,23 @@ class JudgingGuard(Protocol):
     async def judge(self, submission: Submission, /) -> Judgement:
         """Judge and record a submission."""
 
-    async def record_delivery(self, submission_id: str, to: Delivery, detail: Mapping[str, JsonValue], /) -> None:
-        """Record what the application did with a request."""
+    async def record_delivery(
+        self,
+        submission_id: str,
+        to: Delivery,
+        detail: Mapping[str, JsonValue],
+        /,
+        *,
+        fence: int = 0,
+        again: bool = False,
+    ) -> None:
+        """Record what the application did with a request, under the claim that it was called under."""
 
-    async def claim_approved(self, routes: Sequence[str], limit: int = 10) -> list[Claim]:
-        """Claim approved requests for this process."""
+    async def claim_approved(self, routes: Sequence[str], limit: int = 10, *, lease_us: int = ...) -> list[Claim]:
+        """Claim approved requests for this process, for a time."""
+
+    async def release(self, submission_id: str, fence: int, reason: str, /) -> None:
+        """Give a claim back under which the application was not called."""
 
     def new_id(self) -> str:
         """Make an identifier."""

@@ -40,15 +40,28 @@ RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A state, and what is known beside it."""
+    """A state, what is known beside it, and whether a further attempt could end better."""
 
     delivery: Delivery
     detail: Mapping[str, JsonValue]
 
+    @property
+    def again(self) -> bool:
+        """Whether it may be tried again where that does no harm: it is unknown, or the application was not able."""
+        return self.delivery is Delivery.UNKNOWN or (
+            self.delivery is Delivery.FAILED and _may_pass(self.detail.get("status"))
+        )
+
 
 OUTCOME_KEY: Final = "feedback_guard.outcome"
 """Where an application that knows more than its status says puts an `Outcome`, in `http.response.start`."""
+_NOT_NOW: Final = frozenset({408, 425, 429})
 NOT_CALLED: Final = Outcome(Delivery.FAILED, {"cause": "the request was cancelled before the application was called"})
+
+
+def _may_pass(status: JsonValue) -> bool:
+    """Whether a status says "not now" rather than "no"."""
+    return isinstance(status, int) and (status >= 500 or status in _NOT_NOW)
 
 
 class AnswerWatch:
@@ -132,21 +145,30 @@ class Recorder:
         self._wait = wait
         self.stopping = asyncio.Event()
 
-    def begin(self, submission: str, outcome: Outcome) -> asyncio.Event:
+    def begin(self, submission: str, outcome: Outcome, *, fence: int = 0) -> asyncio.Event:
         """Begin to record; the event is set after the first attempt, whether it succeeded or not.
 
         The caller may wait for the event, and may be cancelled while it waits; the record is made all the same.
+
+        Parameters
+        ----------
+        submission, outcome
+            What became of what.
+        fence
+            The claim under which the application was called; 0 if it was called at once.
         """
         tried = asyncio.Event()
-        self._tasks.own(self._record(submission, outcome, tried), name=f"outcome.{submission}")
+        self._tasks.own(self._record(submission, outcome, fence, tried), name=f"outcome.{submission}")
         return tried
 
-    async def _record(self, submission: str, outcome: Outcome, tried: asyncio.Event) -> None:
+    async def _record(self, submission: str, outcome: Outcome, fence: int, tried: asyncio.Event) -> None:
         attempt = 0
         try:
             while True:
                 try:
-                    await self._guard.record_delivery(submission, outcome.delivery, outcome.detail)
+                    await self._guard.record_delivery(
+                        submission, outcome.delivery, outcome.detail, fence=fence, again=outcome.again
+                    )
                 except TransitionError as error:
                     log.warning("the outcome %s of %s came too late: %s", outcome.delivery, submission, error)
                     return

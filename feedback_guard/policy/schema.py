@@ -227,6 +227,9 @@ class RoutePolicy(Strict):
     """How long a client may take to send the body."""
     require_contribution: bool = True
     """True answers 422 when the expression finds nothing at all; false lets a body without feedback pass."""
+    idempotent: bool = False
+    """True says that the application may get a held request twice without harm: it recognises `Idempotency-Key`, or
+    the effect is the same. Attempts that fail are then repeated, within the bounds of `replay`."""
 
     @model_validator(mode="after")
     def _has_a_path(self) -> Self:
@@ -249,6 +252,19 @@ class ModeratorPolicy(Strict):
     """Stands in the ledger beside every decision."""
     token_sha256: Sha256
     """SHA-256 of the moderator's token; `feedback-guard review token` makes a pair."""
+
+
+class ReplayPolicy(Strict):
+    """How often an approved request is given to an application that is declared `idempotent`."""
+
+    attempts: int = Field(6, ge=1, le=100)
+    """Most attempts, the first one included, before the request stays failed or unknown."""
+    first_wait: Duration = 2 * MICROSECONDS
+    """Wait after the first attempt; it doubles with each further one, and up to half of it is left to chance."""
+    longest_wait: Duration = 300 * MICROSECONDS
+    """Longest wait between two attempts."""
+    within: Duration = 3_600 * MICROSECONDS
+    """No attempt begins later than this after the first one."""
 
 
 class ReviewPolicy(Strict):
@@ -302,6 +318,7 @@ class Policy(Strict):
     identity: IdentityPolicy = IdentityPolicy()
     routes: tuple[RoutePolicy, ...] = Field((), max_length=256)
     """Endpoints that take feedback; everything else passes untouched."""
+    replay: ReplayPolicy = ReplayPolicy()
     review: ReviewPolicy = ReviewPolicy()
 
     @field_validator("limits", "routes")

@@ -26,9 +26,14 @@ DELIVERY_WORDS: Mapping[Delivery, tuple[str, str]] = {
     Delivery.FAILED: ("failed", "The application answered the request with an error."),
     Delivery.UNKNOWN: (
         "unknown",
-        "The request was given to the application, and nobody can tell what it did with it. It is not sent again, "
-        "because the effect could then happen twice: look in the application.",
+        "The request was given to the application, and nobody can tell what it did with it. It is not sent again by "
+        "itself, because the effect could then happen twice: look in the application, then say what you found.",
     ),
+    Delivery.NEEDS_CREDENTIALS: (
+        "needs credentials",
+        "The application wants other credentials than the request could be given with.",
+    ),
+    Delivery.GIVEN_UP: ("given up", "A moderator decided that the request is not sent again."),
 }
 """Each state of a request: a few words, and a sentence."""
 

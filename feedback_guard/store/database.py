@@ -55,7 +55,7 @@ class Store:
         """Budgets as this process last charged them, without asking the database."""
         self._writer = Writer(
             engines,
-            lambda connection: Group(connection, policy.hold_capacity),
+            lambda connection: Group(connection, policy.hold_capacity, clock),
             queue_size=policy.queue_size,
             max_group=policy.max_group,
             on_commit=lambda group: self.latest.note(group.budgets.changed),
@@ -201,6 +201,16 @@ class Store:
         """Submissions that wait for a moderator, oldest first; `after` is the last one of the page before."""
         with self.reading() as connection:
             return reads.held(connection, limit, after)
+
+    def stuck(self, *, limit: int, after: str | None = None) -> list[StoredSubmission]:
+        """Submissions whose request did not plainly arrive, oldest first; `after` as for `held`."""
+        with self.reading() as connection:
+            return reads.stuck(connection, limit, after)
+
+    def count_stuck(self) -> int:
+        """How many there are of them."""
+        with self.reading() as connection:
+            return reads.count_stuck(connection)
 
     def held_summary(self) -> HeldSummary:
         """How many submissions wait for a moderator, and since when."""

@@ -16,7 +16,7 @@ from feedback_guard.store import tables
 from feedback_guard.store.deliveries import move
 from feedback_guard.store.group import Group
 from feedback_guard.store.records import StoredSubmission
-from feedback_guard.store.rows import AnyRow, parse_payload, stored_submission
+from feedback_guard.store.rows import SUBMISSIONS, AnyRow, parse_payload, stored_submission
 from feedback_guard.store.states import LEARNING, Delivery, Learning, check_learning
 
 MAX_NOTE_CHARS: Final = 4_096
@@ -24,7 +24,7 @@ MAX_NOTE_CHARS: Final = 4_096
 
 _S: Final = tables.submission.c
 _C: Final = tables.contribution.c
-_SUBMISSION: Final = select(tables.submission).where(_S.id == bindparam("which"))
+_SUBMISSION: Final = SUBMISSIONS.where(_S.id == bindparam("which"))
 _CONTRIBUTIONS: Final = select(tables.contribution).where(_C.submission == bindparam("which")).order_by(_C.position)
 _LEARN: Final = (
     update(tables.contribution)

@@ -1,27 +1,24 @@
-"""The way of a request to the application: at most once, and never a state that hides what is not known."""
+"""The way of a request to the application: each step a transaction, and never a state that hides what is not known."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, select, update
 
-from feedback_guard.errors import TransitionError
+from feedback_guard.errors import FencedError, TransitionError
 from feedback_guard.ledger.canonical import canonical_json
 from feedback_guard.store import tables
 from feedback_guard.store.group import Group
-from feedback_guard.store.records import Claim
-from feedback_guard.store.rows import AnyRow, sha256_hex
-from feedback_guard.store.states import Delivery, check_delivery
-
-log = logging.getLogger(__name__)
+from feedback_guard.store.retries import Retries
+from feedback_guard.store.rows import SUBMISSIONS, AnyRow, sha256_hex
+from feedback_guard.store.states import OUTCOMES, Delivery, Learning, check_delivery
 
 _S: Final = tables.submission.c
-_STATE: Final = select(_S.id, _S.delivery, _S.version, _S.worker, _S.n_held).where(_S.id == bindparam("which"))
+_C: Final = tables.contribution.c
+_BY_ID: Final = SUBMISSIONS.where(_S.id == bindparam("which"))
 _MOVE: Final = (
     update(tables.submission)
     .where(_S.id == bindparam("which"), _S.version == bindparam("seen"))
@@ -35,26 +32,26 @@ _MOVE: Final = (
         detail=bindparam("known"),
     )
 )
-_APPROVED: Final = (
-    select(_S.id, _S.delivery, _S.version, _S.worker, _S.n_held, _S.route, _S.request)
-    .where(_S.delivery == Delivery.APPROVED.value, _S.route.in_(bindparam("routes", expanding=True)))
-    .where(_S.request.is_not(None))
-    .order_by(_S.at_us, _S.id)
-    .limit(bindparam("most"))
-)
-_JUDGED: Final = (
-    select(tables.ledger.c.body)
-    .join(tables.contribution, tables.contribution.c.id == tables.ledger.c.subject)
-    .where(tables.contribution.c.submission == bindparam("which"), tables.contribution.c.position == 0)
-    .where(tables.ledger.c.kind == "judged")
-)
-_LOST: Final = (
-    select(_S.id, _S.delivery, _S.version, _S.worker, _S.n_held)
-    .outerjoin(tables.worker, tables.worker.c.id == _S.worker)
-    .where(_S.delivery == Delivery.DISPATCHING.value, _S.moved_us < bindparam("before"))
-    .where(func.coalesce(tables.worker.c.last_us, _S.moved_us) < bindparam("before"))
-    .order_by(_S.at_us, _S.id)
-)
+_REPLAY: Final = update(tables.replay).where(tables.replay.c.submission == bindparam("which"))
+_DENIED: Final = select(_C.id).where(_C.submission == bindparam("which"), _C.learning == Learning.DENIED.value).limit(1)
+_FRESH: Final[Mapping[str, Any]] = {"attempts": 0, "since_us": 0, "due_us": 0}
+"""A moderator lets it through: what was tried before does not count."""
+_ERASES: Final = frozenset({Delivery.DELIVERED, Delivery.DENIED, Delivery.GIVEN_UP})
+"""States in which kept credentials are not needed any more, and are erased."""
+
+
+def find(group: Group, submission_id: str) -> AnyRow:
+    """The row of a submission, with what `replay` has for it.
+
+    Raises
+    ------
+    TransitionError
+        If there is none of that name.
+    """
+    row = group.connection.execute(_BY_ID, {"which": submission_id}).one_or_none()
+    if row is None:
+        raise TransitionError(f"there is no submission {submission_id!r}")
+    return row
 
 
 def move(
@@ -66,17 +63,23 @@ def move(
     worker: str = "",
     detail: Mapping[str, JsonValue] | None = None,
     n_held: int | None = None,
+    replay: Mapping[str, Any] | None = None,
+    told: Mapping[str, JsonValue] | None = None,
 ) -> None:
     """Take a submission from the state its row has to another, if nobody was faster, with a ledger entry.
 
     Parameters
     ----------
     row
-        Has `id`, `delivery`, `version`, `worker` and `n_held`.
+        One of `rows.SUBMISSIONS`.
     worker
         Who dispatches it from now on; by default whoever did.
     n_held
         Contributions that are still held; by default as many as before.
+    replay
+        What becomes of the columns of `replay`; by default the lease ends, and a moderator's approval begins anew.
+    told
+        What else the ledger is to say.
     """
     before = Delivery(row.delivery)
     check_delivery(before, to)
@@ -97,6 +100,11 @@ def move(
     )
     if moved.rowcount != 1:
         raise TransitionError(f"submission {row.id} was changed by somebody else; look at it again")
+    values: dict[str, Any] = {"lease_us": 0, **(_FRESH if replay is None and to is Delivery.APPROVED else replay or {})}
+    if to in _ERASES:
+        values |= {"key_id": None, "sealed": None}
+    if row.kept:
+        group.connection.execute(_REPLAY.values(**values), {"which": row.id})
     group.append(
         "delivery",
         row.id,
@@ -105,47 +113,70 @@ def move(
             "to": to.value,
             "worker": worker or row.worker,
             "detail_sha256": None if known is None else sha256_hex(known),
+            "fence": values.get("fence", row.fence),
+            **(told or {}),
         },
         now_us,
     )
 
 
-def deliver(group: Group, submission_id: str, to: Delivery, *, now_us: int, detail: Mapping[str, JsonValue]) -> None:
+def deliver(
+    group: Group,
+    submission_id: str,
+    to: Delivery,
+    *,
+    now_us: int,
+    detail: Mapping[str, JsonValue],
+    fence: int = 0,
+    retries: Retries | None = None,
+) -> Delivery:
     """See `Transaction.deliver`."""
-    row = group.connection.execute(_STATE, {"which": submission_id}).one_or_none()
-    if row is None:
-        raise TransitionError(f"there is no submission {submission_id!r}")
-    move(group, row, to, now_us=now_us, detail=detail)
-
-
-def claim_approved(group: Group, worker: str, *, now_us: int, limit: int, routes: Sequence[str]) -> list[Claim]:
-    """See `Transaction.claim_approved`."""
-    if not routes or limit < 1:
-        return []
-    rows = group.connection.execute(_APPROVED, {"routes": list(routes), "most": limit}).all()
-    claims = []
-    for row in rows:
-        if sha256_hex(bytes(row.request)) != _recorded_digest(group, row.id):
-            log.error("the held request of %s is not the one in the ledger; it is not delivered", row.id)
-            move(group, row, Delivery.DENIED, now_us=now_us, detail={"reason": "the held request was altered"})
-            continue
-        move(group, row, Delivery.DISPATCHING, now_us=now_us, worker=worker)
-        claims.append(Claim(row.id, row.route, bytes(row.request)))
-    return claims
-
-
-def _recorded_digest(group: Group, submission_id: str) -> str | None:
-    """The digest of a submission's request as it was recorded when it arrived."""
-    body = group.connection.execute(_JUDGED, {"which": submission_id}).scalar()
-    digest = json.loads(body).get("request_sha256") if body else None
-    return digest if isinstance(digest, str) else None
-
-
-def abandon_lost(group: Group, now_us: int, after_us: int) -> list[str]:
-    """See `Transaction.abandon_lost`."""
-    rows = group.connection.execute(_LOST, {"before": now_us - after_us}).all()
-    for row in rows:
-        move(
-            group, row, Delivery.UNKNOWN, now_us=now_us, detail={"reason": "its process is gone", "worker": row.worker}
+    row = find(group, submission_id)
+    if row.fence != fence:
+        raise FencedError(
+            f"claim {fence} of submission {submission_id} is over, the latest is {row.fence}; its outcome is not taken"
         )
-    return [row.id for row in rows]
+    if Delivery(row.delivery) is not Delivery.DISPATCHING or to not in OUTCOMES:
+        raise TransitionError(f"a request cannot go from {row.delivery} to {to} as the outcome of a call")
+    move(group, row, to, now_us=now_us, detail=detail, told=_status(detail))
+    return schedule(group, submission_id, retries, now_us=now_us, detail=detail)
+
+
+def schedule(
+    group: Group,
+    submission_id: str,
+    retries: Retries | None,
+    *,
+    now_us: int,
+    detail: Mapping[str, JsonValue],
+) -> Delivery:
+    """Let a request through once more, later, if it ended badly, the policy says so, and nobody denied it meanwhile.
+
+    Returns
+    -------
+    Delivery
+        Where it stands afterwards.
+    """
+    row = find(group, submission_id)
+    stands = Delivery(row.delivery)
+    if retries is None or stands not in {Delivery.FAILED, Delivery.UNKNOWN} or not row.kept:
+        return stands
+    due_us = retries.due_us(row.route, attempts=row.attempts, since_us=row.since_us, now_us=now_us)
+    if due_us is None or group.connection.execute(_DENIED, {"which": submission_id}).first() is not None:
+        return stands
+    move(
+        group,
+        row,
+        Delivery.APPROVED,
+        now_us=now_us,
+        detail={**detail, "attempts": row.attempts, "next_attempt_us": due_us},
+        replay={"due_us": due_us},
+        told={"retry": row.attempts},
+    )
+    return Delivery.APPROVED
+
+
+def _status(detail: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The application's status, for the ledger: the row keeps only the detail of the last attempt."""
+    status = detail.get("status")
+    return {"status": status} if isinstance(status, int) and not isinstance(status, bool) else {}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
+from feedback_guard.clock import Clock, SystemClock
 from feedback_guard.errors import StoreFullError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, link
 from feedback_guard.limits.grouped import GroupBudgets
@@ -20,6 +21,8 @@ _HELD: Final = select(func.count(), func.coalesce(func.sum(tables.submission.c.n
 _APPEND: Final = tables.ledger.insert()
 _SUBMISSION: Final = tables.submission.insert()
 _CONTRIBUTIONS: Final = tables.contribution.insert()
+_REPLAYS: Final = tables.replay.insert()
+_SERVER_TIME: Final = text("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint")
 
 
 class _Mark(NamedTuple):
@@ -44,10 +47,13 @@ class Group:
         Inside a transaction that holds the write lock, so that nobody else moves the end of the ledger.
     hold_capacity
         Most requests, and most contributions, that may be held.
+    clock
+        Where the time comes from if the database has no clock of its own for all its hosts.
     """
 
-    def __init__(self, connection: Connection, hold_capacity: int) -> None:
+    def __init__(self, connection: Connection, hold_capacity: int, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
         self._hold_capacity = hold_capacity
         self.budgets = GroupBudgets(connection)
         self._head: Checkpoint | None = None
@@ -55,6 +61,7 @@ class Group:
         self._held: tuple[int, int] | None = None
         self._submissions: list[dict[str, Any]] = []
         self._contributions: list[dict[str, Any]] = []
+        self._replays: dict[str, dict[str, Any]] = {}
         self._mark = _Mark(None, 0, None, 0)
         self._own = (0, 0)  # where the present job's submissions and contributions begin
         self._job = 0
@@ -95,10 +102,28 @@ class Group:
             self._connection.exec_driver_sql(f"RELEASE SAVEPOINT job_{self._job}")
             self._saved = False
 
-    def insert(self, submission: dict[str, Any], contributions: list[dict[str, Any]]) -> None:
-        """Add the rows of a new submission."""
+    def insert(
+        self,
+        submission: dict[str, Any],
+        contributions: list[dict[str, Any]],
+        replay: dict[str, Any] | None = None,
+    ) -> None:
+        """Add the rows of a new submission; it has one in `replay` if its request is kept."""
         self._submissions.append(submission)
+        self._replays.pop(submission["id"], None)  # of a job that was undone
+        if replay is not None:
+            self._replays[submission["id"]] = replay
         self._contributions += contributions
+
+    def now_us(self) -> int:
+        """The time by the store's clock, in microseconds since the epoch: what leases are counted by.
+
+        SQLite serves one host, so that is its clock. On PostgreSQL the hosts' clocks may differ, and the server's
+        counts; a clock that was injected goes before it.
+        """
+        if self._connection.dialect.name == "postgresql" and isinstance(self._clock, SystemClock):
+            return int(self._connection.execute(_SERVER_TIME).scalar_one())
+        return self._clock.now_us()
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], at_us: int) -> int:
         """Add an entry to the end of the ledger; returns its position."""
@@ -142,6 +167,10 @@ class Group:
         if self._submissions:
             self._connection.execute(_SUBMISSION, self._submissions)
             self._connection.execute(_CONTRIBUTIONS, self._contributions)
+            idents = [row["id"] for row in self._submissions]
+            replays = [self._replays.pop(ident) for ident in idents if ident in self._replays]
+            if replays:
+                self._connection.execute(_REPLAYS, replays)
             self._submissions, self._contributions = [], []
 
     def _split(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, func, select, text, tuple_
 
 from feedback_guard.errors import StoreError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry
 from feedback_guard.settings import MAX_REVIEW_PAGE
 from feedback_guard.store import tables
 from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
-from feedback_guard.store.rows import AnyRow, stored_contribution, stored_submission
+from feedback_guard.store.rows import SUBMISSIONS, AnyRow, stored_contribution, stored_submission
 from feedback_guard.store.states import Delivery
 
 TELLING: Final = ("judged", "approved", "denied")
@@ -37,7 +37,8 @@ _HISTORY: Final = (
     select(tables.ledger).where(_L.subject == bindparam("which")).order_by(_L.seq).limit(bindparam("most"))
 )
 _HEAD: Final = select(_L.seq, _L.hash).order_by(_L.seq.desc()).limit(1)
-_WAITING: Final = select(tables.submission).where(_S.waiting == 1).order_by(_S.at_us, _S.id).limit(bindparam("most"))
+_WAITING: Final = SUBMISSIONS.where(_S.waiting == 1)
+_STUCK: Final = SUBMISSIONS.where(text(f"({tables.STUCK})"))
 
 
 def events_after(connection: Connection, seq: int, limit: int) -> list[Event]:
@@ -78,13 +79,37 @@ def held(connection: Connection, limit: int, after: str | None) -> list[StoredSu
     after
         The last submission of the page before. It may have been decided on meanwhile.
     """
-    query: Select[*tuple[Any, ...]] = _WAITING
+    return _page(connection, _WAITING, limit, after)
+
+
+def stuck(connection: Connection, limit: int, after: str | None) -> list[StoredSubmission]:
+    """Submissions whose request did not plainly arrive and waits for a moderator's word, oldest first.
+
+    That is what is `UNKNOWN`, and what is `FAILED` or `NEEDS_CREDENTIALS` and could be sent again; parameters as for
+    `held`.
+    """
+    return _page(connection, _STUCK, limit, after)
+
+
+def count_stuck(connection: Connection) -> int:
+    """How many there are of them."""
+    return int(
+        connection.execute(
+            select(func.count()).select_from(tables.submission).where(text(f"({tables.STUCK})"))
+        ).scalar_one()
+    )
+
+
+def _page(
+    connection: Connection, query: Select[*tuple[Any, ...]], limit: int, after: str | None
+) -> list[StoredSubmission]:
     if after is not None:
         place = connection.execute(select(_S.at_us, _S.id).where(_S.id == after)).one_or_none()
         if place is None:
             raise StoreError(f"there is no submission {after!r} to go on from; begin with the first page")
         query = query.where(tuple_(_S.at_us, _S.id) > tuple_(place.at_us, place.id))
-    rows = connection.execute(query, {"most": max(0, min(limit, MAX_REVIEW_PAGE))}).all()
+    ordered = query.order_by(_S.at_us, _S.id).limit(bindparam("most"))
+    rows = connection.execute(ordered, {"most": max(0, min(limit, MAX_REVIEW_PAGE))}).all()
     of: dict[str, list[AnyRow]] = {row.id: [] for row in rows}
     if of:
         for item in connection.execute(_OF, {"which": list(of)}):

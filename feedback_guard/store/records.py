@@ -13,6 +13,14 @@ from feedback_guard.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """Encrypted bytes, and the identifier of the key that opens them."""
+
+    key_id: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """A contribution with its verdict, about to be recorded.
 
@@ -54,6 +62,8 @@ class NewSubmission:
         Identifier of the process that is about to dispatch it; empty otherwise.
     anonymous
         True when nobody is named.
+    sealed
+        The credentials that were taken out of the request, if they are kept; only with a kept request.
     """
 
     id: str
@@ -64,6 +74,7 @@ class NewSubmission:
     request: bytes | None = None
     worker: str = ""
     anonymous: bool = False
+    sealed: Sealed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,14 @@ class StoredSubmission:
         it was made on, so that two moderators cannot both win.
     request
         The held request, byte for byte; None if none was kept.
+    fence
+        How often it was claimed to be given to the application.
+    attempts
+        Claims since a moderator last let it through.
+    due_us
+        It is not given to the application before; 0 where nothing waits for a time.
+    has_credentials
+        Whether credentials are kept for it, encrypted.
     """
 
     id: str
@@ -110,6 +129,10 @@ class StoredSubmission:
     request: bytes | None = None
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
     anonymous: bool = False
+    fence: int = 0
+    attempts: int = 0
+    due_us: int = 0
+    has_credentials: bool = False
 
     @property
     def held(self) -> bool:
@@ -119,11 +142,24 @@ class StoredSubmission:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An approved request that this worker, and no other, is to give to the application."""
+    """An approved request that this worker, and no other, is to give to the application while its lease lasts.
+
+    Parameters
+    ----------
+    fence
+        Number of this claim; the outcome is recorded under it, and refused once there is a later one.
+    attempt
+        Which attempt this is since a moderator let it through, from 1.
+    sealed
+        Its credentials, encrypted; None where none are kept.
+    """
 
     submission: str
     route: str
     request: bytes
+    fence: int = 0
+    attempt: int = 1
+    sealed: Sealed | None = None
 
 
 @dataclass(frozen=True, slots=True)

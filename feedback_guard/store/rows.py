@@ -13,18 +13,32 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import Row, RowMapping
+from sqlalchemy import Row, RowMapping, Select, func, select
 
 from feedback_guard.clock import parse_iso8601
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.ledger.canonical import canonical_json
 from feedback_guard.limits.interface import UNIT
+from feedback_guard.store import tables
 from feedback_guard.store.records import Judged, StoredContribution, StoredSubmission
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.verdict import Decision, Reason, Verdict
 
 AnyRow = Row[*tuple[Any, ...]]
 """A row of any columns."""
+_R: Final = tables.replay.c
+SUBMISSIONS: Final[Select[*tuple[Any, ...]]] = select(
+    tables.submission,
+    func.coalesce(_R.fence, 0).label("fence"),
+    func.coalesce(_R.lease_us, 0).label("lease_us"),
+    func.coalesce(_R.due_us, 0).label("due_us"),
+    func.coalesce(_R.attempts, 0).label("attempts"),
+    func.coalesce(_R.since_us, 0).label("since_us"),
+    _R.submission.is_not(None).label("kept"),
+    _R.key_id,
+    _R.sealed,
+).outerjoin(tables.replay, _R.submission == tables.submission.c.id)
+"""Submissions with what `replay` has for them; `kept` is true where there is such a row."""
 _BILLION: Final = 1_000_000_000
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -180,7 +194,7 @@ def stored_contribution(row: AnyRow | Mapping[str, Any]) -> StoredContribution:
 
 
 def stored_submission(row: AnyRow, contributions: Sequence[AnyRow]) -> StoredSubmission:
-    """A submission from its row and those of its contributions, in order."""
+    """A submission from its row, one of `SUBMISSIONS`, and those of its contributions, in order."""
     values = row._mapping
     return StoredSubmission(
         id=values["id"],
@@ -192,4 +206,8 @@ def stored_submission(row: AnyRow, contributions: Sequence[AnyRow]) -> StoredSub
         request=None if values["request"] is None else bytes(values["request"]),
         detail=json.loads(values["detail"]) if values["detail"] else {},
         anonymous=bool(values["anonymous"]),
+        fence=values["fence"],
+        attempts=values["attempts"],
+        due_us=values["due_us"],
+        has_credentials=values["key_id"] is not None,
     )

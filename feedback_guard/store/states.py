@@ -45,6 +45,24 @@ class Delivery(StrEnum):
     """The application answered with a status of 400 or above."""
     UNKNOWN = "unknown"
     """Given to the application, and nobody can tell what it did."""
+    NEEDS_CREDENTIALS = "needs_credentials"
+    """A kept request that the application would not take in that name (401, 403), or for which no credentials were
+    to be had."""
+    GIVEN_UP = "given_up"
+    """A moderator decided that a kept request is not sent again."""
+
+
+class Resolution(StrEnum):
+    """What a moderator says about a request that did not plainly arrive."""
+
+    RETRY = "retry"
+    """Send it again: what stood in its way is gone."""
+    ARRIVED = "arrived"
+    """She looked in the application: it had its effect."""
+    NOT_ARRIVED = "not-arrived"
+    """She looked in the application: it had none, so it is sent again."""
+    GIVE_UP = "give-up"
+    """It is not sent again."""
 
 
 LEARNING: Mapping[Learning | None, frozenset[Learning]] = {
@@ -65,12 +83,36 @@ DELIVERY: Mapping[Delivery | None, frozenset[Delivery]] = {
     Delivery.HELD: frozenset({Delivery.APPROVED, Delivery.DENIED}),
     Delivery.APPROVED: frozenset({Delivery.DISPATCHING, Delivery.DENIED}),
     Delivery.DENIED: frozenset({Delivery.APPROVED}),
-    Delivery.DISPATCHING: frozenset({Delivery.DELIVERED, Delivery.FAILED, Delivery.UNKNOWN}),
+    # Back to APPROVED is a claim that was given back before the application was called.
+    Delivery.DISPATCHING: frozenset(
+        {Delivery.DELIVERED, Delivery.FAILED, Delivery.UNKNOWN, Delivery.NEEDS_CREDENTIALS, Delivery.APPROVED}
+    ),
     Delivery.DELIVERED: frozenset(),
-    Delivery.FAILED: frozenset(),
-    Delivery.UNKNOWN: frozenset(),
+    Delivery.FAILED: frozenset({Delivery.APPROVED, Delivery.GIVEN_UP}),
+    Delivery.UNKNOWN: frozenset({Delivery.DELIVERED, Delivery.APPROVED, Delivery.GIVEN_UP}),
+    Delivery.NEEDS_CREDENTIALS: frozenset({Delivery.APPROVED, Delivery.GIVEN_UP}),
+    Delivery.GIVEN_UP: frozenset({Delivery.APPROVED}),
 }
-"""What may follow what. `UNKNOWN` is final here: sending it again could have the effect twice."""
+"""What may follow what. Nothing leaves `UNKNOWN` by itself, because sending it again could have the effect twice:
+a moderator says what happened, or the policy declares the application idempotent."""
+
+OUTCOMES: frozenset[Delivery] = frozenset(
+    {Delivery.DELIVERED, Delivery.FAILED, Delivery.UNKNOWN, Delivery.NEEDS_CREDENTIALS}
+)
+"""What a call of the application can end in."""
+
+RESOLUTIONS: Mapping[Delivery, Mapping[Resolution, Delivery]] = {
+    Delivery.FAILED: {Resolution.RETRY: Delivery.APPROVED, Resolution.GIVE_UP: Delivery.GIVEN_UP},
+    Delivery.NEEDS_CREDENTIALS: {Resolution.RETRY: Delivery.APPROVED, Resolution.GIVE_UP: Delivery.GIVEN_UP},
+    Delivery.UNKNOWN: {
+        Resolution.ARRIVED: Delivery.DELIVERED,
+        Resolution.NOT_ARRIVED: Delivery.APPROVED,
+        Resolution.GIVE_UP: Delivery.GIVEN_UP,
+    },
+    Delivery.GIVEN_UP: {Resolution.RETRY: Delivery.APPROVED},
+}
+"""Where each resolution leads from where. `UNKNOWN` has no plain retry: whoever sends it again says that it had not
+arrived."""
 
 
 def check_learning(before: Learning | None, after: Learning) -> None:

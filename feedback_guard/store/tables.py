@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata: Final = MetaData()
@@ -58,6 +59,38 @@ Index(
     submission.c.at_us,
     sqlite_where=submission.c.delivery.in_(("approved", "dispatching")),
     postgresql_where=submission.c.delivery.in_(("approved", "dispatching")),
+)
+
+STUCK: Final = "delivery = 'unknown' OR (delivery IN ('failed', 'needs_credentials') AND request IS NOT NULL)"
+"""Requests that did not plainly arrive, and for which there is a way on; the index has the same words."""
+Index(
+    "ix_submission_stuck",
+    submission.c.at_us,
+    submission.c.id,
+    sqlite_where=text(STUCK),
+    postgresql_where=text(STUCK),
+)
+
+replay: Final = Table(
+    "replay",
+    metadata,
+    Column("submission", Text, ForeignKey("submission.id"), primary_key=True),
+    Column("fence", Number, nullable=False, comment="grows with every claim; an outcome names the claim it is of"),
+    Column("lease_us", Number, nullable=False, comment="until when the claim is good; 0 while there is none"),
+    Column("due_us", Number, nullable=False, comment="not given to the application before"),
+    Column("attempts", Integer, nullable=False, comment="claims since a moderator last let it through"),
+    Column("since_us", Number, nullable=False, comment="time of the first of them; 0 before it"),
+    Column("key_id", Text, comment="the key that sealed the credentials; NULL where none are kept"),
+    Column("sealed", LargeBinary, comment="the credentials, encrypted"),
+    sqlite_strict=True,
+)
+"""One row for each kept request: who may give it to the application now, and how often that was tried."""
+
+Index(
+    "ix_replay_key",
+    replay.c.key_id,
+    sqlite_where=replay.c.key_id.is_not(None),
+    postgresql_where=replay.c.key_id.is_not(None),
 )
 
 contribution: Final = Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pydantic import JsonValue
 from sqlalchemy import Connection
@@ -12,11 +12,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from feedback_guard.errors import LedgerError, UsageError
 from feedback_guard.limits.interface import BudgetStore
 from feedback_guard.policy.schema import LimitPolicy
-from feedback_guard.store import decisions, deliveries, tables
+from feedback_guard.store import decisions, deliveries, leases, resolutions, tables
 from feedback_guard.store.group import Group
 from feedback_guard.store.records import Claim, NewSubmission, StoredSubmission
+from feedback_guard.store.retries import Retries
 from feedback_guard.store.rows import Surroundings, contribution_row, judged_body, sha256_hex
-from feedback_guard.store.states import Delivery, Learning, check_delivery, check_learning
+from feedback_guard.store.states import Delivery, Learning, Resolution, check_delivery, check_learning
 
 RESERVED: Final = frozenset({"judged", "approved", "denied", "delivery"})
 """Kinds of ledger entries that only transitions write."""
@@ -43,6 +44,10 @@ class Transaction:
     def budgets(self) -> BudgetStore:
         """Budgets, charged in this transaction."""
         return self._group.budgets
+
+    def now_us(self) -> int:
+        """The time by the store's clock, which all its hosts share."""
+        return self._group.now_us()
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], now_us: int) -> int:
         """Add an entry of one's own to the ledger.
@@ -111,6 +116,7 @@ class Transaction:
                 "detail": None,
             },
             rows,
+            None if request is None else _replay_row(submission),
         )
         around = Surroundings(
             submission=submission.id,
@@ -163,36 +169,107 @@ class Transaction:
             limits,
         )
 
+    def resolve(
+        self,
+        submission_id: str,
+        resolution: Resolution,
+        *,
+        moderator: str,
+        note: str = "",
+        version: int | None = None,
+        now_us: int,
+    ) -> StoredSubmission:
+        """Record what a moderator says about a request that did not plainly arrive.
+
+        Parameters
+        ----------
+        version
+            The version that the moderator saw; None speaks of whatever is there.
+
+        Returns
+        -------
+        StoredSubmission
+            As it is afterwards.
+
+        Raises
+        ------
+        TransitionError
+            If it is unknown, the version is stale, that is no way on from its state, or there is nothing to send.
+        UsageError
+            If the moderator has no name, or the note is too long.
+        """
+        return resolutions.resolve(
+            self._group, submission_id, resolutions.Resolved(resolution, moderator, note, version, now_us)
+        )
+
     def deliver(
-        self, submission_id: str, to: Delivery, *, now_us: int, detail: Mapping[str, JsonValue] | None = None
-    ) -> None:
-        """Record what became of a request, with a `delivery` ledger entry.
+        self,
+        submission_id: str,
+        to: Delivery,
+        *,
+        now_us: int,
+        detail: Mapping[str, JsonValue] | None = None,
+        fence: int = 0,
+        retries: Retries | None = None,
+    ) -> Delivery:
+        """Record what the application did with a request, with a `delivery` ledger entry.
 
         Parameters
         ----------
         detail
             What is known about it, any JSON; the row keeps it and the ledger its digest.
+        fence
+            The claim that it is the outcome of; 0 for a request that was given to the application at once.
+        retries
+            When the request is let through again if the outcome is bad; None for never.
+
+        Returns
+        -------
+        Delivery
+            Where it stands afterwards: `APPROVED` if there is to be another attempt.
 
         Raises
         ------
+        FencedError
+            If that claim is over.
         TransitionError
-            If it is unknown, or cannot go there from where it is.
+            If it is unknown, or is not being dispatched.
         """
-        deliveries.deliver(self._group, submission_id, to, now_us=now_us, detail=detail or {})
+        return deliveries.deliver(
+            self._group, submission_id, to, now_us=now_us, detail=detail or {}, fence=fence, retries=retries
+        )
 
-    def claim_approved(self, worker: str, *, now_us: int, limit: int, routes: Sequence[str]) -> list[Claim]:
+    def claim_approved(
+        self, worker: str, *, now_us: int, limit: int, routes: Sequence[str], lease_us: int = leases.LEASE_US
+    ) -> list[Claim]:
         """Take approved requests, oldest first, to give them to the application. Nobody else gets the same ones.
 
         Parameters
         ----------
         worker
             This process; it should send heartbeats.
+        now_us
+            By the store's clock.
         limit
             Most requests to take.
         routes
             Only requests of these routes.
+        lease_us
+            How long the claims are good, in microseconds. Afterwards the requests are `UNKNOWN`.
         """
-        return deliveries.claim_approved(self._group, worker, now_us=now_us, limit=limit, routes=routes)
+        return leases.claim_approved(self._group, worker, now_us=now_us, limit=limit, routes=routes, lease_us=lease_us)
+
+    def release(self, submission_id: str, *, fence: int, now_us: int, reason: str) -> None:
+        """Give a claim back: the application was not called. The request can be claimed again at once.
+
+        Raises
+        ------
+        FencedError
+            If that claim is over.
+        TransitionError
+            If it is unknown, or is not being dispatched.
+        """
+        leases.release(self._group, submission_id, fence=fence, now_us=now_us, reason=reason)
 
     def heartbeat(self, worker: str, now_us: int) -> None:
         """Say that a process is alive."""
@@ -203,12 +280,37 @@ class Transaction:
             {"id": worker, "started_us": now_us, "last_us": now_us},
         )
 
-    def abandon_lost(self, now_us: int, after_us: int) -> list[str]:
-        """Give up requests whose process sent no heartbeat for `after_us`: nobody can tell what became of them.
+    def abandon_lost(self, now_us: int, after_us: int, retries: Retries | None = None) -> list[str]:
+        """Give up claims whose lease ran out, and requests whose process sent no heartbeat for `after_us`.
+
+        Nobody can tell what became of them.
+
+        Parameters
+        ----------
+        now_us
+            By the store's clock.
+        after_us
+            For requests that were given to the application at once, and so have no lease.
+        retries
+            Which of them are let through once more, and when; None for none.
 
         Returns
         -------
         list of str
-            Submissions that went from `DISPATCHING` to `UNKNOWN`.
+            Submissions that went from `DISPATCHING` to `UNKNOWN`, even if they went on from there.
         """
-        return deliveries.abandon_lost(self._group, now_us, after_us)
+        return leases.abandon_lost(self._group, now_us, after_us, retries)
+
+
+def _replay_row(submission: NewSubmission) -> dict[str, Any]:
+    sealed = submission.sealed
+    return {
+        "submission": submission.id,
+        "fence": 0,
+        "lease_us": 0,
+        "due_us": 0,
+        "attempts": 0,
+        "since_us": 0,
+        "key_id": None if sealed is None else sealed.key_id,
+        "sealed": None if sealed is None else sealed.data,
+    }

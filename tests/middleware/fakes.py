@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import JsonValue
 
 from feedback_guard.clock import ManualClock
-from feedback_guard.errors import GuardError, TransitionError
+from feedback_guard.errors import FencedError, GuardError, TransitionError
 from feedback_guard.limits.interface import Refusal
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.schema import OnHold, Policy
-from feedback_guard.store.records import Claim, StoredContribution, StoredSubmission
-from feedback_guard.store.states import Delivery, Learning, check_delivery
+from feedback_guard.store.records import Claim, Sealed, StoredContribution, StoredSubmission
+from feedback_guard.store.states import OUTCOMES, Delivery, Learning, check_delivery
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.verdict import Decision, Verdict
 
@@ -66,6 +66,8 @@ class Kept:
     delivery: Delivery
     detail: dict[str, JsonValue] = field(default_factory=dict)
     history: list[Delivery] = field(default_factory=list)
+    fence: int = 0
+    sealed: Sealed | None = None
 
 
 class FakeStore:
@@ -104,7 +106,8 @@ class FakeGuard:
         self.kept: dict[str, Kept] = {}
         self.store = FakeStore(self.kept)
         self.worker = "w-test"
-        self.starts = self.stops = self.claims = 0
+        self.starts = self.stops = self.claims = self.lease_us = 0
+        self.again: list[tuple[str, bool]] = []
         self.running = False
         self.decide_on: Callable[[Submission], Decision] = lambda _: Decision.ACCEPT
         self.refusal: Refusal | None = None
@@ -174,16 +177,38 @@ class FakeGuard:
             return Delivery.HELD if submission.on_hold is OnHold.HOLD else Delivery.DISPATCHING
         return Delivery.REFUSED
 
-    async def record_delivery(self, submission_id: str, to: Delivery, detail: Mapping[str, JsonValue]) -> None:
+    async def record_delivery(
+        self,
+        submission_id: str,
+        to: Delivery,
+        detail: Mapping[str, JsonValue],
+        *,
+        fence: int = 0,
+        again: bool = False,
+    ) -> None:
         await asyncio.sleep(0)
         if self.delivery_errors:
             raise self.delivery_errors.pop(0)
+        kept = self.kept[submission_id]
+        if fence != kept.fence:
+            raise FencedError(f"claim {fence} of {submission_id} is over")
+        self.again.append((submission_id, again))
         self._move(submission_id, to)
         self.kept[submission_id].detail = dict(detail)
         self._tell()
 
-    async def claim_approved(self, routes: Sequence[str], limit: int = 10) -> list[Claim]:
+    async def release(self, submission_id: str, fence: int, reason: str) -> None:
+        await asyncio.sleep(0)
+        kept = self.kept[submission_id]
+        if fence != kept.fence:
+            raise FencedError(f"claim {fence} of {submission_id} is over")
+        self._move(submission_id, Delivery.APPROVED)
+        kept.detail = {"cause": reason}
+        self._tell()
+
+    async def claim_approved(self, routes: Sequence[str], limit: int = 10, *, lease_us: int = 0) -> list[Claim]:
         self.claims += 1
+        self.lease_us = lease_us
         await asyncio.sleep(0)
         if self.claim_errors:
             raise self.claim_errors.pop(0)
@@ -191,7 +216,9 @@ class FakeGuard:
         for ident, kept in self.kept.items():
             if kept.delivery is Delivery.APPROVED and kept.submission.route in routes and len(claims) < limit:
                 self._move(ident, Delivery.DISPATCHING)
-                claims.append(Claim(ident, kept.submission.route, kept.submission.request or b""))
+                kept.fence += 1
+                request = kept.submission.request or b""
+                claims.append(Claim(ident, kept.submission.route, request, kept.fence, kept.fence, kept.sealed))
         return claims
 
     def approve(self, submission_id: str) -> None:
@@ -221,8 +248,7 @@ class FakeGuard:
 
     def settled(self, submission_id: str = "s-1") -> Kept:
         """Block until a submission has its outcome."""
-        final = {Delivery.DELIVERED, Delivery.FAILED, Delivery.UNKNOWN}
-        self.wait_until(lambda: submission_id in self.kept and self.kept[submission_id].delivery in final)
+        self.wait_until(lambda: submission_id in self.kept and self.kept[submission_id].delivery in OUTCOMES)
         return self.kept[submission_id]
 
     @property

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from feedback_guard.errors import StoreError, TransitionError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.dispatch import approved
-from feedback_guard.store.states import Delivery
+from feedback_guard.store.states import OUTCOMES, Delivery
 from feedback_guard.verdict import Decision, Verdict
 from tests.middleware.direct import Recorder, call, make_scope, until
 from tests.middleware.fakes import FEEDBACK, FakeGuard, Kept
@@ -52,7 +52,7 @@ class Bench:
         return str(connection.json["id"])
 
     async def settle(self, ident: str) -> Kept:
-        await until(lambda: self.guard.kept[ident].delivery in {Delivery.DELIVERED, Delivery.FAILED, Delivery.UNKNOWN})
+        await until(lambda: self.guard.kept[ident].delivery in OUTCOMES)
         return self.guard.kept[ident]
 
     async def hold_and_approve(self, **options: Any) -> Kept:
@@ -249,7 +249,9 @@ ENDS = {
     "waits for the client to leave first": (("until disconnect", 200, "body"), Delivery.UNKNOWN),
     "302": ((302, "body"), Delivery.DELIVERED),
     "400": ((400, "body"), Delivery.FAILED),
-    "401: stale credentials": ((401, "body"), Delivery.FAILED),
+    "401: stale credentials": ((401, "body"), Delivery.NEEDS_CREDENTIALS),
+    "403": ((403, "body"), Delivery.NEEDS_CREDENTIALS),
+    "raises after a whole 401": ((401, "body", RuntimeError("what a user wrote")), Delivery.NEEDS_CREDENTIALS),
     "500": ((500, "body"), Delivery.FAILED),
     "nothing": ((), Delivery.UNKNOWN),
     "raises before": ((RuntimeError("what a user wrote"),), Delivery.UNKNOWN),
@@ -413,8 +415,8 @@ def test_a_request_that_is_being_claimed_at_the_end_is_still_delivered() -> None
         ident = await bench.hold()
         claim, claimed, go_on = bench.guard.claim_approved, asyncio.Event(), asyncio.Event()
 
-        async def slow_claim(routes: Any, limit: int = 10) -> Any:
-            claims = await claim(routes, limit)
+        async def slow_claim(routes: Any, limit: int = 10, **options: Any) -> Any:
+            claims = await claim(routes, limit, **options)
             if claims:
                 claimed.set()
                 await go_on.wait()

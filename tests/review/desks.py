@@ -137,8 +137,8 @@ def hold(
 
 
 def deliver(desk: Desk, ident: str, to: Delivery, detail: Mapping[str, Any] | None = None) -> None:
-    now_us = desk.clock.now_us()
-    desk.store.submit(lambda tx: tx.deliver(ident, to, now_us=now_us, detail=detail or {})).result()
+    now_us, fence = desk.clock.now_us(), stored(desk, ident).fence
+    desk.store.submit(lambda tx: tx.deliver(ident, to, now_us=now_us, detail=detail or {}, fence=fence)).result()
 
 
 def decide(desk: Desk, ident: str, *, approve: bool, moderator: str = "bob", note: str = "") -> None:

@@ -85,7 +85,10 @@ def decide(store: Store, ident: str, approve: bool, **options: Any) -> StoredSub
 
 
 def deliver(store: Store, ident: str, to: Delivery, **detail: Any) -> None:
-    store.submit(lambda tx: tx.deliver(ident, to, now_us=NOW, detail=detail)).result()
+    """Record an outcome as whoever has the latest claim."""
+    found = store.submission(ident)
+    fence = found.fence if found is not None else 0
+    store.submit(lambda tx: tx.deliver(ident, to, now_us=NOW, detail=detail, fence=fence)).result()
 
 
 def claims(store: Store, worker: str = "w1", *, limit: int = 10, routes: Sequence[str] = ("feedback",)) -> list[str]:
