@@ -14,6 +14,16 @@ MAX_JSON_NODES: Final = 10_000
 """Most values in a JSON body."""
 MAX_INTEGER_DIGITS: Final = 64
 """Most digits of a number in a JSON body."""
+MAX_FORM_FIELDS: Final = 1_000
+"""Most fields in a form, and most parameters in a query."""
+MAX_FORM_FILES: Final = 64
+"""Most files in a form that a route may be configured to take."""
+MAX_FIELD_NAME_CHARS: Final = 256
+"""Longest name of a form's field, in characters."""
+MAX_PART_HEADER_BYTES: Final = 2_048
+"""Most bytes of header fields of one part of a form."""
+MAX_QUERY_BYTES: Final = 16_384
+"""Longest query that is read, in bytes."""
 MAX_CONTRIBUTIONS: Final = 100
 """Most contributions in one request."""
 MAX_TEXT_CHARS: Final = 32_768

@@ -10,6 +10,7 @@ from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS
 from feedback_guard.middleware.exchange import Exchange, Setup
 from feedback_guard.middleware.extract import Extractor
 from feedback_guard.middleware.identity import Identifier
+from feedback_guard.middleware.intake import Intake
 from feedback_guard.middleware.interface import (
     PASSAGE,
     PASSAGE_KEY,
@@ -45,8 +46,9 @@ class FeedbackGuardMiddleware:
     guard
         The engine; see `feedback_guard.Guard`.
     extractors
-        Python callables for routes whose policy has no expression, by the route's name. Each takes the JSON body and
-        the scope (with `path_params`) and returns one contribution (a dictionary), a list of them, or None.
+        Python callables for routes whose policy has no expression, by the route's name. Each takes the body (JSON,
+        or a form as a dictionary) and the scope (with `path_params`), and returns one contribution (a dictionary), a
+        list of them, or None.
     poll_seconds
         Longest time before an approval in another process is noticed.
     replay_deadline_seconds
@@ -95,8 +97,11 @@ class FeedbackGuardMiddleware:
         self._setup = Setup(
             app=app,
             guard=guard,
-            identifier=Identifier(guard.policy.identity),
-            extractors={route.name: Extractor(route, parameters(route), callables.get(route.name)) for route in routes},
+            intake=Intake(
+                guard,
+                Identifier(guard.policy.identity),
+                {route.name: Extractor(route, parameters(route), callables.get(route.name)) for route in routes},
+            ),
             service=self._service,
         )
 

@@ -1,6 +1,6 @@
 """One request on its way through the guard. Everything that changes while it is handled lives here.
 
-The order: media type and length, who it is, the body, what it teaches, the judgement, the answer. The cheap checks
+The order: what it teaches and who offers it, the judgement, the answer. The cheap checks
 come first, and what is durable happens in tasks that a cancelled request cannot take with it.
 """
 
@@ -14,17 +14,15 @@ from functools import partial
 from typing import Final
 
 from feedback_guard.errors import ContributionError, GuardError, StoreError
-from feedback_guard.middleware.body import Body, ClientLeftError, check_length, framed
+from feedback_guard.middleware.body import Body, ClientLeftError, framed
 from feedback_guard.middleware.envelope import Envelope
-from feedback_guard.middleware.extract import Extractor
-from feedback_guard.middleware.identity import Identifier
+from feedback_guard.middleware.intake import Intake, Taken
 from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Receive, Scope, Send
 from feedback_guard.middleware.outcome import NOT_CALLED
 from feedback_guard.middleware.passage import Passage
 from feedback_guard.middleware.replies import BadInputError, Reply, bad_input, decided, unavailable
 from feedback_guard.middleware.routes import Match
 from feedback_guard.middleware.service import Service
-from feedback_guard.middleware.strict_json import check_media, parse_strictly
 from feedback_guard.middleware.traces import place_of
 from feedback_guard.policy.schema import OnHold
 from feedback_guard.store.states import Delivery
@@ -42,8 +40,7 @@ class Setup:
 
     app: ASGIApp
     guard: JudgingGuard
-    identifier: Identifier
-    extractors: dict[str, Extractor]
+    intake: Intake
     service: Service
 
 
@@ -64,7 +61,7 @@ class Exchange:
         self._setup = setup
         self._guard = setup.guard
         self._route = match.route
-        self._params = match.params
+        self._match = match
         self._scope = scope
         self._send = send
         self._body = Body(receive)
@@ -80,7 +77,7 @@ class Exchange:
     async def _read(self) -> Callable[[], Awaitable[None]]:
         """Read the request and say what comes next."""
         try:
-            data, submission = await self._prepare()
+            taken = await self._setup.intake.take(self._match, self._scope, self._body)
         except ClientLeftError:
             self._count("aborted")
             return _nothing if self._enforcing else self._passage.untouched
@@ -90,39 +87,22 @@ class Exchange:
             log.error("a request to %s could not be read: %s", self._route.name, place_of(error))
             self._guard.metrics.failed("extract")
             return partial(self._fail, "extract")
-        if submission is None:
+        if taken is None:
             self._count("passed")
-            return partial(self._passage.forward, data, [])
-        return await self._judge(data, submission)
+            return partial(self._passage.untouched, judged=True)
+        return await self._judge(taken.data, self._submission(taken))
 
-    async def _prepare(self) -> tuple[bytes, Submission | None]:
-        """Read the request; None instead of a submission if it teaches nothing, and may."""
-        route, headers = self._route, self._scope["headers"]
-        check_media(headers)
-        check_length(headers, route.max_body_bytes)
-        principal = self._setup.identifier.identify(self._scope)
-        # A guard that only observes gives the application whatever comes, however slowly.
-        deadline_us = route.body_deadline if self._enforcing else None
-        data = await self._body.read(max_bytes=route.max_body_bytes, deadline_us=deadline_us)
-        contributions = self._setup.extractors[route.name].extract(
-            parse_strictly(data),
-            params=self._params,
-            scope=self._scope,
-            principal=principal,
-            at_us=self._guard.clock.now_us(),
-            new_id=self._guard.new_id,
-        )
-        if not contributions:
-            return data, None
+    def _submission(self, taken: Taken) -> Submission:
+        route, data = self._route, taken.data
         # The empty request says that there is one, and that nothing of it need be kept.
         may_be_held = self._enforcing and route.on_hold is OnHold.HOLD
         request = Envelope.of(self._scope, framed(self._scope, len(data)), data).to_bytes() if may_be_held else b""
-        return data, Submission(
+        return Submission(
             route=route.name,
             on_hold=route.on_hold,
-            contributions=contributions,
+            contributions=taken.contributions,
             request=request,
-            anonymous=principal.anonymous,
+            anonymous=taken.principal.anonymous,
         )
 
     async def _judge(self, data: bytes, submission: Submission) -> Callable[[], Awaitable[None]]:

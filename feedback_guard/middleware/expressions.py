@@ -6,31 +6,94 @@ but it can call a function from anywhere.
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jmespath
 import jmespath.functions
+from pydantic import JsonValue
 
+from feedback_guard import settings
 from feedback_guard.clock import format_iso8601
 from feedback_guard.errors import PolicyError
+from feedback_guard.middleware.fields import Pair, look_up, malformed
+from feedback_guard.middleware.replies import bad_input
+from feedback_guard.middleware.strict_json import parse_strictly
+from feedback_guard.middleware.urlencoded import read_pairs
+
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_EARLY: Final = frozenset({"literal", "comparator", "or_expression", "and_expression", "not_expression"})
+_EARLY_FUNCTIONS: Final = frozenset({"path", "query", "query_list", "to_number", "length", "contains", "starts_with"})
 
 
 class RequestFunctions(jmespath.functions.Functions):
-    """Adds `path('name')`: a parameter of the request's path.
+    """Adds what stands beside the body, and stricter readings of texts.
+
+    - `path('name')`: a parameter of the request's path.
+    - `query('name')`: a parameter of its query; null if it is not there, refused if it stands twice.
+    - `query_list('name')`: all values of a parameter of the query.
+    - `from_json(text)`: what a text says in JSON, read as strictly as a body. Null for null.
+    - `to_number(text)`: as in JMESPath, but only for numbers as JSON writes them; Python alone would take `1_000`.
 
     Parameters
     ----------
     params
         The parameters of the path.
+    query
+        The query as it was sent; read when it is asked for.
+
+    Examples
+    --------
+    >>> about = RequestFunctions({"item": "7"}, b"stars=5&tag=a&tag=b")
+    >>> made = jmespath.compile("{item: path('item'), stars: to_number(query('stars')), tags: query_list('tag')}")
+    >>> made.search({}, jmespath.Options(custom_functions=about))
+    {'item': '7', 'stars': 5, 'tags': ['a', 'b']}
     """
 
-    def __init__(self, params: Mapping[str, str]) -> None:
+    def __init__(self, params: Mapping[str, str], query: bytes = b"") -> None:
         self._params = params
+        self._query = query
+        self._pairs: list[Pair] | None = None
 
     @jmespath.functions.signature({"types": ["string"]})
     def _func_path(self, name: str) -> str | None:
         return self._params.get(name)
+
+    @jmespath.functions.signature({"types": ["string"]})
+    def _func_query(self, name: str) -> str | None:
+        found = self._look_up(name)
+        if len(found) > 1:
+            raise malformed("A parameter of the query stands more than once.")
+        return found[0] if found else None
+
+    @jmespath.functions.signature({"types": ["string"]})
+    def _func_query_list(self, name: str) -> list[str]:
+        return self._look_up(name)
+
+    @jmespath.functions.signature({"types": ["string", "null"]})
+    def _func_from_json(self, text: str | None) -> JsonValue:
+        return None if text is None else parse_strictly(text.encode("utf-8"))
+
+    @jmespath.functions.signature({"types": []})
+    def _func_to_number(self, value: Any) -> int | float | None:
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, int | float):
+            return value
+        if not isinstance(value, str) or len(value) > settings.MAX_INTEGER_DIGITS or not _NUMBER.fullmatch(value):
+            return None
+        number = json.loads(value)
+        return number if math.isfinite(number) else None
+
+    def _look_up(self, name: str) -> list[str]:
+        if self._pairs is None:
+            if len(self._query) > settings.MAX_QUERY_BYTES:
+                raise bad_input(414, "query_too_long", f"The query is longer than {settings.MAX_QUERY_BYTES} bytes.")
+            self._pairs = read_pairs(self._query, names=False)
+        return look_up(self._pairs, name)
 
 
 class AnswerFunctions(RequestFunctions):
@@ -108,16 +171,22 @@ def compile_expression(
         known = functions.FUNCTION_TABLE.get(name)
         if known is None:
             raise PolicyError(f"{where}: there is no function {name}()")
-        if name == "path":
-            wanted = given[0].get("value") if len(given) == 1 else None
-            if wanted not in params:
-                listed = ", ".join(params) or "none"
-                raise PolicyError(
-                    f"{where}: path() takes the name of a parameter that every path of the route has, in single "
-                    f"quotes; known: {listed}"
-                )
+        if name == "path" and _literal(given) not in params:
+            listed = ", ".join(params) or "none"
+            raise PolicyError(
+                f"{where}: path() takes the name of a parameter that every path of the route has, in single "
+                f"quotes; known: {listed}"
+            )
+        if name in {"query", "query_list"} and _literal(given) is None:
+            raise PolicyError(f"{where}: {name}() takes the name of a parameter of the query in single quotes")
         _check_number(f"{where}: {name}()", known["signature"], len(given))
     return compiled
+
+
+def _literal(given: Sequence[Mapping[str, Any]]) -> str | None:
+    """The one argument, if it is a text that stands in the expression itself."""
+    value = given[0].get("value") if len(given) == 1 and given[0]["type"] == "literal" else None
+    return value if isinstance(value, str) else None
 
 
 def _check_number(what: str, signature: Sequence[Mapping[str, Any]], given: int) -> None:
@@ -125,6 +194,25 @@ def _check_number(what: str, signature: Sequence[Mapping[str, Any]], given: int)
     variadic = bool(signature) and bool(signature[-1].get("variadic"))
     if given < needed or (given > needed and not variadic):
         raise PolicyError(f"{what} takes {'at least ' if variadic else ''}{needed} arguments, not {given}")
+
+
+def is_early(tree: Any) -> bool:
+    """Whether an expression asks nothing of the body, so that it can be answered before the body is read.
+
+    Examples
+    --------
+    >>> is_early(jmespath.compile("query('kind') == 'feedback'").parsed), is_early(jmespath.compile("kind").parsed)
+    (True, False)
+    """
+    return all(
+        node["value"] in _EARLY_FUNCTIONS if node["type"] == "function_expression" else node["type"] in _EARLY
+        for node in nodes(tree)
+    )
+
+
+def is_true(value: JsonValue) -> bool:
+    """Whether JMESPath takes a value for true: everything but null, false, and empty texts, lists and objects."""
+    return value is not None and value is not False and value not in ("", [], {})
 
 
 def nodes(node: Any) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From a JSON body to contributions: what each teaches comes from the body, who offers it does not."""
+"""From a body to contributions: what each teaches comes from the body, who offers it does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feedback_guard import settings
 from feedback_guard.clock import format_iso8601
 from feedback_guard.contribution import Contribution, parse_contribution
 from feedback_guard.errors import ContributionError, UsageError
-from feedback_guard.middleware.expressions import RequestFunctions, compile_expression, fields
+from feedback_guard.middleware.expressions import RequestFunctions, compile_expression, fields, is_early, is_true
 from feedback_guard.middleware.identity import Principal
 from feedback_guard.middleware.interface import ExtractorCallable, Scope
 from feedback_guard.middleware.replies import BadInputError, bad_input
@@ -52,6 +52,17 @@ class Extractor:
         self._route = route
         self._find: Callable[[JsonValue, Mapping[str, str], Scope], Any]
         self._looks_for: tuple[str, ...] = ()
+        self.reads: frozenset[str] = frozenset()
+        """Names of the body's fields that the expressions read; empty for a callable."""
+        self._when: Callable[[JsonValue, Mapping[str, str], Scope], Any] | None = None
+        self._when_early: Callable[[JsonValue, Mapping[str, str], Scope], Any] | None = None
+        if route.when is not None:
+            compiled = compile_expression(route.when, RequestFunctions, params, f"routes: {route.name}: when")
+            if is_early(compiled.parsed):
+                self._when_early = self._searching(compiled)
+            else:
+                self._when = self._searching(compiled)
+                self.reads |= frozenset(fields(compiled.parsed))
         if function is not None:
             if route.extract is not None:
                 raise UsageError(
@@ -61,6 +72,7 @@ class Extractor:
             self._find = self._calling(function)
         elif route.extract is not None:
             compiled = compile_expression(route.extract, RequestFunctions, params, f"routes: {route.name}: extract")
+            self.reads |= frozenset(fields(compiled.parsed))
             self._looks_for = tuple(dict.fromkeys(fields(compiled.parsed)))[:_MAX_NAMED_FIELDS]
             self._find = self._searching(compiled)
         else:
@@ -69,22 +81,38 @@ class Extractor:
                 f"extractors={{{route.name!r}: callable}}"
             )
 
-    def extract(
-        self,
-        body: JsonValue,
-        *,
-        params: Mapping[str, str],
-        scope: Scope,
-        principal: Principal,
-        at_us: int,
-        new_id: Callable[[], str],
-    ) -> tuple[Contribution, ...]:
-        """Read the contributions of one body; none at all if the route allows that.
+    @property
+    def always(self) -> bool:
+        """Whether every request that comes so far carries a contribution, or is refused."""
+        return self._route.require_contribution and self._when is None
+
+    def may_be_feedback(self, params: Mapping[str, str], scope: Scope) -> bool:
+        """Whether a request may be feedback, as far as path and query say, before its body is read.
 
         Raises
         ------
         BadInputError
-            422, naming the field that is missing or wrong.
+            400 if the query is ambiguous.
+        """
+        return self._when_early is None or is_true(self._when_early({}, params, scope))
+
+    def is_feedback(self, body: JsonValue, params: Mapping[str, str], scope: Scope) -> bool:
+        """Whether a request is feedback, as `when` says of its body.
+
+        Raises
+        ------
+        BadInputError
+            422 if `when` cannot be applied to it, so that nothing can be said.
+        """
+        return self._when is None or is_true(self._when(body, params, scope))
+
+    def find(self, body: JsonValue, params: Mapping[str, str], scope: Scope) -> list[Any]:
+        """Find what a body teaches, not checked yet; empty if the route allows that.
+
+        Raises
+        ------
+        BadInputError
+            422 if there is nothing, too much, or something else than objects.
         """
         found = self._find(body, params, scope)
         if found is None:
@@ -97,6 +125,18 @@ class Extractor:
             raise self._unfit(f"One request holds at most {settings.MAX_CONTRIBUTIONS} contributions.")
         if not found and self._route.require_contribution:
             raise self._unfit("The body holds no contribution.", looked_for=list(self._looks_for))
+        return found
+
+    def contributions(
+        self, found: Sequence[Any], *, principal: Principal, at_us: int, new_id: Callable[[], str]
+    ) -> tuple[Contribution, ...]:
+        """Make contributions of what was found.
+
+        Raises
+        ------
+        BadInputError
+            422, naming the field that is missing or wrong.
+        """
         return tuple(
             self._contribution(item, index if len(found) > 1 else None, principal, at_us, new_id())
             for index, item in enumerate(found)
@@ -127,8 +167,9 @@ class Extractor:
             raise self._unfit(f"{which}{error}.", **extra) from None
 
     def _searching(self, compiled: Any) -> Callable[[JsonValue, Mapping[str, str], Scope], Any]:
-        def find(body: JsonValue, params: Mapping[str, str], _: Scope) -> Any:
-            options = jmespath.Options(custom_functions=RequestFunctions(params))
+        def find(body: JsonValue, params: Mapping[str, str], scope: Scope) -> Any:
+            about = RequestFunctions(params, scope.get("query_string", b""))
+            options = jmespath.Options(custom_functions=about)
             try:
                 return compiled.search(body, options)
             except jmespath.exceptions.JMESPathTypeError as error:

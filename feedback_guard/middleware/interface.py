@@ -21,7 +21,8 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ExtractorCallable = Callable[[JsonValue, Scope], "list[dict[str, Any]] | dict[str, Any] | None"]
-"""From the JSON body and the scope (with `path_params`) to one contribution, several, or none."""
+"""From the body (JSON, or a form as a dictionary) and the scope (with `path_params`) to one contribution, several, or
+none."""
 
 STATE_KEY: Final = "feedback_guard"
 """Where the verdicts stand in `scope["state"]`, and so in `request.state`."""

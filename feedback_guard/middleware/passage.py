@@ -68,9 +68,17 @@ class Passage:
         finally:
             self._reveal(scope)
 
-    async def untouched(self) -> None:
-        """Give the application what came, as it came; there is no verdict on it, but a place where it would stand."""
+    async def untouched(self, *, judged: bool = False) -> None:
+        """Give the application what came, as it came; there is no verdict on it, but a place where it would stand.
+
+        Parameters
+        ----------
+        judged
+            Whether it was read and carries no contribution: then a guard further in need not read it again.
+        """
         scope = self._child([])
+        if judged:
+            scope[PASSAGE_KEY] = PASSAGE
         try:
             await self._app(scope, self._body.replay(), partial(self._send_revealing, scope))
         finally:

@@ -1,10 +1,11 @@
 """Which requests carry feedback: by method and decoded path, as the application's own router decides.
 
-What is compared is `scope["path"]` without `root_path`, never a URL that is put together from headers. Three
+What is compared is `scope["path"]` without `root_path`, never a URL that is put together from headers. Some
 details keep a request from reaching the application's handler unseen:
 
 - A router that ends its pattern with `$`, as Starlette's does, also takes `/feedback%0A`; so does this one.
 - Some frameworks take `post` for `POST`; methods are compared in capitals.
+- Many routers answer HEAD with the handler of GET; a route that takes GET takes both.
 - FastAPI sets its own `root_path` further in; it is asked for it when the middleware is made.
 """
 
@@ -74,7 +75,8 @@ class RouteTable:
         for route in routes:
             for path in route.all_paths:
                 pattern = compile_path(route.name, path)
-                for method in route.methods:
+                # Routers answer HEAD with the handler of GET.
+                for method in (*route.methods, *(("HEAD",) if "GET" in route.methods else ())):
                     self._add(route, path, pattern, method)
 
     def _add(self, route: RoutePolicy, path: str, pattern: re.Pattern[str] | None, method: str) -> None:

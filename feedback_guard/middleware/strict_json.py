@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -24,34 +23,7 @@ _BRACKETS = re.compile(rb"[\[{]+|[\]}]+")
 _EMPTY = re.compile(rb"[\[{][ \t\n\r]*+[\]}]")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (settings.MAX_INTEGER_DIGITS + 1))
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_MEDIA_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)")
 _BOM: Final = b"\xef\xbb\xbf"
-
-
-def check_media(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse a body that is not declared as plain, uncompressed JSON.
-
-    Raises
-    ------
-    BadInputError
-        415: Content-Type is missing, stands twice, or is not JSON in UTF-8; or there is a Content-Encoding.
-    """
-    types: list[bytes] = []
-    for name, value in headers:
-        if name == b"content-type":
-            types.append(value)
-        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
-            raise bad_input(415, "compressed_body", "Send the body uncompressed, without Content-Encoding.")
-    if len(types) != 1:
-        detail = "Content-Type stands more than once." if types else "Content-Type is missing."
-        raise bad_input(415, "not_json", f"{detail} Send JSON as application/json.")
-    media, *parameters = (part.strip() for part in types[0].decode("latin-1").lower().split(";"))
-    if not _MEDIA_TYPE.fullmatch(media):
-        raise bad_input(415, "not_json", "Send JSON as application/json, or as a type that ends in +json.")
-    for parameter in parameters:
-        name_, _, value_ = parameter.partition("=")
-        if name_.strip() == "charset" and value_.strip().strip('"') not in {"utf-8", "utf8"}:
-            raise bad_input(415, "not_utf8", "JSON is sent in UTF-8; leave the charset out.")
 
 
 def parse_strictly(body: bytes) -> JsonValue:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from feedback_guard import settings
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sha256, Share, Strict
+from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
 
 
@@ -213,11 +214,20 @@ class RoutePolicy(Strict):
     are two paths."""
     paths: tuple[RoutePath, ...] = Field((), max_length=settings.MAX_PATHS)
     """Instead of `path`: several paths that lead to the same endpoint, such as `/api/…` and `/ajax-api/…`."""
-    methods: tuple[Literal["POST", "PUT", "PATCH", "DELETE"], ...] = Field(("POST",), min_length=1)
-    """Methods that carry feedback here."""
+    methods: tuple[Literal["POST", "PUT", "PATCH", "DELETE", "GET"], ...] = Field(("POST",), min_length=1)
+    """Methods that carry feedback here. `GET` needs `empty` in `accepts`, and takes HEAD too."""
+    accepts: tuple[Media, ...] = Field((Media.JSON,), min_length=1, max_length=4)
+    """What bodies are taken: `json`, the forms `urlencoded` and `multipart`, or none at all, `empty`. Another one is
+    answered with 415."""
+    form: FormPolicy = FormPolicy()
+    when: Expression | None = None
+    """JMESPath on the same request: only where it is true is the request feedback, and any other passes untouched. One
+    that asks nothing but `path()`, `query()` and `query_list()` is answered before the body is read."""
     extract: Expression | None = None
-    """JMESPath from the JSON body to one contribution (an object), several (a list) or none (null, or an empty
-    list). Without it, `FeedbackGuardMiddleware(extractors={NAME: callable})` must name a Python callable."""
+    """JMESPath from the body to one contribution (an object), several (a list) or none (null, or an empty list). A
+    form is an object of texts. `path('x')` and `query('x')` are parameters of path and query, `query_list('x')` is
+    all of that name, `from_json(x)` reads a text as JSON, `to_number(x)` as a number. Without an expression,
+    `FeedbackGuardMiddleware(extractors={NAME: callable})` must name a Python callable."""
     on_hold: OnHold = OnHold.HOLD
     """`hold` keeps the request until a moderator approves it, then gives it to the application, at most once.
     `pass` lets the application have it; the learning store leaves it out."""
@@ -243,6 +253,19 @@ class RoutePolicy(Strict):
     def all_paths(self) -> tuple[str, ...]:
         """Its paths, at least one."""
         return self.paths if self.path is None else (self.path,)
+
+    @model_validator(mode="after")
+    def _bodies_fit(self) -> Self:
+        if len(set(self.accepts)) != len(self.accepts):
+            raise ValueError("a kind of body stands twice in `accepts`; remove one")
+        if "GET" in self.methods and Media.EMPTY not in self.accepts:
+            raise ValueError("GET has no body; add `empty` to `accepts`, and extract from path() and query()")
+        forms = {Media.URLENCODED, Media.MULTIPART} & set(self.accepts)
+        if self.form.lists and not forms:
+            raise ValueError("`form.lists` is for forms; add `urlencoded` or `multipart` to `accepts`")
+        if self.form.files and Media.MULTIPART not in self.accepts:
+            raise ValueError("`form.files` is for multipart forms; add `multipart` to `accepts`")
+        return self
 
 
 class ModeratorPolicy(Strict):

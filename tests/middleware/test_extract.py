@@ -32,14 +32,9 @@ def extract(
 ) -> tuple[Contribution, ...]:
     ids = (f"id-{n}" for n in itertools.count(1))
     policy = RoutePolicy(name="feedback", path="/feedback", extract=expression, **route)
-    return Extractor(policy, list(params or {}), function).extract(
-        body,
-        params=params or {},
-        scope=make_scope(),
-        principal=ADA,
-        at_us=NOW_US,
-        new_id=lambda: next(ids),
-    )
+    extractor = Extractor(policy, list(params or {}), function)
+    found = extractor.find(body, params or {}, make_scope())
+    return extractor.contributions(found, principal=ADA, at_us=NOW_US, new_id=lambda: next(ids))
 
 
 def refusal(body: JsonValue, expression: str | None = EXTRACT, **options: Any) -> BadInputError:
@@ -171,6 +166,7 @@ def test_a_request_holds_a_bounded_number_of_contributions() -> None:
         ("a[?unknown(b)].c", "there is no function unknown()"),
         ("{a: path('other')}", "known: item"),
         ("{a: path(x)}", "single quotes"),
+        ("{a: path(item)}", "single quotes"),
     ],
 )
 def test_an_expression_that_cannot_work_is_refused_at_start(expression: str, sentence: str) -> None:
