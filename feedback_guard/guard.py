@@ -26,17 +26,20 @@ from feedback_guard.contribution import Contribution
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import Engine
-from feedback_guard.errors import EmbeddingError, StoreError, UsageError
+from feedback_guard.errors import ClaimLostError, EmbeddingError, StoreError, UsageError
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.follower import Follower
+from feedback_guard.limits.interface import Measure
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.loader import load_policy, policy_digest
 from feedback_guard.policy.schema import Mode, OnHold, Policy
+from feedback_guard.repeats import RepeatBook, lease_of, settle_claim
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.leases import LEASE_US
 from feedback_guard.store.records import Claim, Judged, NewSubmission, StoredSubmission
+from feedback_guard.store.repeats import purge
 from feedback_guard.store.retries import Retries
 from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.submission import Judgement, Submission
@@ -87,6 +90,8 @@ class Guard:
         self.worker = f"w-{secrets.token_hex(8)}"
         self.decided = asyncio.Event()
         """Set whenever a decision was made in this process, so that a dispatcher need not wait for its next poll."""
+        self.repeats = RepeatBook(lambda: self.store, self.clock, lease_of(policy))
+        """Who has the keys of requests that may come again."""
         self._embedder = embedder
         self._store: Store | None = None
         self._engine: Engine | None = None
@@ -197,7 +202,8 @@ class Guard:
         ContributionError
             If a text is beyond its bounds in canonical form.
         StoreError
-            If the record could not be made; then nothing happened. `StoreFullError` if nothing more can be held.
+            If the record could not be made; then nothing happened. `StoreFullError` if nothing more can be held,
+            `ClaimLostError` if another delivery of the same request took over.
         """
         if not submission.contributions:
             raise UsageError("a submission holds at least one contribution")
@@ -219,21 +225,27 @@ class Guard:
             ]
             self._time("assess", mark)
         ident, mark = self.new_id(), self.clock.monotonic()
+        conceal = submission.conceal and refusal is not None and refusal.charge.budget.measure is Measure.WEIGHT
 
         def record(tx: Transaction) -> tuple[Settled, Delivery]:
             at_us = self.clock.now_us()
+            # To a client that must not learn of it, a refused contribution counts like any other.
+            found = tx.budgets.charge(engine.settler.attempts(submission), at_us) if refusal and conceal else None
             if refusal is not None:
-                settled = engine.settler.limited(submission, [None] * len(submission.contributions), refusal)
+                settled = engine.settler.limited(submission, [None] * len(submission.contributions), found or refusal)
             else:
                 settled = engine.settler.settle(submission, proposals, tx.budgets, at_us)
             delivery = self._delivery(submission, settled.decision)
             tx.insert(self._new_submission(ident, submission, settled, delivery, observations, at_us))
+            settle_claim(tx, submission, settled, ident)
             return settled, delivery
 
         if self._follower is not None:
             self._follower.expect(observations)
         try:
             settled, delivery = await self.store.run(record)
+        except ClaimLostError:
+            raise
         except StoreError:
             self.metrics.failed("store")
             raise
@@ -369,6 +381,7 @@ class Guard:
             # One clock for heartbeats and leases, whichever host looks at them.
             at_us = tx.now_us()
             tx.heartbeat(self.worker, at_us)
+            purge(tx.connection, at_us)
             return tx.abandon_lost(at_us, LOST_AFTER_US, self._retries)
 
         lost = await self.store.run(beat)

@@ -30,7 +30,18 @@ DIRECT: Final = "direct"
 STAGES: Final = ("limits", "text", "embedding", "assess", "record", "total")
 """Stages of the way of a contribution, as `feedback_guard_stage_seconds` names them."""
 QUEUES: Final = ("embedding", "writer")
-OUTCOMES: Final = ("accepted", "held", "limited", "refused", "bad_input", "unavailable", "aborted", "passed")
+OUTCOMES: Final = (
+    "accepted",
+    "held",
+    "limited",
+    "refused",
+    "repeated",
+    "in_flight",
+    "bad_input",
+    "unavailable",
+    "aborted",
+    "passed",
+)
 """How a request to a guarded route ended."""
 PARTS: Final = (
     "limits",
@@ -49,6 +60,7 @@ PARTS: Final = (
     "store",
     "learning",
     "extract",
+    "answer",
     "delivery",
     "upstream",
 )

@@ -72,3 +72,25 @@ MAX_CONNECTIONS: Final = 4_096
 """Most open connections of one worker of the gateway."""
 MAX_UPSTREAM_CONNECTIONS: Final = 512
 """Most connections of one worker of the gateway to its upstream."""
+MAX_ANSWER_BYTES: Final = 256 * 1024
+"""Largest body that an answer's template may make, in bytes of JSON."""
+MAX_ANSWER_HEADERS: Final = 16
+"""Most header fields in an answer's template."""
+MAX_ANSWER_HEADER_CHARS: Final = 1_024
+"""Longest value of a header field in an answer's template, in characters."""
+MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
+"""Longest `Idempotency-Key`, in characters without its quotes."""
+MAX_KEPT_ANSWER_BYTES: Final = 1024 * 1024
+"""Largest answer that may be kept for repetitions, in bytes of its body."""
+MAX_KEPT_HEADER_BYTES: Final = 8 * 1024
+"""Most bytes of header fields of an answer that is kept."""
+MAX_RETAIN_US: Final = 30 * 86_400 * 1_000_000
+"""Longest time that an `Idempotency-Key` is remembered, in microseconds."""
+MAX_WINDOW_US: Final = 3_600 * 1_000_000
+"""Longest window in which the same body is taken for a repetition, in microseconds."""
+MAX_REPEAT_WAIT_US: Final = 60 * 1_000_000
+"""Longest time that a repetition waits for the first one's answer, in microseconds."""
+MAX_REPEATS_WAITING: Final = 1_024
+"""Most repetitions that wait in one process; further ones are told at once to come back."""
+MAX_UNIFORM_FLOOR_US: Final = 30 * 1_000_000
+"""Longest time that a uniform answer may be put off, in microseconds."""

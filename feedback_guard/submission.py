@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.interface import Refusal
 from feedback_guard.policy.schema import OnHold
+from feedback_guard.store.repeats import Claim
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision, Verdict
 
@@ -27,6 +28,10 @@ class Submission:
         The request, serialised by the door that took it, to be kept if it is held.
     anonymous
         True when nobody is named: the contributions charge the budget that all such share.
+    claim
+        The right to have this request judged, if it may come again; bound to it when it is recorded.
+    conceal
+        True when the client must not learn what was decided.
     """
 
     route: str
@@ -34,6 +39,8 @@ class Submission:
     contributions: tuple[Contribution, ...]
     request: bytes | None = None
     anonymous: bool = False
+    claim: Claim | None = None
+    conceal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,9 @@ def values(fragment: dict[str, Any]) -> str:
     if inner.get("type") == "array" and "properties" in resolve(inner["items"]):
         return f"a list of at most {inner['maxItems']} mappings, below"
     if "patternProperties" in inner:
-        return f"a mapping of at most {inner['maxProperties']} names, below"
+        inside = resolve(next(iter(inner["patternProperties"].values())))
+        below = ", below" if "properties" in inside else f", each with {allowed(inside)}"
+        return f"a mapping of at most {inner['maxProperties']} names{below}"
     if "properties" in inner:
         return "a mapping, below" + optional
     words = allowed(inner)

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Mapping
 
 from feedback_guard.errors import UsageError
+from feedback_guard.middleware.answers import Answers
 from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS
+from feedback_guard.middleware.ending import Endings
 from feedback_guard.middleware.exchange import Exchange, Setup
 from feedback_guard.middleware.extract import Extractor
 from feedback_guard.middleware.identity import Identifier
@@ -21,6 +23,8 @@ from feedback_guard.middleware.interface import (
     Scope,
     Send,
 )
+from feedback_guard.middleware.pace import Pace
+from feedback_guard.middleware.repeats import Repeats
 from feedback_guard.middleware.routes import RouteTable, own_root_path, parameters
 from feedback_guard.middleware.service import Service
 from feedback_guard.middleware.tasks import Wait, wait_for_event
@@ -59,7 +63,7 @@ class FeedbackGuardMiddleware:
     Raises
     ------
     PolicyError
-        If a route's path or expression, or the identity rules, cannot work.
+        If a route's path, expression or answer, or the identity rules, cannot work.
     UsageError
         If a route has neither expression nor callable, or a callable has no route.
 
@@ -102,7 +106,9 @@ class FeedbackGuardMiddleware:
                 Identifier(guard.policy.identity),
                 {route.name: Extractor(route, parameters(route), callables.get(route.name)) for route in routes},
             ),
+            answers={route.name: Answers(route, parameters(route), guard.metrics) for route in routes},
             service=self._service,
+            endings=Endings(self._service, Repeats(guard, self._service.tasks, wait), Pace(wait)),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

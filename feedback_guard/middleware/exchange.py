@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from feedback_guard.errors import ContributionError, GuardError, StoreError
+from feedback_guard.errors import ClaimLostError, ContributionError, GuardError, StoreError
+from feedback_guard.middleware.answers import Answers, Asked
 from feedback_guard.middleware.body import Body, ClientLeftError, framed
+from feedback_guard.middleware.ending import Ending, Endings, Step
 from feedback_guard.middleware.envelope import Envelope
 from feedback_guard.middleware.intake import Intake, Taken
 from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Receive, Scope, Send
 from feedback_guard.middleware.outcome import NOT_CALLED
 from feedback_guard.middleware.passage import Passage
-from feedback_guard.middleware.replies import BadInputError, Reply, bad_input, decided, unavailable
+from feedback_guard.middleware.repeats import Admitted, Again, in_flight
+from feedback_guard.middleware.replies import BadInputError, Reply, bad_input, unavailable
 from feedback_guard.middleware.routes import Match
 from feedback_guard.middleware.service import Service
 from feedback_guard.middleware.traces import place_of
@@ -41,7 +43,9 @@ class Setup:
     app: ASGIApp
     guard: JudgingGuard
     intake: Intake
+    answers: dict[str, Answers]
     service: Service
+    endings: Endings
 
 
 class Exchange:
@@ -67,6 +71,7 @@ class Exchange:
         self._body = Body(receive)
         self._passage = Passage(setup.app, setup.service, scope, send, self._body)
         self._enforcing = setup.guard.enforcing
+        self._answers = setup.answers[match.route.name]
 
     async def run(self) -> None:
         """Handle the request."""
@@ -74,7 +79,7 @@ class Exchange:
         # Outside of every `except`: what the application raises is not to be chained to what the guard caught.
         await step()
 
-    async def _read(self) -> Callable[[], Awaitable[None]]:
+    async def _read(self) -> Step:
         """Read the request and say what comes next."""
         try:
             taken = await self._setup.intake.take(self._match, self._scope, self._body)
@@ -90,7 +95,8 @@ class Exchange:
         if taken is None:
             self._count("passed")
             return partial(self._passage.untouched, judged=True)
-        return await self._judge(taken.data, self._submission(taken))
+        asked = Asked(taken.value, self._match.params, self._scope.get("query_string", b""), taken.contributions[0])
+        return await self._judge(taken.data, self._submission(taken), asked)
 
     def _submission(self, taken: Taken) -> Submission:
         route, data = self._route, taken.data
@@ -103,13 +109,30 @@ class Exchange:
             contributions=taken.contributions,
             request=request,
             anonymous=taken.principal.anonymous,
+            conceal=self._enforcing and self._answers.uniform,
         )
 
-    async def _judge(self, data: bytes, submission: Submission) -> Callable[[], Awaitable[None]]:
+    async def _judge(self, data: bytes, submission: Submission, asked: Asked) -> Step:
+        repeats, answers = self._setup.endings.repeats, self._answers
+        since = asyncio.get_running_loop().time()
+        ending = Ending(self._setup.endings, self._route, answers, self._passage, self._send, since)
+        admitted: Admitted | Again | None = None
         try:
-            judgement = await self._ask(submission)
+            await self._setup.service.ready(self._scope)
+            if self._enforcing:
+                admitted = await repeats.admit(self._route, self._scope, data, submission, answers, asked)
+            if isinstance(admitted, Again):
+                self._count(admitted.outcome)
+                return ending.again(admitted)
+            judgement = await self._ask(submission, admitted)
+        except BadInputError as error:
+            return partial(self._refuse, error)
         except ContributionError as error:
             return partial(self._refuse, bad_input(422, "no_contribution", f"{error}.", route=self._route.name))
+        except ClaimLostError:
+            lost = in_flight(by_client=not isinstance(admitted, Admitted) or admitted.by_client)
+            self._count(lost.outcome)
+            return ending.again(lost)
         except StoreError as error:
             log.error("a request to %s could not be recorded: %s", self._route.name, error)
             return partial(self._fail, "store")
@@ -120,21 +143,26 @@ class Exchange:
             log.error("a request to %s could not be judged: %s", self._route.name, place_of(error))
             self._guard.metrics.failed("assess")
             return partial(self._fail, "assess")
-        if judgement.delivery is Delivery.DISPATCHING:
-            self._count("accepted" if judgement.decision is Decision.ACCEPT else "passed")
-            return partial(self._passage.forward, data, judgement.verdicts, judgement.submission)
-        self._count(_OUTCOMES.get(judgement.decision, "refused"))
-        return partial(decided(judgement).send, self._send)
+        self._count(_outcome(judgement))
+        return ending.judged(judgement, data, asked, repeatable=admitted is not None)
 
-    async def _ask(self, submission: Submission) -> Judgement:
+    async def _ask(self, submission: Submission, admitted: Admitted | None) -> Judgement:
         """Have the submission judged; the judgement is finished, and closed, even if this request is cancelled."""
         service = self._setup.service
-        await service.ready(self._scope)
-        judging = service.tasks.own(self._guard.judge(submission), name="judge")
+        judging = service.tasks.own(self._judged(submission, admitted), name="judge")
         try:
             return await asyncio.shield(judging)
         except asyncio.CancelledError:
             service.tasks.own(self._close(judging), name="close")
+            raise
+
+    async def _judged(self, submission: Submission, admitted: Admitted | None) -> Judgement:
+        if admitted is None:
+            return await self._guard.judge(submission)
+        try:
+            return await self._guard.judge(replace(submission, claim=admitted.claim))
+        except Exception:
+            await self._setup.endings.repeats.give_back(admitted.claim)
             raise
 
     async def _close(self, judging: asyncio.Task[Judgement]) -> None:
@@ -177,6 +205,12 @@ class Exchange:
 
 async def _nothing() -> None:
     """A client that left gets no answer, and leaves nothing behind."""
+
+
+def _outcome(judgement: Judgement) -> str:
+    if judgement.delivery is Delivery.DISPATCHING:
+        return "accepted" if judgement.decision is Decision.ACCEPT else "passed"
+    return _OUTCOMES.get(judgement.decision, "refused")
 
 
 _OUTCOMES: Final = {Decision.QUARANTINE: "held", Decision.LIMIT: "limited", Decision.REJECT: "refused"}

@@ -101,25 +101,27 @@ class AnswerFunctions(RequestFunctions):
 
     Parameters
     ----------
-    params
-        The parameters of the path.
+    params, query
+        As above.
     ident
         The submission's identifier.
     at_us
-        When it was recorded, microseconds since the epoch.
+        When it came, microseconds since the epoch.
     contributor
         Who offers it.
 
     Examples
     --------
-    >>> known = AnswerFunctions({}, "s-1", 1_500_000, "ada")
+    >>> known = AnswerFunctions({}, ident="s-1", at_us=1_500_000, contributor="ada")
     >>> made = jmespath.compile("[].{id: id(), at: at_ms(), who: contributor()}")
     >>> made.search([{}], jmespath.Options(custom_functions=known))
     [{'id': 's-1', 'at': 1500, 'who': 'ada'}]
     """
 
-    def __init__(self, params: Mapping[str, str], ident: str, at_us: int, contributor: str) -> None:
-        super().__init__(params)
+    def __init__(
+        self, params: Mapping[str, str], query: bytes = b"", *, ident: str, at_us: int, contributor: str
+    ) -> None:
+        super().__init__(params, query)
         self._id = ident
         self._at_us = at_us
         self._contributor = contributor

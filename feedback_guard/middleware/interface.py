@@ -11,6 +11,8 @@ from pydantic import JsonValue
 from feedback_guard.clock import Clock
 from feedback_guard.policy.schema import Policy
 from feedback_guard.store.records import Claim, StoredSubmission
+from feedback_guard.store.repeats import Claim as RepeatClaim
+from feedback_guard.store.repeats import Found, KeptAnswer, RepeatKey
 from feedback_guard.store.states import Delivery
 from feedback_guard.submission import Judgement, Submission
 
@@ -52,6 +54,25 @@ class SubmissionReader(Protocol):
         """The submission, or None if there is none of that name."""
 
 
+class RepeatKeeper(Protocol):
+    """The part of `feedback_guard.repeats.RepeatBook` that the middleware uses."""
+
+    async def claim(self, key: RepeatKey, /) -> Found:
+        """Take a key if nobody has it, or say what is known of it."""
+
+    async def look(self, key: RepeatKey, /) -> Found:
+        """What is known of a key."""
+
+    async def release(self, claim: RepeatClaim, /) -> None:
+        """Give back a claim that came to nothing."""
+
+    async def keep(self, submission: str, answer: KeptAnswer, /) -> None:
+        """Keep the answer to a submission's request."""
+
+    async def forget(self, submission: str, /) -> None:
+        """Let a submission's request be judged again."""
+
+
 class JudgingGuard(Protocol):
     """The part of `feedback_guard.Guard` that the middleware uses."""
 
@@ -70,6 +91,10 @@ class JudgingGuard(Protocol):
     @property
     def store(self) -> SubmissionReader:
         """Where submissions are read."""
+
+    @property
+    def repeats(self) -> RepeatKeeper:
+        """Who has the keys of requests that may come again."""
 
     @property
     def enforcing(self) -> bool:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from feedback_guard.middleware.body import Body, framed
 from feedback_guard.middleware.interface import PASSAGE, PASSAGE_KEY, STATE_KEY, ASGIApp, Message, Scope, Send
-from feedback_guard.middleware.outcome import AnswerWatch
+from feedback_guard.middleware.keeping import Keeper
+from feedback_guard.middleware.outcome import AnswerWatch, Outcome
 from feedback_guard.middleware.service import Service
+from feedback_guard.middleware.traces import place_of
+from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Verdict
 
+log = logging.getLogger(__name__)
+
 _OWN_KEYS: Final[frozenset[Any]] = frozenset({"headers", PASSAGE_KEY})
+_STOPPED: Final = Outcome(Delivery.UNKNOWN, {"cause": "the process stopped before the application had answered"})
+_GRACE_SECONDS: Final = 1.0
 
 
 class Passage:
@@ -37,7 +46,13 @@ class Passage:
         self._send = send
         self._body = body
 
-    async def forward(self, data: bytes, verdicts: Sequence[Verdict], submission: str = "") -> None:
+    async def forward(
+        self,
+        data: bytes,
+        verdicts: Sequence[Verdict],
+        submission: str = "",
+        keeping: Callable[[Send], Keeper] | None = None,
+    ) -> None:
         """Give the judged request to the application, and record what it did.
 
         Parameters
@@ -48,14 +63,20 @@ class Passage:
             For the application to read.
         submission
             Where the outcome is recorded; empty if nothing was judged.
+        keeping
+            Makes what keeps the answer for repetitions, where that is wanted.
         """
-        scope = self._child(list(verdicts))
-        scope["headers"] = framed(self._scope, len(data))
-        scope[PASSAGE_KEY] = PASSAGE
-        watch = AnswerWatch(partial(self._send_revealing, scope))
+        scope = self._judged(data, verdicts)
+        send: Send = partial(self._send_revealing, scope)
+        keeper = keeping(send) if keeping is not None else None
+        watch = AnswerWatch(keeper.send if keeper is not None else send)
         recorder = self._service.recorder
         try:
-            await self._app(scope, self._body.replay(), watch.send)
+            try:
+                await self._app(scope, self._body.replay(), watch.send)
+            finally:
+                if keeper is not None:
+                    await keeper.finish()
         except BaseException as error:
             if submission:
                 recorded = recorder.begin(submission, watch.outcome(error))
@@ -67,6 +88,57 @@ class Passage:
                 await recorder.begin(submission, watch.outcome()).wait()
         finally:
             self._reveal(scope)
+
+    async def unseen(self, data: bytes, verdicts: Sequence[Verdict], submission: str, *, seconds: float) -> None:
+        """Give the judged request to the application, and record what it did; nobody sees its answer.
+
+        Parameters
+        ----------
+        data, verdicts, submission
+            As above.
+        seconds
+            How long the application may take: there is no client that could lose its patience.
+        """
+        scope, recorder = self._judged(data, verdicts), self._service.recorder
+        watch, answered = AnswerWatch(_discard), asyncio.Event()
+        pending: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
+
+        async def receive() -> Message:
+            if pending:
+                return pending.pop()
+            # The client has its answer already and may be gone; to the application it stays until all is said.
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            await watch.send(message)
+            if watch.complete:
+                answered.set()
+
+        async def run() -> None:
+            await self._app(scope, receive, send)
+
+        call = self._service.tasks.own(run(), name=f"unseen.{submission}")
+        try:
+            await asyncio.wait({call}, timeout=seconds)
+            if not call.done():
+                call.cancel()
+                await asyncio.wait({call}, timeout=_GRACE_SECONDS)
+                outcome = watch.outcome(cause=f"the application did not return within {seconds:g} s")
+            elif call.cancelled():
+                outcome = watch.outcome(asyncio.CancelledError())
+            else:
+                error = call.exception()
+                if error is not None:
+                    log.error("the application raised on a request that was acknowledged: %s", place_of(error))
+                outcome = watch.outcome(error)
+        except asyncio.CancelledError:
+            call.cancel()
+            recorder.begin(submission, _STOPPED)
+            raise
+        finally:
+            self._reveal(scope)
+        await recorder.begin(submission, outcome).wait()
 
     async def untouched(self, *, judged: bool = False) -> None:
         """Give the application what came, as it came; there is no verdict on it, but a place where it would stand.
@@ -83,6 +155,13 @@ class Passage:
             await self._app(scope, self._body.replay(), partial(self._send_revealing, scope))
         finally:
             self._reveal(scope)
+
+    def _judged(self, data: bytes, verdicts: Sequence[Verdict]) -> Scope:
+        """Make the scope that the application gets: the guard lets it pass, and the body has the length it has."""
+        scope = self._child(list(verdicts))
+        scope["headers"] = framed(self._scope, len(data))
+        scope[PASSAGE_KEY] = PASSAGE
+        return scope
 
     def _child(self, verdicts: list[Verdict]) -> Scope:
         """Copy the scope, with the verdicts in a state that belongs to this request alone."""
@@ -105,3 +184,7 @@ class Passage:
         for name, value in scope.items():
             if name not in _OWN_KEYS and self._scope.get(name) is not value:
                 self._scope[name] = value
+
+
+async def _discard(_: Message) -> None:
+    """Nobody is there to read it."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from pydantic import JsonValue
 
@@ -97,7 +97,7 @@ class Problem:
         """
         members: dict[str, JsonValue] = {
             "type": self.type,
-            "title": self.title or HTTPStatus(self.status).phrase,
+            "title": self.title or _phrase(self.status),
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
@@ -133,15 +133,36 @@ def decided(judgement: Judgement) -> Reply:
     Held and refused answers say nothing of scores or reasons: they would teach an attacker where the limits lie.
     """
     if judgement.delivery is Delivery.HELD:
-        members: dict[str, JsonValue] = {
-            "status": "held",
-            "id": judgement.submission,
-            "detail": "Received. A moderator looks at it before it takes effect.",
-        }
-        return _json(202, members, b"application/json", [])
+        return held(judgement.submission)
     if judgement.decision is Decision.LIMIT:
         return _limited(judgement)
-    return Problem(422, "refused", "This contribution is not accepted.", extra={"id": judgement.submission}).reply()
+    return refused(judgement.submission)
+
+
+def held(ident: str) -> Reply:
+    """Answer that a submission waits for a moderator."""
+    members = {"status": "held", "id": ident, "detail": "Received. A moderator looks at it before it takes effect."}
+    return _json(202, members, b"application/json", [])
+
+
+def refused(ident: str) -> Reply:
+    """Answer that a submission is not accepted, and not why."""
+    return Problem(422, "refused", "This contribution is not accepted.", extra={"id": ident}).reply()
+
+
+def settled(status: int, ident: str) -> Reply:
+    """Answer a repetition with the status of the first answer, which was too large to be kept."""
+    detail = "This request was handled before; its answer was not kept."
+    if status >= 400:
+        return Problem(status, "repeated", detail, extra={"id": ident}).reply()
+    if status in {204, 205, 304}:
+        return Reply(status, b"", ((b"cache-control", b"no-store"),))
+    return _json(status, {"status": "repeated", "id": ident, "detail": detail}, b"application/json", [])
+
+
+def received(ident: str) -> Reply:
+    """Answer that a submission was received, and not what was decided."""
+    return _json(202, {"status": "received", "id": ident}, b"application/json", [])
 
 
 def rate_limit_fields(refusal: Refusal) -> tuple[tuple[bytes, bytes], ...]:
@@ -191,7 +212,7 @@ def _limited(judgement: Judgement) -> Reply:
     ).reply()
 
 
-def _json(status: int, members: Mapping[str, JsonValue], media: bytes, headers: list[tuple[bytes, bytes]]) -> Reply:
+def _json(status: int, members: Mapping[str, Any], media: bytes, headers: list[tuple[bytes, bytes]]) -> Reply:
     body = json.dumps(members, ensure_ascii=True, allow_nan=False).encode("ascii")
     return Reply(
         status,
@@ -203,6 +224,14 @@ def _json(status: int, members: Mapping[str, JsonValue], media: bytes, headers: 
             *headers,
         ),
     )
+
+
+def _phrase(status: int) -> str:
+    """The name of a status; an application may have one of its own."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
 
 
 def _seconds_up(us: int) -> int:

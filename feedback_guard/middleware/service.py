@@ -45,7 +45,7 @@ class Service:
         self._guard = guard
         self._wait = wait
         self._poll_seconds = poll_seconds
-        self._deadline_seconds = deadline_seconds
+        self.deadline_seconds = deadline_seconds
         self.entry = Entry(app)
         self.tasks = OwnedTasks()
         self.recorder = Recorder(guard, self.tasks, wait)
@@ -94,7 +94,7 @@ class Service:
             self.recorder,
             wait=self._wait,
             poll_seconds=self._poll_seconds,
-            deadline_seconds=self._deadline_seconds,
+            deadline_seconds=self.deadline_seconds,
         )
         self._dispatcher.start()
         self._loop = loop

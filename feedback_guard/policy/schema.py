@@ -12,6 +12,13 @@ from pydantic import Field, field_validator, model_validator
 
 from feedback_guard import settings
 from feedback_guard.clock import MICROSECONDS
+from feedback_guard.policy.answers import (
+    Acknowledge,
+    DuplicatesPolicy,
+    HeldAnswerPolicy,
+    IdempotencyPolicy,
+    UniformPolicy,
+)
 from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sha256, Share, Strict
 from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
@@ -240,6 +247,14 @@ class RoutePolicy(Strict):
     idempotent: bool = False
     """True says that the application may get a held request twice without harm: it recognises `Idempotency-Key`, or
     the effect is the same. Attempts that fail are then repeated, within the bounds of `replay`."""
+    held_answer: HeldAnswerPolicy | None = None
+    """What the client of a held contribution is answered. Without it: 202 and `{"status": "held", "id": …}`."""
+    acknowledge: Acknowledge = Acknowledge.PLAIN
+    """`uniform` answers an accepted contribution like a held one: from `held_answer`, after `uniform.floor`, so that
+    nobody learns from the answer what was decided. The application's own answer is recorded and not shown."""
+    uniform: UniformPolicy = UniformPolicy()
+    idempotency: IdempotencyPolicy = IdempotencyPolicy()
+    duplicates: DuplicatesPolicy = DuplicatesPolicy()
 
     @model_validator(mode="after")
     def _has_a_path(self) -> Self:
@@ -247,6 +262,12 @@ class RoutePolicy(Strict):
             raise ValueError("a route has either `path`, or several of them in `paths`")
         if len(set(self.paths)) != len(self.paths):
             raise ValueError("a path stands twice in `paths`; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _uniform_has_an_answer(self) -> Self:
+        if self.acknowledge is Acknowledge.UNIFORM and self.held_answer is None:
+            raise ValueError("`acknowledge: uniform` answers everybody from `held_answer`; write one")
         return self
 
     @property

@@ -25,6 +25,17 @@ _REPLAYS: Final = tables.replay.insert()
 _SERVER_TIME: Final = text("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint")
 
 
+def store_time(connection: Connection, clock: Clock) -> int:
+    """The time by the store's clock, in microseconds since the epoch: what leases are counted by.
+
+    SQLite serves one host, so that is its clock. On PostgreSQL the hosts' clocks may differ, and the server's
+    counts; a clock that was injected goes before it.
+    """
+    if connection.dialect.name == "postgresql" and isinstance(clock, SystemClock):
+        return int(connection.execute(_SERVER_TIME).scalar_one())
+    return clock.now_us()
+
+
 class _Mark(NamedTuple):
     """Where a group stood before a job, to go back to if the job fails."""
 
@@ -116,14 +127,8 @@ class Group:
         self._contributions += contributions
 
     def now_us(self) -> int:
-        """The time by the store's clock, in microseconds since the epoch: what leases are counted by.
-
-        SQLite serves one host, so that is its clock. On PostgreSQL the hosts' clocks may differ, and the server's
-        counts; a clock that was injected goes before it.
-        """
-        if self._connection.dialect.name == "postgresql" and isinstance(self._clock, SystemClock):
-            return int(self._connection.execute(_SERVER_TIME).scalar_one())
-        return self._clock.now_us()
+        """The time by the store's clock; see `store_time`."""
+        return store_time(self._connection, self._clock)
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], at_us: int) -> int:
         """Add an entry to the end of the ledger; returns its position."""

@@ -17,6 +17,8 @@ from feedback_guard.limits.interface import Refusal
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.schema import OnHold, Policy
 from feedback_guard.store.records import Claim, Sealed, StoredContribution, StoredSubmission
+from feedback_guard.store.repeats import Claim as RepeatClaim
+from feedback_guard.store.repeats import Found, KeptAnswer, RepeatKey
 from feedback_guard.store.states import OUTCOMES, Delivery, Learning, check_delivery
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.verdict import Decision, Verdict
@@ -94,6 +96,25 @@ class FakeStore:
         )
 
 
+class NoRepeats:
+    """No key is known here: tests of repetitions use the real guard."""
+
+    async def claim(self, key: RepeatKey) -> Found:
+        raise AssertionError(f"a test that uses keys needs a real guard: {key}")
+
+    async def look(self, key: RepeatKey) -> Found:
+        raise AssertionError(f"a test that uses keys needs a real guard: {key}")
+
+    async def release(self, claim: RepeatClaim) -> None:
+        raise AssertionError(f"a test that uses keys needs a real guard: {claim}")
+
+    async def keep(self, submission: str, answer: KeptAnswer) -> None:
+        raise AssertionError(f"a test that uses keys needs a real guard: {submission}, {answer}")
+
+    async def forget(self, submission: str) -> None:
+        raise AssertionError(f"a test that uses keys needs a real guard: {submission}")
+
+
 class FakeGuard:
     """Same methods as the guard; states move only as the real machine allows."""
 
@@ -105,6 +126,7 @@ class FakeGuard:
         self.decided = asyncio.Event()
         self.kept: dict[str, Kept] = {}
         self.store = FakeStore(self.kept)
+        self.repeats = NoRepeats()
         self.worker = "w-test"
         self.starts = self.stops = self.claims = self.lease_us = 0
         self.again: list[tuple[str, bool]] = []
