@@ -27,6 +27,8 @@ class Serving:
         uvicorn's HTTP implementation.
     lifespan
         `on` fails on an application whose start-up fails; `off` sends no lifespan.
+    ws
+        `auto` also takes websockets.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Serving:
         lifespan: Literal["auto", "on", "off"] = "on",
         root_path: str = "",
         uds: str | None = None,
+        ws: Literal["auto", "none"] = "none",
     ) -> None:
         self._socket: socket.socket | None = None
         if uds is None:
@@ -53,7 +56,7 @@ class Serving:
             access_log=False,
             timeout_graceful_shutdown=5,
             proxy_headers=False,
-            ws="none",
+            ws=ws,
             loop="asyncio",
         )
         self.server = uvicorn.Server(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from feedback_guard.errors import UsageError
 from feedback_guard.middleware.answers import Answers
@@ -27,6 +28,7 @@ from feedback_guard.middleware.pace import Pace
 from feedback_guard.middleware.repeats import Repeats
 from feedback_guard.middleware.routes import RouteTable, own_root_path, parameters
 from feedback_guard.middleware.service import Service
+from feedback_guard.middleware.spelling import routes_exactly
 from feedback_guard.middleware.tasks import Wait, wait_for_event
 
 log = logging.getLogger(__name__)
@@ -94,7 +96,7 @@ class FeedbackGuardMiddleware:
             raise UsageError(f"extractors: the policy has no route {unknown[0]!r}; it has: {known}")
         if not routes:
             log.warning("the policy %r has no routes: the middleware judges nothing", guard.policy.name)
-        self._routes = RouteTable(routes, root_path=own_root_path(app))
+        self._routes = RouteTable(routes, root_path=own_root_path(app), exactly=partial(routes_exactly, app))
         self._service = Service(
             app, guard, wait=wait, poll_seconds=poll_seconds, deadline_seconds=replay_deadline_seconds
         )

@@ -269,6 +269,7 @@ class Dispatcher:
         scope[PASSAGE_KEY] = PASSAGE
         if self._entry.outermost is not None:
             scope["app"] = self._entry.outermost
+            scope["path"] = envelope.path_outside
         return scope
 
 

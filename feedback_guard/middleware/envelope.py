@@ -10,6 +10,7 @@ import base64
 import json
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from feedback_guard.errors import GuardError
 from feedback_guard.middleware.interface import Scope
@@ -138,6 +139,18 @@ class Envelope:
             )
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise EnvelopeError(f"a kept request cannot be read ({type(error).__name__}); was it altered?") from None
+
+    @property
+    def path_outside(self) -> str:
+        """The decoded path at the outermost application.
+
+        A mount, such as Litestar's, may have taken its prefix off the path before the guard saw it; the raw path
+        still has it.
+        """
+        if self.raw_path is None:
+            return self.path
+        sent = unquote_to_bytes(self.raw_path).decode("utf-8", "replace")
+        return self.path if self.path in {sent, self.root_path + sent} else sent
 
     def scope(self) -> Scope:
         """Make a fresh scope of it, without `state`, `app` and what routing adds."""

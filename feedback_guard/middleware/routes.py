@@ -7,17 +7,19 @@ details keep a request from reaching the application's handler unseen:
 - Some frameworks take `post` for `POST`; methods are compared in capitals.
 - Many routers answer HEAD with the handler of GET; a route that takes GET takes both.
 - FastAPI sets its own `root_path` further in; it is asked for it when the middleware is made.
+- Many routers take `/feedback/`, `//feedback` or `/Feedback` for `/feedback`; see `feedback_guard.middleware.spelling`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.interface import Scope
+from feedback_guard.middleware.spelling import collapsed, folded, trimmed
 from feedback_guard.policy.schema import RoutePolicy
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -38,7 +40,9 @@ class _Methods:
     """The routes of one method."""
 
     exact: dict[str, Match]
+    folded: dict[str, Match]
     patterns: list[tuple[str, re.Pattern[str], RoutePolicy]]
+    loose: list[tuple[re.Pattern[str], RoutePolicy]]
 
 
 class RouteTable:
@@ -53,6 +57,9 @@ class RouteTable:
         The policy's routes.
     root_path
         A prefix that the application strips by itself, whatever the server says; empty for none.
+    exactly
+        Says whether the application routes exactly; asked once, at the first request whose path fits no route as it
+        stands. By default it does not.
 
     Raises
     ------
@@ -67,10 +74,16 @@ class RouteTable:
     ('rate', {'item': '7'})
     >>> table.match({"type": "http", "method": "GET", "path": "/items/7/rating"}) is None
     True
+    >>> table.match({"type": "http", "method": "POST", "path": "//Items/7/rating/"}).route.name
+    'rate'
     """
 
-    def __init__(self, routes: Sequence[RoutePolicy], *, root_path: str = "") -> None:
+    def __init__(
+        self, routes: Sequence[RoutePolicy], *, root_path: str = "", exactly: Callable[[], bool] = lambda: False
+    ) -> None:
         self._root_path = root_path
+        self._ask = exactly
+        self._exactly: bool | None = None
         self._methods: dict[str, _Methods] = {}
         for route in routes:
             for path in route.all_paths:
@@ -80,14 +93,19 @@ class RouteTable:
                     self._add(route, path, pattern, method)
 
     def _add(self, route: RoutePolicy, path: str, pattern: re.Pattern[str] | None, method: str) -> None:
-        table = self._methods.setdefault(method, _Methods({}, []))
+        table = self._methods.setdefault(method, _Methods({}, {}, [], []))
         if pattern is None:
             taken = path in table.exact
             table.exact[path] = Match(route, _NO_PARAMS)
+            table.folded.setdefault(folded(path), table.exact[path])
         else:
             shape = _shape(path)
             taken = any(_shape(known) == shape for known, _, _ in table.patterns)
             table.patterns.append((path, pattern, route))
+            loose = compile_path(route.name, collapsed(path))
+            if loose is not None:
+                # Falcon takes an empty segment for a parameter.
+                table.loose.append((re.compile(loose.pattern.replace("[^/]+", "[^/]*"), re.IGNORECASE), route))
         if taken:
             raise PolicyError(
                 f"routes: {route.name}: {method} {path!r} is taken already, by another route or by another of its "
@@ -114,6 +132,29 @@ class RouteTable:
             matched = pattern.match(path)
             if matched is not None:
                 return Match(route, matched.groupdict())
+        if self._exactly is None:
+            self._exactly = self._ask()
+        return None if self._exactly else self._match_loosely(table, scope)
+
+    def _match_loosely(self, table: _Methods, scope: Scope) -> Match | None:
+        found = self._match_spelling(table, scope["path"], scope)
+        if found is None and b"%" in (raw_path := scope.get("raw_path") or b""):
+            # Some routers, such as BlackSheep's, look at the path as it was sent: `a%2Fb` is one segment there.
+            found = self._match_spelling(table, raw_path.decode("latin-1"), scope)
+        return found
+
+    def _match_spelling(self, table: _Methods, path: str, scope: Scope) -> Match | None:
+        root_path = folded(self._root_path or scope.get("root_path") or "")
+        for spelling in (collapsed(path), trimmed(path)):
+            if root_path != "/" and spelling.casefold().startswith(root_path + "/"):
+                spelling = "/" + spelling.split("/", root_path.count("/") + 1)[-1]  # noqa: PLW2901
+            found = table.folded.get(spelling.casefold())
+            if found is not None:
+                return found
+            for pattern, route in table.loose:
+                matched = pattern.match(spelling)
+                if matched is not None:
+                    return Match(route, matched.groupdict())
         return None
 
 
@@ -137,7 +178,7 @@ def routed_path(scope: Scope, own_root_path: str = "") -> str:
 
 
 def own_root_path(app: Any) -> str:
-    """Return the `root_path` that an application sets for itself, looking through middleware around it.
+    """Return the `root_path` that an application, FastAPI's, sets for itself, looking through middleware around it.
 
     Examples
     --------
@@ -148,7 +189,8 @@ def own_root_path(app: Any) -> str:
     for _ in range(_MAX_NESTING):
         if app is None:
             break
-        root_path = getattr(app, "root_path", None)
+        # Quart and Flask call the folder of their files so, which may well be the start of a path: `/app`.
+        root_path = None if hasattr(app, "import_name") else getattr(app, "root_path", None)
         if isinstance(root_path, str) and root_path:
             return root_path
         app = getattr(app, "app", None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -169,6 +170,12 @@ def test_an_application_that_strips_a_prefix_of_its_own_is_guarded_behind_it() -
     assert (len(reached), len(guard.kept)) == (2, 2)
 
 
+def test_a_folder_that_is_called_root_path_is_none() -> None:
+    """Quart's and Flask's: in a container the files often lie in `/app`, and an endpoint may be below `/app`."""
+    app = SimpleNamespace(import_name="app", root_path="/app")
+    assert own_root_path(SimpleNamespace(app=app)) == ""
+
+
 @pytest.mark.parametrize("method", ["post", "Post", "POST"])
 def test_an_application_that_takes_methods_in_any_case_is_guarded(method: str) -> None:
     """Django writes `request.method` in capitals whatever came."""
@@ -199,7 +206,8 @@ def test_parameters_are_given_as_decoded() -> None:
     match = table.match(make_scope("/a/x y/b-é:rate"))
     assert match is not None
     assert dict(match.params) == {"one": "x y", "two": "é"}
-    assert table.match(make_scope("/a/x/b-:rate")) is None
+    exactly = RouteTable([RoutePolicy(name="r", path="/a/{one}/b-{two}:rate", extract="@")], exactly=lambda: True)
+    assert exactly.match(make_scope("/a/x/b-:rate")) is None
 
 
 def test_the_exact_path_goes_before_one_with_parameters_and_the_first_pattern_wins() -> None:
