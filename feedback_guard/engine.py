@@ -12,8 +12,8 @@ from typing import Self
 from feedback_guard.assess import Assessor
 from feedback_guard.contribution import Contribution
 from feedback_guard.embedding.batcher import Batcher
-from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.interface import Embedder
+from feedback_guard.embedding.isolated import make_live_embedder
 from feedback_guard.evidence.baseline import Baseline, load
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.memory import Memory
@@ -110,9 +110,9 @@ def start_batcher(
     embedder: Embedder | None = None,
     on_batch: Callable[[int, float], None] | None = None,
 ) -> Batcher:
-    """Start the owner of the embedding model; it loads in the owner's thread, in this process, after any fork."""
+    """Start the owner of the embedding model. The model is loaded here, after any fork, or in a process of its own."""
     batcher = Batcher(
-        embedder if embedder is not None else functools.partial(make_embedder, policy),
+        embedder if embedder is not None else functools.partial(make_live_embedder, policy),
         max_batch=policy.max_batch,
         max_wait_us=policy.max_wait,
         queue_size=policy.queue_size,

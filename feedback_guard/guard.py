@@ -210,7 +210,8 @@ class Guard:
         if self._engine is None:
             await self.start()
         engine, began = self.engine, self.clock.monotonic()
-        refusal = self.store.latest.peek(engine.settler.early(submission), self.clock.now_us())
+        early = engine.settler.early(submission)
+        refusal = self.store.latest.peek(early, self.clock.now_us())
         self._time("limits", began)
         observations: dict[str, Observation] = {}
         proposals: list[Assessment] = []
@@ -234,6 +235,7 @@ class Guard:
             if refusal is not None:
                 settled = engine.settler.limited(submission, [None] * len(submission.contributions), found or refusal)
             else:
+                tx.prefetch(early)
                 settled = engine.settler.settle(submission, proposals, tx.budgets, at_us)
             delivery = self._delivery(submission, settled.decision)
             tx.insert(self._new_submission(ident, submission, settled, delivery, observations, at_us))

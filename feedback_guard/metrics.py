@@ -203,6 +203,7 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._begin_at_zero()
+        self._stage_of = {stage: self._stages.labels(stage) for stage in (*STAGES, OTHER)}
 
     def _make(self, of: type[_M], name: str, text: str, labels: tuple[str, ...] = (), **options: Any) -> _M:
         if self._shared is None:
@@ -237,7 +238,7 @@ class Metrics:
     def stage(self, stage: str, seconds: float) -> None:
         """Note the time that a contribution spent in a stage of `STAGES`."""
         if math.isfinite(seconds):
-            self._stages.labels(_known(stage, STAGES)).observe(max(seconds, 0.0))
+            self._stage_of[_known(stage, STAGES)].observe(max(seconds, 0.0))
 
     def queue(self, name: str, depth: int) -> None:
         """Set how many entries wait in a queue: `embedding` or `writer`."""

@@ -36,7 +36,7 @@ class Batcher:
     ----------
     embedder
         The model, or a callable that makes it. Either way it is loaded, called and split with by one thread only;
-        if it has a method `load`, that thread calls it first.
+        if it has a method `load`, that thread calls it first; if it has a method `close`, that thread calls it last.
     max_batch
         Most windows in one pass through the model, from 1. A larger batch is hardly faster beyond 16 and makes
         every text in it wait for the whole.
@@ -242,6 +242,8 @@ class Batcher:
             logger.exception("the embedding thread failed and ends")
         finally:
             self._queue.stop("the embedding thread ended")
+            if callable(close := getattr(embedder, "close", None)):
+                close()
 
     def _load(self) -> Embedder:
         source = self._source

@@ -91,6 +91,11 @@ class SentenceTransformerEmbedder:
         """Length of a vector."""
         return self._dimension
 
+    @property
+    def windows(self) -> Windows:
+        """How its texts are cut; loads the model if it is not."""
+        return self._parts()[1]
+
     def load(self) -> None:
         """Load the model and bind its threads to the calling thread. Called again, it only does the latter.
 

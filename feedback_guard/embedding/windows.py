@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from pydantic import JsonValue
 
 from feedback_guard import settings
 from feedback_guard.embedding.hashing import require_unicode
@@ -45,6 +48,7 @@ class Windows:
 
         if tokens < 8:
             raise EmbeddingError(f"the model reads only {tokens} tokens at a time; at least 8 are needed")
+        self._source = tokenizer
         self._tokenizer: Tokenizer = Tokenizer.from_str(tokenizer)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -58,6 +62,18 @@ class Windows:
         self._long_word = re.compile(rf"[^{_BLANKS}]{{{model.get('max_input_chars_per_word') or 100},}}")
         self._known: dict[str, bool] = {}
         self._plain_ascii = self._reads_ascii_plainly()
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Everything that `from_json` needs to make an equal one, as another process may."""
+        return {"tokenizer": self._source, "tokens": self._tokens}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, JsonValue]) -> Self:
+        """Make what `to_json` wrote down."""
+        tokenizer, tokens = value["tokenizer"], value["tokens"]
+        if not isinstance(tokenizer, str) or not isinstance(tokens, int):
+            raise EmbeddingError("the description of the tokenizer is damaged")
+        return cls(tokenizer, tokens)
 
     def split(self, text: str) -> list[str]:
         """Cut a text into windows; together they cover it, apart from blanks that spell out unreadable words.

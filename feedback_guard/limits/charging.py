@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,7 @@ from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Budget, Charge, Refusal
 
 
+@functools.lru_cache(maxsize=8_192)
 def budget_key(budget: Budget, key: str) -> str:
     """Name the counter of one budget for one value of its facet, as 64 hexadecimal digits.
 

@@ -52,6 +52,10 @@ class GroupBudgets:
         counter = budget_key(budget, key)
         return gcra.balance(budget, gcra.settle(budget, self._read([counter]).get(counter), now_us), now_us)
 
+    def prefetch(self, charges: Sequence[Charge]) -> None:
+        """Read at once what several charges will need."""
+        self._read([budget_key(charge.budget, charge.key) for charge in charges])
+
     def mark(self) -> int:
         """Where a job begins, to go back to if it fails."""
         return len(self._undo)

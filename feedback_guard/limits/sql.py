@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Insert, bindparam, select
+from sqlalchemy import Connection, Insert, Select, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from feedback_guard.errors import LimitError
@@ -16,13 +17,15 @@ from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.store import tables
 from feedback_guard.store.locks import take_writer_lock
 
-_LEVELS: Final = select(
+_ALL_LEVELS: Final = select(
     tables.budget.c.key,
     tables.budget.c.used_micro,
     tables.budget.c.rest,
     tables.budget.c.period_us,
     tables.budget.c.last_us,
-).where(tables.budget.c.key.in_(bindparam("keys", expanding=True)))
+)
+_AT_ONCE: Final = 32
+"""Most counters in one statement."""
 _CHANGING: Final = ("used_micro", "rest", "period_us", "last_us")
 
 
@@ -97,8 +100,18 @@ class SqlBudgets:
 
 def read_levels(connection: Connection, keys: Sequence[str]) -> dict[str, Level]:
     """The stored levels of counters, by key; one that was never charged is absent."""
-    rows = connection.execute(_LEVELS, {"keys": keys})
-    return {row[0]: Level(row[1], row[2], row[3], row[4]) for row in rows}
+    levels: dict[str, Level] = {}
+    for start in range(0, len(keys), _AT_ONCE):
+        part = keys[start : start + _AT_ONCE]
+        rows = connection.execute(_levels_of(len(part)), {f"key_{n}": key for n, key in enumerate(part)})
+        levels.update((row.key, Level(row.used_micro, row.rest, row.period_us, row.last_us)) for row in rows)
+    return levels
+
+
+@functools.cache
+def _levels_of(n: int) -> Select[tuple[str, int, int, int, int]]:
+    """The statement for n counters. One with a list of any length would be compiled anew every time."""
+    return _ALL_LEVELS.where(tables.budget.c.key.in_([bindparam(f"key_{i}") for i in range(n)]))
 
 
 def write_levels(connection: Connection, names: Mapping[str, str], levels: Mapping[str, Level]) -> None:

@@ -95,6 +95,11 @@ class EmbeddingPolicy(Strict):
     """Most texts waiting for the model. At the bound a contribution counts as not scored."""
     deadline: Duration = 2 * MICROSECONDS
     """How long a contribution waits for its vectors before it counts as not scored."""
+    isolated: bool = True
+    """Runs the model in a process of its own: faster beside a busy application, and a model that hangs or crashes is
+    started anew. False runs it in a thread of the application's process, which saves some memory."""
+    stall: Duration = 30 * MICROSECONDS
+    """How long an isolated model may take over one batch before its process is ended and started anew."""
 
     @model_validator(mode="after")
     def _own_model_is_pinned(self) -> Self:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from feedback_guard.errors import LedgerError, UsageError
-from feedback_guard.limits.interface import BudgetStore
+from feedback_guard.limits.interface import BudgetStore, Charge
 from feedback_guard.policy.schema import LimitPolicy
 from feedback_guard.store import decisions, deliveries, leases, resolutions, tables
 from feedback_guard.store.group import Group
@@ -48,6 +48,10 @@ class Transaction:
     def now_us(self) -> int:
         """The time by the store's clock, which all its hosts share."""
         return self._group.now_us()
+
+    def prefetch(self, charges: Sequence[Charge]) -> None:
+        """Read the counters of charges that are about to be made, in one statement."""
+        self._group.budgets.prefetch(charges)
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], now_us: int) -> int:
         """Add an entry of one's own to the ledger.

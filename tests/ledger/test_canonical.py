@@ -24,6 +24,12 @@ def test_it_is_rfc_8785(record: dict[str, Any]) -> None:
     assert canonical_text(record).encode() == rfc8785.dumps(record)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text(max_size=6), values | st.floats(allow_nan=False, allow_infinity=False), max_size=5))
+def test_beside_the_ledger_it_is_rfc_8785_too(record: dict[str, Any]) -> None:
+    assert canonical_json(record).encode() == rfc8785.dumps(record)
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -1,0 +1,202 @@
+"""The model in a process of its own: it shares no interpreter lock with the guard, and it can be ended if it hangs.
+
+A model calls hundreds of small operations for each batch, and between any two of them its thread waits for whatever
+Python code the rest of the process runs; an event loop beside it halves its speed. A process of its own also keeps a
+crash of the model, or the memory that it takes, away from the application that the guard stands in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
+from feedback_guard.embedding.factory import make_embedder
+from feedback_guard.embedding.frames import FrameError, receive, send
+from feedback_guard.embedding.interface import Embedder, Vectors
+from feedback_guard.embedding.vectors import require_unit
+from feedback_guard.embedding.windows import Windows
+from feedback_guard.errors import EmbeddingError, ModelDigestError
+from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+
+logger = logging.getLogger(__name__)
+
+LOAD_SECONDS: Final = 300.0
+"""How long a model may take to load."""
+RESTART_SECONDS: Final = 10.0
+"""Shortest time between two starts of a model that failed; in between, texts fail at once."""
+_CHILD: Final = "feedback_guard.embedding.child"
+
+
+class IsolatedEmbedder:
+    """An `Embedder` whose model runs in a process of its own. Owned and called by one thread, like any other.
+
+    Making one checks the model's files and starts nothing; `load` starts the process. If the process ends or takes
+    longer than `policy.stall` over a batch, that batch fails and the next one starts it anew.
+
+    Parameters
+    ----------
+    policy
+        Names the model. `unsafe-hashing-for-tests` is no model and is refused.
+    clock
+        For the time between two starts.
+
+    Raises
+    ------
+    ModelDigestError
+        If the model directory is not the pinned one, or holds what is refused.
+    EmbeddingError
+        If there is no such model.
+    """
+
+    def __init__(self, policy: EmbeddingPolicy, *, clock: Clock | None = None) -> None:
+        if policy.backend is Backend.UNSAFE_HASHING:
+            raise EmbeddingError("the hashing embedder for tests needs no process of its own")
+        described = make_embedder(policy)
+        self._policy = policy
+        self._clock = clock or SystemClock()
+        self._fingerprint = described.fingerprint
+        self._dimension = described.dimension
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._windows: Windows | None = None
+        self._started = -RESTART_SECONDS
+        self._why = "the model's process was not started"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model, the same as without a process of its own."""
+        return self._fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._dimension
+
+    @property
+    def pid(self) -> int | None:
+        """The model's process; None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    def load(self) -> None:
+        """Start the process and wait until its model is loaded.
+
+        Raises
+        ------
+        EmbeddingError
+            If it cannot be started or the model cannot be loaded; the message says why.
+        """
+        if self._channel is not None:
+            return
+        self._started = self._clock.monotonic()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # Where Python looks for modules may have been changed in this process; the other one must look there too.
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, with nothing from outside
+                [sys.executable, "-m", _CHILD, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=environment,
+            )
+        self._channel = ours
+        try:
+            ours.settimeout(LOAD_SECONDS)
+            send(ours, {"policy": self._policy.model_dump(mode="json")})
+            head, _ = receive(ours)
+            if "error" in head:
+                raise (ModelDigestError if head["kind"] == "ModelDigestError" else EmbeddingError)(head["error"])
+            if head["fingerprint"] != self._fingerprint:
+                raise EmbeddingError("the model's process loaded another model; were its files changed meanwhile?")
+            self._windows = Windows.from_json(head["windows"])
+        except BaseException as error:
+            self._end(f"the model's process could not start: {error}")
+            raise
+        ours.settimeout(self._policy.stall / MICROSECONDS)
+
+    def close(self) -> None:
+        """End the process. `load` may follow."""
+        self._end("the model's process was closed")
+        self._started = -RESTART_SECONDS
+
+    def split(self, text: str) -> list[str]:
+        """Cut a text into windows that the model reads whole.
+
+        Raises
+        ------
+        EmbeddingError
+            If it holds lone surrogates, or needs more than `settings.MAX_WINDOWS` windows.
+        """
+        if self._windows is None:
+            self.load()
+        if self._windows is None:
+            raise EmbeddingError(self._why)
+        return self._windows.split(text)
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts that each fit the model's window, in one batch.
+
+        Raises
+        ------
+        EmbeddingError
+            If a text does not fit, the model fails, or its process ended or hung; it is started anew by a later call.
+        """
+        if not texts:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        channel = self._ready()
+        try:
+            send(channel, {"texts": list(texts)})
+            head, body = receive(channel)
+        except FrameError as error:
+            self._end(str(error))
+            raise EmbeddingError(f"{error}; it is started anew") from None
+        if "error" in head:
+            raise EmbeddingError(head["error"])
+        vectors = np.frombuffer(body, dtype=np.float32)
+        return require_unit(vectors.reshape(head["shape"]), n=len(texts), dimension=self._dimension)
+
+    def _ready(self) -> socket.socket:
+        if self._channel is None:
+            if self._clock.monotonic() - self._started < RESTART_SECONDS:
+                raise EmbeddingError(f"{self._why}; it is started anew in a few seconds")
+            logger.warning("%s; starting it anew", self._why)
+            self.load()
+        if self._channel is None:
+            raise EmbeddingError(self._why)
+        return self._channel
+
+    def _end(self, why: str) -> None:
+        self._why = why
+        channel, self._channel = self._channel, None
+        process, self._process = self._process, None
+        if channel is not None:
+            channel.close()
+        if process is not None:
+            # It reads the closed channel and ends by itself, unless it hangs: that is why it is killed.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+
+
+def make_live_embedder(policy: EmbeddingPolicy) -> Embedder:
+    """The embedder for a guard: isolated, unless the policy says otherwise or it is no model at all.
+
+    Raises
+    ------
+    EmbeddingError
+        As `make_embedder`.
+    """
+    if policy.isolated and policy.backend is not Backend.UNSAFE_HASHING:
+        return IsolatedEmbedder(policy)
+    return make_embedder(policy)
