@@ -19,6 +19,7 @@
     │   └── UnsafeDatabaseError      a database that would lose or corrupt records
     ├── LedgerError              the record is not what was written
     ├── LimitError               a budget is defined or charged wrongly
+    ├── IdentityError            who sends a request cannot be found out now: nothing is taken
     ├── UpstreamError            behind a gateway: the upstream was not reached, or not understood (`gateway.wires`)
     └── UsageError               the caller used the API or the command wrongly
 
@@ -106,6 +107,10 @@ class LedgerError(GuardError):
 
 class LimitError(GuardError):
     """A budget is defined or charged wrongly."""
+
+
+class IdentityError(GuardError):
+    """Who sends a request cannot be found out now: keys cannot be fetched, or a function fails."""
 
 
 class UsageError(GuardError):

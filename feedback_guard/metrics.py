@@ -59,6 +59,7 @@ PARTS: Final = (
     "assess",
     "store",
     "learning",
+    "identity",
     "extract",
     "answer",
     "delivery",

@@ -34,6 +34,12 @@ MAX_ID_CHARS: Final = 256
 """Longest identifier (contribution, contributor, group, interaction, model), in code points."""
 MAX_GROUPS: Final = 8
 """Most groups that a contributor belongs to."""
+MAX_TOKEN_BYTES: Final = 16_384
+"""Longest token that names a contributor, in bytes."""
+MAX_JWKS_BYTES: Final = 256 * 1024
+"""Largest key set of an issuer, in bytes."""
+MAX_JWKS_KEYS: Final = 100
+"""Most keys in it."""
 MAX_METADATA_BYTES: Final = 16_384
 """Largest metadata object, in bytes of JSON."""
 MAX_MARK_RUN: Final = 30

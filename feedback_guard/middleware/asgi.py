@@ -8,11 +8,11 @@ from functools import partial
 
 from feedback_guard.errors import UsageError
 from feedback_guard.middleware.answers import Answers
+from feedback_guard.middleware.callables import IdentifyCallable
 from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS
 from feedback_guard.middleware.ending import Endings
 from feedback_guard.middleware.exchange import Exchange, Setup
 from feedback_guard.middleware.extract import Extractor
-from feedback_guard.middleware.identity import Identifier
 from feedback_guard.middleware.intake import Intake
 from feedback_guard.middleware.interface import (
     PASSAGE,
@@ -28,6 +28,7 @@ from feedback_guard.middleware.pace import Pace
 from feedback_guard.middleware.repeats import Repeats
 from feedback_guard.middleware.routes import RouteTable, own_root_path, parameters
 from feedback_guard.middleware.service import Service
+from feedback_guard.middleware.sources import make_identifier
 from feedback_guard.middleware.spelling import routes_exactly
 from feedback_guard.middleware.tasks import Wait, wait_for_event
 
@@ -55,6 +56,10 @@ class FeedbackGuardMiddleware:
         Python callables for routes whose policy has no expression, by the route's name. Each takes the body (JSON,
         or a form as a dictionary) and the scope (with `path_params`), and returns one contribution (a dictionary), a
         list of them, or None.
+    identify
+        A Python function that says who sends a request, for a policy with `identity.callable`. It takes the scope, and
+        returns a name, a dictionary of `contributor` and `groups`, or None. It may be asynchronous; one that is not is
+        called in a thread.
     poll_seconds
         Longest time before an approval in another process is noticed.
     replay_deadline_seconds
@@ -67,7 +72,8 @@ class FeedbackGuardMiddleware:
     PolicyError
         If a route's path, expression or answer, or the identity rules, cannot work.
     UsageError
-        If a route has neither expression nor callable, or a callable has no route.
+        If a route has neither expression nor callable, a callable has no route, or the policy and `identify` do not go
+        together.
 
     Examples
     --------
@@ -83,6 +89,7 @@ class FeedbackGuardMiddleware:
         *,
         guard: JudgingGuard,
         extractors: Mapping[str, ExtractorCallable] | None = None,
+        identify: IdentifyCallable | None = None,
         poll_seconds: float = POLL_SECONDS,
         replay_deadline_seconds: float = DEADLINE_SECONDS,
         wait: Wait = wait_for_event,
@@ -105,7 +112,7 @@ class FeedbackGuardMiddleware:
             guard=guard,
             intake=Intake(
                 guard,
-                Identifier(guard.policy.identity),
+                make_identifier(guard.policy.identity, guard.clock, identify),
                 {route.name: Extractor(route, parameters(route), callables.get(route.name)) for route in routes},
             ),
             answers={route.name: Answers(route, parameters(route), guard.metrics) for route in routes},

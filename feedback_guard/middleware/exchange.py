@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from feedback_guard.errors import ClaimLostError, ContributionError, GuardError, StoreError
+from feedback_guard.errors import ClaimLostError, ContributionError, GuardError, IdentityError, StoreError
 from feedback_guard.middleware.answers import Answers, Asked
 from feedback_guard.middleware.body import Body, ClientLeftError, framed
 from feedback_guard.middleware.ending import Ending, Endings, Step
@@ -88,6 +88,10 @@ class Exchange:
             return _nothing if self._enforcing else self._passage.untouched
         except BadInputError as error:
             return partial(self._refuse, error)
+        except IdentityError as error:
+            log.error("who sends a request to %s cannot be found out: %s", self._route.name, error)
+            self._guard.metrics.failed("identity")
+            return partial(self._fail, "identity")
         except Exception as error:  # noqa: BLE001 - the unforeseen must neither pass unread nor stop an observed app
             log.error("a request to %s could not be read: %s", self._route.name, place_of(error))
             self._guard.metrics.failed("extract")

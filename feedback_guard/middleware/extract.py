@@ -15,8 +15,8 @@ from feedback_guard.clock import format_iso8601
 from feedback_guard.contribution import Contribution, parse_contribution
 from feedback_guard.errors import ContributionError, UsageError
 from feedback_guard.middleware.expressions import RequestFunctions, compile_expression, fields, is_early, is_true
-from feedback_guard.middleware.identity import Principal
 from feedback_guard.middleware.interface import ExtractorCallable, Scope
+from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError, bad_input
 from feedback_guard.middleware.traces import place_of
 from feedback_guard.policy.schema import RoutePolicy

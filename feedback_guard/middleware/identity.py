@@ -1,5 +1,8 @@
 """Who the contributor is: from authentication, or from a proxy of the operator's, never from the body.
 
+The sources are asked in the policy's order, and the first that names somebody decides. One that was given something
+that is not good, such as an expired token, refuses; there is no falling back to another.
+
 A header is believed only when the connection itself comes from a trusted hop. `scope["client"]` is what the server
 says the connection is; a server that rewrites it from `X-Forwarded-For` takes this knowledge away (uvicorn does by
 default for local proxies, and then gives port 0, which no connection has: such an address is never a trusted hop).
@@ -9,45 +12,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final
-from uuid import UUID
+from typing import Any, Final, Protocol
 
 from feedback_guard import settings
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.interface import Scope
-from feedback_guard.middleware.replies import bad_input
-from feedback_guard.policy.identity import IdentityPolicy, TrustedHops
+from feedback_guard.middleware.principal import ANONYMOUS, Principal, as_name, checked
+from feedback_guard.middleware.replies import BadInputError, Problem, bad_input
+from feedback_guard.policy.identity import IdentityPolicy, Source, TrustedHops
 
 log = logging.getLogger(__name__)
 
-ANONYMOUS: Final = "(anonymous)"
-"""Contributor of whatever comes without one. Nobody can be named so by authentication."""
 NETWORK_GROUP: Final = "network"
 _UNIX: Final = "unix"
 _USER_ATTRIBUTES: Final = ("identity", "username", "display_name")
 
 Address = IPv4Address | IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whoever offers a contribution.
-
-    Parameters
-    ----------
-    contributor
-        Byte-exact: neither case nor spaces nor Unicode form are changed. Header bytes stand as latin-1.
-    groups
-        Wider principals, by name.
-    anonymous
-        True when nobody is named.
-    """
-
-    contributor: str
-    groups: Mapping[str, str] = field(default_factory=dict)
-    anonymous: bool = False
 
 
 class _Hop:
@@ -79,7 +60,22 @@ class _Hop:
         values = [value for name, value in scope["headers"] if name == self._name]
         if len(values) > 1:
             raise bad_input(400, "ambiguous_identity", f"The header {self.header} stands more than once.")
-        return _identifier(values[0].decode("latin-1")) if values and values[0] else None
+        return checked(values[0].decode("latin-1")) if values and values[0] else None
+
+
+class Named(Protocol):
+    """A source that names contributors."""
+
+    async def find(self, scope: Scope) -> Principal | None:
+        """The contributor, with groups that this source knows; None if it names nobody.
+
+        Raises
+        ------
+        BadInputError
+            If what the client sent to name itself is not good.
+        IdentityError
+            If it cannot be found out now.
+        """
 
 
 class Identifier:
@@ -88,7 +84,9 @@ class Identifier:
     Parameters
     ----------
     policy
-        Where to look.
+        Where to look, and in which order.
+    sources
+        Those that are set up elsewhere: `jwt` and `callable`.
 
     Raises
     ------
@@ -97,36 +95,35 @@ class Identifier:
 
     Examples
     --------
+    >>> import asyncio
     >>> who = Identifier(IdentityPolicy(header={"header": "X-User", "hops": ["10.0.0.0/8"]}))
     >>> scope = {"headers": [(b"x-user", b"ada")], "client": ("10.1.2.3", 50_000)}
-    >>> who.identify(scope).contributor
+    >>> asyncio.run(who.identify(scope)).contributor
     'ada'
     """
 
-    def __init__(self, policy: IdentityPolicy) -> None:
+    def __init__(self, policy: IdentityPolicy, sources: Mapping[Source, Named] | None = None) -> None:
         self._policy = policy
-        self._header = _Hop(policy.header) if policy.header is not None else None
         self._groups = {name: _Hop(hops) for name, hops in policy.groups.items()}
-        self._warned = False
-        if policy.network_group and NETWORK_GROUP in self._groups:
-            raise PolicyError(
-                "identity: groups: the name 'network' is taken by network_group; rename the group, or switch "
-                "network_group off"
-            )
-        if len(self._groups) + policy.network_group > settings.MAX_GROUPS:
-            raise PolicyError(
-                f"identity: groups: a contribution keeps at most {settings.MAX_GROUPS} groups, the network included; "
-                "remove a group, or switch network_group off"
-            )
+        _check_groups(policy)
+        known: dict[Source, Named] = dict(sources or {})
+        if policy.header is not None:
+            known[Source.HEADER] = _Header(_Hop(policy.header))
+        if policy.scope:
+            known[Source.SCOPE] = _InScope(policy.scope)
+        known[Source.USER] = _User()
+        self._sources = tuple(known[source] for source in policy.configured)
 
-    def identify(self, scope: Scope) -> Principal:
+    async def identify(self, scope: Scope) -> Principal:
         """Find the principal of a request.
 
         Raises
         ------
         BadInputError
-            400 if a trusted header stands twice; 401 if nobody is named and the policy refuses that, or the name
-            cannot be kept.
+            400 if a trusted header stands twice; 401 if nobody is named and the policy refuses that, the name cannot
+            be kept, or a token is not good.
+        IdentityError
+            If it cannot be found out now.
         """
         address = peer_address(scope)
         groups: dict[str, str] = {}
@@ -138,29 +135,87 @@ class Identifier:
             network = network_of(address)
             if network is not None:
                 groups[NETWORK_GROUP] = network
-        contributor = self._from_header(scope, address)
-        if contributor is None and self._policy.user:
-            contributor = _from_user(scope.get("user"))
-        if contributor is not None:
-            return Principal(contributor, groups)
+        for source in self._sources:
+            found = await source.find(scope)
+            if found is not None:
+                return Principal(found.contributor, {**found.groups, **groups})
         if self._policy.missing == "refuse":
-            raise bad_input(401, "no_contributor", "Sign in: contributions are taken from identified users only.")
+            raise _nobody(bearer=self._policy.jwt is not None)
         return Principal(ANONYMOUS, groups, anonymous=True)
 
-    def _from_header(self, scope: Scope, address: Address | None) -> str | None:
-        if self._header is None:
-            return None
-        if self._header.trusts(scope, address):
-            return self._header.value(scope)
-        if not self._warned and self._header.sent(scope):
+
+class _Header:
+    """A header that a trusted hop sets."""
+
+    def __init__(self, hop: _Hop) -> None:
+        self._hop = hop
+        self._warned = False
+
+    async def find(self, scope: Scope) -> Principal | None:
+        if self._hop.trusts(scope, peer_address(scope)):
+            value = self._hop.value(scope)
+            return None if value is None else Principal(value)
+        if not self._warned and self._hop.sent(scope):
             self._warned = True  # once for each process: a client could fill the log otherwise
             log.warning(
                 "the header %s came from a connection that is not among the trusted hops, and is ignored; if it came "
                 "through a proxy of yours, check identity.header.hops, and that the server does not rewrite the "
                 "client's address (uvicorn: --no-proxy-headers)",
-                self._header.header,
+                self._hop.header,
             )
         return None
+
+
+class _User:
+    """`scope["user"]`, as authentication middleware sets it."""
+
+    async def find(self, scope: Scope) -> Principal | None:
+        name = _from_user(scope.get("user"))
+        return None if name is None else Principal(name)
+
+
+class _InScope:
+    """What middleware further out put into the scope."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self._keys = keys
+
+    async def find(self, scope: Scope) -> Principal | None:
+        value: Any = scope
+        for key in self._keys:
+            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+            if value is None:
+                return None
+        name = as_name(value)
+        return None if name is None else Principal(name)
+
+
+def _nobody(*, bearer: bool) -> BadInputError:
+    return BadInputError(
+        Problem(
+            401,
+            "no_contributor",
+            "Sign in: contributions are taken from identified users only.",
+            headers=((b"www-authenticate", b"Bearer"),) if bearer else (),
+        )
+    )
+
+
+def _check_groups(policy: IdentityPolicy) -> None:
+    names = policy.group_names
+    if policy.network_group and names.count(NETWORK_GROUP) > 1:
+        raise PolicyError(
+            "identity: groups: the name 'network' is taken by network_group; rename the group, or switch network_group "
+            "off"
+        )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PolicyError(f"identity: groups: two sources set the group {twice!r}; rename one of them")
+    if len(names) > settings.MAX_GROUPS:
+        raise PolicyError(
+            f"identity: groups: a contribution keeps at most {settings.MAX_GROUPS} groups, the network included; "
+            "remove a group, or switch network_group off"
+        )
 
 
 def peer_address(scope: Scope) -> Address | None:
@@ -204,24 +259,7 @@ def _from_user(user: Any) -> str | None:
             value = getattr(user, name, None)
         except NotImplementedError:  # Starlette's BaseUser has all three; a subclass may give only one of them
             continue
-        if isinstance(value, str | int | UUID) and not isinstance(value, bool) and str(value):
-            return _identifier(str(value))
+        found = as_name(value)
+        if found is not None:
+            return found
     return None
-
-
-def _identifier(value: str) -> str:
-    if len(value) > settings.MAX_ID_CHARS:
-        raise bad_input(
-            401, "bad_identity", f"The contributor's name is longer than {settings.MAX_ID_CHARS} characters."
-        )
-    if value == ANONYMOUS or "\x00" in value or not _encodes(value):
-        raise bad_input(401, "bad_identity", "The contributor's name cannot be kept.")
-    return value
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

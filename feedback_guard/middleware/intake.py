@@ -15,9 +15,10 @@ from feedback_guard.contribution import Contribution
 from feedback_guard.middleware.body import Body, check_length
 from feedback_guard.middleware.extract import Extractor
 from feedback_guard.middleware.fields import malformed
-from feedback_guard.middleware.identity import Identifier, Principal
+from feedback_guard.middleware.identity import Identifier
 from feedback_guard.middleware.interface import JudgingGuard, Scope
 from feedback_guard.middleware.media import reader
+from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.routes import Match
 
 
@@ -68,6 +69,8 @@ class Intake:
         ------
         BadInputError
             4xx: it cannot be read, nobody is named, or it teaches nothing although it must.
+        IdentityError
+            If who it is cannot be found out now.
         ClientLeftError
             If the client left before its end.
         """
@@ -77,7 +80,7 @@ class Intake:
             return None
         read = reader(headers, route.accepts, route.form, scope.get("query_string", b""))
         check_length(headers, route.max_body_bytes)
-        principal = self._identifier.identify(scope) if extractor.always else None
+        principal = await self._identifier.identify(scope) if extractor.always else None
         # A guard that only observes gives the application whatever comes, however slowly.
         deadline_us = route.body_deadline if self._guard.enforcing else None
         data = await body.read(max_bytes=route.max_body_bytes, deadline_us=deadline_us)
@@ -90,7 +93,7 @@ class Intake:
         if not found:
             return None
         if principal is None:
-            principal = self._identifier.identify(scope)
+            principal = await self._identifier.identify(scope)
         contributions = extractor.contributions(
             found, principal=principal, at_us=self._guard.clock.now_us(), new_id=self._guard.new_id
         )

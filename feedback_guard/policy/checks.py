@@ -103,7 +103,7 @@ def _limits(policy: Policy) -> Iterator[str]:
             "limits: identity.missing lets contributions in without a contributor, and no anonymous limit bounds them;"
             " they share the budget of one contributor"
         )
-    groups = set(policy.identity.groups) | ({"network"} if policy.identity.network_group else set())
+    groups = set(policy.identity.group_names)
     for index, limit in enumerate(limits):
         group = limit.facet.removeprefix("group:")
         if group != limit.facet and group not in groups:
@@ -117,9 +117,11 @@ def _limits(policy: Policy) -> Iterator[str]:
 
 def _identity(policy: Policy) -> Iterator[str]:
     identity = policy.identity
-    if not identity.user and identity.header is None:
+    if not identity.configured:
         outcome = "every contribution is anonymous" if identity.missing == "anonymous" else "every one is refused"
-        yield f"identity: neither user nor header names the contributor, so {outcome}"
+        yield f"identity: no source names the contributor, so {outcome}"
+    if identity.jwt is not None and not identity.jwt.audience:
+        yield "identity.jwt.audience: there is none; a token that was issued for another application is believed"
     sources: dict[str, TrustedHops | None] = {"header": identity.header}
     sources |= {f"groups.{name}": hops for name, hops in identity.groups.items()}
     for where, source in sources.items():

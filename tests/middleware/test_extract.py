@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import ContributionError, PolicyError, UsageError
 from feedback_guard.middleware.extract import Extractor
-from feedback_guard.middleware.identity import Principal
 from feedback_guard.middleware.interface import ExtractorCallable
+from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError
 from feedback_guard.policy.schema import RoutePolicy
 from tests.middleware.direct import make_scope

@@ -54,7 +54,7 @@ OPEN: dict[str, tuple[dict[str, Any], str]] = {
         "limits[1].burst: below 1",
     ),
     "amount below one": ({"limits": [{**WEIGHT, "amount": 0.5}]}, "limits[0].amount: below 1"),
-    "nobody named": ({"identity": {"user": False}}, "identity: neither user nor header names the contributor"),
+    "nobody named": ({"identity": {"user": False}}, "identity: no source names the contributor"),
     "the whole internet": (
         {"identity": {"header": {"header": "X-User", "hops": ["10.0.0.1", "unix", "0.0.0.0/0"]}}},
         "identity.header.hops: 0.0.0.0/0 trusts the whole internet",
