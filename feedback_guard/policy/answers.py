@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from feedback_guard import settings
 from feedback_guard.clock import MICROSECONDS
@@ -97,6 +97,12 @@ class HeldAnswerPolicy(Strict):
                 raise ValueError(f"{name} stands twice; field names are the same in any case")
             names.add(name.lower())
         return headers
+
+    @model_validator(mode="after")
+    def _has_a_body_if_it_may(self) -> Self:
+        if self.body is not None and self.status in {204, 205}:
+            raise ValueError(f"an answer with status {self.status} has no body; remove `body`, or take 200")
+        return self
 
 
 class UniformPolicy(Strict):

@@ -1,0 +1,80 @@
+"""A process of its own that serves a guarded application: `python -m tests.middleware.worker FOLDER URL EFFECTS FD`.
+
+It takes over a listening socket, and says "ready" when it serves. Its application writes each effect to a file, to the
+disk, before it answers. Lost processes and abandoned claims are noticed within a second or two instead of a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from feedback_guard import guard as guard_module
+from feedback_guard import repeats
+from feedback_guard.clock import SystemClock
+from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
+from feedback_guard.guard import Guard
+from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
+from tests.guards import make_policy
+from tests.middleware.counting import IDENTITY, ROUTE, SIGNALS
+
+HOUSEKEEPING_SECONDS = 0.2
+LOST_AFTER_US = 3_000_000
+APPLICATION_SECONDS = 0.03
+
+
+class App:
+    """Each call is an effect on disk, with a name that only this effect has."""
+
+    def __init__(self, effects: Path) -> None:
+        self._file = os.open(effects, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("HTTP only")
+        body = json.loads((await receive())["body"])
+        name = secrets.token_hex(8)
+        os.write(self._file, json.dumps({"request": body["request"], "effect": name}).encode() + b"\n")
+        os.fsync(self._file)
+        await asyncio.sleep(APPLICATION_SECONDS)
+        await send({"type": "http.response.start", "status": 201, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": name.encode()})
+
+
+def main(folder: Path, url: str, effects: Path, fd: int) -> None:
+    guard_module.HOUSEKEEPING_SECONDS = HOUSEKEEPING_SECONDS
+    guard_module.LOST_AFTER_US = LOST_AFTER_US
+    repeats._MARGIN_US = 0  # type: ignore[misc]
+    policy = make_policy(
+        folder,
+        store={"url": url, "busy_timeout": "1s"},
+        embedding={"backend": "unsafe-hashing-for-tests", "deadline": "1s"},
+        routes=[{**ROUTE, "duplicates": {"window": "10m", "wait": "5s"}}],
+        identity=IDENTITY,
+        signals=SIGNALS,
+    )
+    guard = Guard.from_policy(policy, clock=SystemClock(), embedder=UnsafeHashingEmbedder())
+    app = FeedbackGuardMiddleware(App(effects), guard=guard)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", loop="asyncio", proxy_headers=False)
+    )
+    started = server.startup
+
+    async def startup(sockets: list[socket.socket] | None = None) -> None:
+        await started(sockets=sockets)
+        print("ready", flush=True)
+
+    server.startup = startup  # type: ignore[method-assign]
+    server.run(sockets=[socket.socket(fileno=fd)])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
