@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution
-from feedback_guard.limits.interface import UNIT, BudgetStore, Charge, Measure, Refusal
+from feedback_guard.limits.interface import UNIT, BudgetStore, Charge, Refusal
 from feedback_guard.limits.plan import charges_for
 from feedback_guard.policy.schema import LimitPolicy, OnHold
 from feedback_guard.submission import Submission
@@ -61,18 +61,14 @@ class Settler:
         )
 
     def early(self, submission: Submission) -> list[Charge]:
-        """What must have room before anything costly is done: the attempts, and the least weight there is.
-
-        Attempts come first, as they are charged first: whether they are refused never depends on accepted weight.
-        """
-        least = self._merge(
+        """What must have room before anything costly is done: the attempts, and the least weight there is."""
+        return self._merge(
             [
                 charge
                 for item in submission.contributions
                 for charge in charges_for(self.limits, item, anonymous=submission.anonymous, attempts=1, weight_micro=1)
             ]
         )
-        return sorted(least, key=lambda charge: charge.budget.measure is Measure.WEIGHT)
 
     def settle(
         self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetStore, now_us: int
