@@ -56,6 +56,9 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "policy": Entry("feedback_guard.cli.policy:app", "Check a policy, compare two, or print the schema for editors."),
     "replay": Entry("feedback_guard.cli.replay:replay", "Judge a recorded stream; `at` is the clock."),
+    "serve": Entry(
+        "feedback_guard.cli.serve:serve", "Stand in front of an application in any language, with review and metrics."
+    ),
     "review": Entry("feedback_guard.cli.review:app", "List, show, approve or deny what is held."),
     "ledger": Entry("feedback_guard.cli.ledger:app", "Verify the record, or take a checkpoint of it."),
     "doctor": Entry("feedback_guard.cli.doctor:doctor", "Say whether this deployment is sound."),

@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 from feedback_guard.gateway.answers import answer_head
@@ -80,8 +80,8 @@ class GatewayProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker; asyncio gives no other
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
+        transport = self._transport
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         self._state.connections.add(self)  # type: ignore[arg-type]
