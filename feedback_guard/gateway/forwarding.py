@@ -25,7 +25,7 @@ from typing import Final
 
 from feedback_guard.errors import UsageError
 from feedback_guard.gateway.upstream import Upstream
-from feedback_guard.gateway.wire import Headers
+from feedback_guard.gateway.wire import Headers, is_host
 from feedback_guard.middleware.identity import peer_address
 from feedback_guard.middleware.interface import Scope
 from feedback_guard.middleware.replies import bad_input
@@ -96,7 +96,7 @@ class Forwarder:
         UsageError
             If a trusted proxy is neither an address nor a network, or the host is none.
         """
-        if host is not None and (not host.isascii() or any(char <= " " or char in "/@?#\\" for char in host)):
+        if host is not None and not (host.isascii() and is_host(host.encode("ascii"))):
             raise UsageError(f"--host-header {host!r} is not a host")
         hops: list[TrustedHops] = [*([identity.header] if identity.header else []), *identity.groups.values()]
         identities: dict[bytes, tuple[Network, ...]] = {}

@@ -100,7 +100,6 @@ class Relay:
         self._uploaded = False
         self._client_left = False
         self._answering = False
-        self._answered = False
 
     async def run(self) -> None:
         """Carry it there and back.
@@ -110,10 +109,10 @@ class Relay:
         UpstreamError
             If an answer broke off: the server breaks off what it gave the client, and the guard records it.
         """
-        first = await self._receive()
-        if first["type"] == "http.disconnect":
-            return
-        request = self._request(first)
+        framed = any(name in {b"content-length", b"transfer-encoding"} for name, _ in self._scope["headers"])
+        # A body that is announced is not waited for: some clients send it when they see the answer begin.
+        first = None if framed else await self._receive()
+        request = self._request(first or {})
         repeatable = self._scope["method"] in _SAFE and not _has_body(request)
         try:
             wire = self._wires.reuse() if repeatable else None
@@ -134,7 +133,7 @@ class Relay:
         self._metrics.failed("upstream")
         log.warning("%s", error)
 
-    async def _exchanged(self, wire: Wire, request: h11.Request, first: Message) -> bool:
+    async def _exchanged(self, wire: Wire, request: h11.Request, first: Message | None) -> bool:
         """Try a kept connection; False if it was closed by then, and the request may go out on another."""
         try:
             await self._exchange(wire, request, first)
@@ -159,14 +158,14 @@ class Relay:
             fields.append((b"content-length", lengths[0]))
         return h11.Request(method=scope["method"], target=target, headers=fields)
 
-    async def _exchange(self, wire: Wire, request: h11.Request, first: Message) -> None:
+    async def _exchange(self, wire: Wire, request: h11.Request, first: Message | None) -> None:
         """Send the request and give on the answer, at the same time."""
         upload: asyncio.Task[None] | None = None
         self._moved, self._uploaded = self._clock(), False
         try:
             await wire.send(request)
             upload = asyncio.get_running_loop().create_task(self._upload(wire, first))
-            await self._download(wire)
+            rest = await self._download(wire)
         except h11.LocalProtocolError as error:
             raise UpstreamLostError(f"the request cannot be sent as it is: {error}") from None
         finally:
@@ -174,11 +173,17 @@ class Relay:
                 upload.cancel()
                 await asyncio.wait({upload})
             self._wires.give_back(wire)
+        # Now that the connection is there for the client's next request, it may have the end of this answer.
+        for message in rest:
+            await self._send(message)
 
-    async def _upload(self, wire: Wire, message: Message) -> None:
+    async def _upload(self, wire: Wire, first: Message | None) -> None:
         """Send the body as it comes, then watch whether the client stays. Never raises: the answer says what was."""
+        message = first
         try:
             while True:
+                if message is None:
+                    message = await self._receive()
                 if message["type"] == "http.disconnect":
                     self._client_left = True
                     break
@@ -188,7 +193,7 @@ class Relay:
                 if not message.get("more_body", False):
                     await wire.send(h11.EndOfMessage())
                     break
-                message = await self._receive()
+                message = None
             self._moved, self._uploaded = self._clock(), not self._client_left
             if self._uploaded and not self._judged:
                 while (await self._receive())["type"] != "http.disconnect":
@@ -198,29 +203,28 @@ class Relay:
             return  # it may have answered before it closed
         except h11.LocalProtocolError:
             log.warning("a client's body is not as long as its Content-Length says")
-        if not self._answered and (not self._uploaded or self._client_left):
+        if not self._uploaded or self._client_left:
             # An incomplete request must not look complete, and an answer that nobody waits for need not be made.
             wire.abort()
 
-    async def _download(self, wire: Wire) -> None:
-        """Give on the answer as it comes."""
+    async def _download(self, wire: Wire) -> list[Message]:
+        """Give on the answer as it comes, but for what comes together with its end: that is returned."""
+        held: list[Message] = []
         while True:
-            event = await self._next(wire)
+            event: object = wire.read_now()
+            if event is None:
+                for message in held:
+                    self._answering = True
+                    await self._send(message)
+                held.clear()
+                event = await self._next(wire)
             if isinstance(event, h11.Response):
-                self._answering = True
-                await self._send(
-                    {
-                        "type": "http.response.start",
-                        "status": event.status_code,
-                        "headers": self._forwarder.response(event.headers.raw_items()),
-                    }
-                )
+                fields = self._forwarder.response(event.headers.raw_items())
+                held.append({"type": "http.response.start", "status": event.status_code, "headers": fields})
             elif isinstance(event, h11.Data):
-                await self._send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
+                held.append({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
             elif isinstance(event, h11.EndOfMessage):
-                self._answered = True
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-                return
+                return [*held, {"type": "http.response.body", "body": b"", "more_body": False}]
             elif not isinstance(event, h11.InformationalResponse):
                 raise UpstreamLostError("the upstream closed the connection before it had answered")
 

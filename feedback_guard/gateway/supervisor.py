@@ -186,6 +186,7 @@ class Supervisor:
         for role in ("worker", "admin"):
             children = [child for child in self._children if child.role == role and child.process is not None]
             for child in children:
+                child.listener.close()  # the last one to hold it open: from now on nobody waits for an answer in vain
                 if child.alive and child.process is not None:
                     child.process.terminate()
             end = time.monotonic() + self._plan.drain_seconds + _KILL_AFTER_SECONDS

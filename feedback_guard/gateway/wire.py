@@ -237,10 +237,15 @@ def _framing(headers: Headers, version: str) -> int | None:
     return int(lengths[0]) if lengths else 0
 
 
+def is_host(value: bytes) -> bool:
+    """Whether it is a name or an address, with or without a port."""
+    return _HOST.fullmatch(value) is not None
+
+
 def _check_host(hosts: list[bytes], version: str) -> None:
     if len(hosts) != 1 and (hosts or version == "1.1"):
         raise bad_input(400, "bad_host", "The request needs exactly one Host.")
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not is_host(hosts[0]):
         raise bad_input(400, "bad_host", "Host is not a name or an address, with or without a port.")
 
 

@@ -159,12 +159,9 @@ class Wire(asyncio.Protocol):
             If the connection ended in the middle of it, or it is not HTTP.
         """
         while True:
-            try:
-                event = self.http.next_event()
-            except h11.RemoteProtocolError as error:
-                raise UpstreamLostError(f"the upstream's answer is not complete, or not HTTP: {error}") from None
-            if event is not h11.NEED_DATA:
-                return event  # type: ignore[return-value]
+            event = self.read_now()
+            if event is not None:
+                return event
             while not self._pieces:
                 if self._eof or self.lost:
                     if self.http.their_state is h11.SEND_RESPONSE or not self._eof:
@@ -178,6 +175,20 @@ class Wire(asyncio.Protocol):
             if self._size <= _HIGH_WATER // 2 and not self.lost and not self._transport.is_closing():
                 self._transport.resume_reading()
             self.http.receive_data(piece)
+
+    def read_now(self) -> h11.Event | type[h11.PAUSED] | None:
+        """Read the next part of the answer if it is here.
+
+        Raises
+        ------
+        UpstreamLostError
+            As `read`.
+        """
+        try:
+            event = self.http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise UpstreamLostError(f"the upstream's answer is not complete, or not HTTP: {error}") from None
+        return None if event is h11.NEED_DATA else event  # type: ignore[return-value]
 
     def abort(self) -> None:
         """End it now."""

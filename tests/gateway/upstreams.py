@@ -87,7 +87,7 @@ class Upstream:
             self.raw.append(raw)
 
             def serve(connection: socket.socket = connection, raw: bytearray = raw) -> None:
-                with connection, contextlib.suppress(OSError):
+                with connection, contextlib.suppress(OSError, h11.RemoteProtocolError):
                     if self.on_connection is None or self.on_connection(connection):
                         self._serve(connection, raw)
                 with self.changed:
@@ -103,7 +103,9 @@ class Upstream:
                 event = http.next_event()
                 if event is h11.NEED_DATA:
                     data = connection.recv(65_536)
-                    raw += data
+                    with self.changed:
+                        raw += data
+                        self.changed.notify_all()
                     http.receive_data(data)
                 elif isinstance(event, h11.Request):
                     request = event
