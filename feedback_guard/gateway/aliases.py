@@ -1,10 +1,10 @@
 """Other spellings of a guarded path, which an upstream may take for the path itself.
 
-The guard compares paths exactly, as the application's router does that it usually wraps. Behind a gateway there is
-somebody else's router, and many are generous: Express takes `/Feedback/` for `/feedback`, servlet containers drop
-`;anything`, file servers and frameworks fold `//` and `/./`, some decode twice, some treat a backslash as a slash. A
-request that would be guarded if it were spelt plainly, and is not, is refused, so that none of this is a way around the
-guard. A path that the upstream really serves under two names is two paths of the policy.
+The guard itself judges what differs in case and slashes only (`middleware.spelling`), as routers in Python and Express
+do. Behind a gateway there is somebody else's router, and some are more generous: servlet containers drop `;anything`,
+file servers and frameworks fold `/./` and `/x/../`, some decode twice, some treat a backslash as a slash or end at a
+NUL. A request that would be guarded if it were spelt plainly, and is not, is refused, so that none of this is a way
+around the guard. A path that the upstream really serves under two names is two paths of the policy.
 
 The same holds for `X-HTTP-Method-Override` and its like, where they would turn a request into a guarded one.
 """
@@ -52,13 +52,13 @@ class Aliases:
     >>> scope = {"method": "POST", "path": "", "headers": []}
     >>> aliases.route({**scope, "raw_path": b"/x/..//items/a%2Fb/Rating;v=1/"})
     'rate'
-    >>> aliases.route({**scope, "raw_path": b"/items/7/ratings"}) is None
+    >>> aliases.route({**scope, "raw_path": b"/items/7/x/../ratings"}) is None
     True
     """
 
     def __init__(self, routes: Iterable[RoutePolicy]) -> None:
         self._patterns = [
-            _Pattern(route.name, frozenset(route.methods), tuple(_pattern(segment) for segment in _plain(path)))
+            _Pattern(route.name, _methods(route), tuple(_pattern(segment) for segment in _plain(path)))
             for route in routes
             for path in route.all_paths
         ]
@@ -84,6 +84,11 @@ class Aliases:
             if pattern.methods & methods and any(pattern.fits(spelling) for spelling in spellings):
                 return pattern.route
         return None
+
+
+def _methods(route: RoutePolicy) -> frozenset[str]:
+    """The methods of a route. Routers answer HEAD with the handler of GET."""
+    return frozenset({*route.methods, *(("HEAD",) if "GET" in route.methods else ())})
 
 
 def _spellings(raw_path: bytes) -> Iterator[tuple[str, ...]]:

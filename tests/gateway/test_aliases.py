@@ -18,34 +18,19 @@ ROUTES: list[dict[str, Any]] = [
     {"name": "twin", "paths": ["/api/log", "/ajax/{user}.log"], "extract": EXTRACT},
 ]
 
-OTHER_SPELLINGS = [
+JUDGED = [
+    b"POST /feedback",
+    b"POST /%66eedback",
+    b"POST /feedback%0a",
+    b"post /feedback",
     b"POST /feedback/",
     b"POST //feedback",
-    b"POST /./feedback",
-    b"POST /x/../feedback",
-    b"POST /x/..;/feedback",
-    b"POST /feedback/x/..",
-    b"POST /feedback/.",
     b"POST /Feedback",
     b"POST /FEEDBACK",
-    b"POST /feedback;v=1",
-    b"POST /;x/feedback",
     b"POST /%2ffeedback",
     b"POST /%2Ffeedback",
-    b"POST /x/%2e%2e/feedback",
-    b"POST /x%2f..%2ffeedback",
-    b"POST /%2566eedback",
     b"POST /feed%62ack%2f",
-    b"POST /feedback%00",
-    b"POST /feedback%00.html",
-    b"POST /feedback%20",
-    b"POST /feedback%09",
-    b"POST /feedback%3bx",
-    b"POST /\\feedback",
-    b"POST /x\\..\\feedback",
-    b"POST /%5cfeedback",
     b"POST /feedbac%E2%84%AA",  # the Kelvin sign folds to k
-    b"POST /%EF%BD%86eedback",  # a fullwidth f
     b"PUT /items/a%2Fb/rating",
     b"PUT /items/7//rating",
     b"PUT /items/7/rating/",
@@ -55,6 +40,28 @@ OTHER_SPELLINGS = [
     b"POST /api/log/",
     b"POST /AJAX/ada.log",
     b"post /feedback/",
+]
+
+REFUSED = [
+    b"POST /./feedback",
+    b"POST /x/../feedback",
+    b"POST /x/..;/feedback",
+    b"POST /feedback/x/..",
+    b"POST /feedback/.",
+    b"POST /feedback;v=1",
+    b"POST /;x/feedback",
+    b"POST /x/%2e%2e/feedback",
+    b"POST /x%2f..%2ffeedback",
+    b"POST /%2566eedback",
+    b"POST /feedback%00",
+    b"POST /feedback%00.html",
+    b"POST /feedback%20",
+    b"POST /feedback%09",
+    b"POST /feedback%3bx",
+    b"POST /\\feedback",
+    b"POST /x\\..\\feedback",
+    b"POST /%5cfeedback",
+    b"POST /%EF%BD%86eedback",  # a fullwidth f
     b"POST /items/7/rating\nX-HTTP-Method-Override: PUT",
     b"GET /items/7/rating\nX-HTTP-Method: patch",
     b"POST /items/7/rating\nX-Method-Override: PUT",
@@ -109,7 +116,7 @@ def send(gateway: Gateway, line: bytes) -> bytes:
     )
 
 
-@pytest.mark.parametrize("line", OTHER_SPELLINGS, ids=ascii)
+@pytest.mark.parametrize("line", REFUSED, ids=ascii)
 def test_another_spelling_is_refused(line: bytes, gateway: Gateway, upstream: Upstream, guard: FakeGuard) -> None:
     got = send(gateway, line)
     assert got.startswith(b"HTTP/1.1 400 ")
@@ -128,24 +135,27 @@ def test_what_is_merely_similar_goes_through(
     assert guard.kept == {}
 
 
-@pytest.mark.parametrize("path", [b"POST /feedback", b"POST /%66eedback", b"POST /feedback%0a", b"post /feedback"])
-def test_the_plain_spelling_is_judged(path: bytes, gateway: Gateway, upstream: Upstream, guard: FakeGuard) -> None:
-    assert send(gateway, path).startswith(b"HTTP/1.1 200 ")
+@pytest.mark.parametrize("line", JUDGED, ids=ascii)
+def test_what_differs_in_case_and_slashes_is_judged(
+    line: bytes, gateway: Gateway, upstream: Upstream, guard: FakeGuard
+) -> None:
+    assert send(gateway, line).startswith(b"HTTP/1.1 200 ")
     assert len(guard.kept) == len(upstream.seen) == 1
+    assert upstream.only.target == line.split()[1]
 
 
 def test_a_guard_that_only_observes_refuses_no_spelling(upstream: Upstream) -> None:
     with Gateway(upstream.url, FakeGuard(make_policy(ROUTES), enforcing=False)) as gateway:
-        assert send(gateway, b"POST /Feedback/").startswith(b"HTTP/1.1 200 ")
+        assert send(gateway, b"POST /x/../feedback").startswith(b"HTTP/1.1 200 ")
     assert len(upstream.seen) == 1
 
 
 def test_two_names_of_one_endpoint_are_two_paths_of_the_policy(upstream: Upstream) -> None:
     routes: list[dict[str, Any]] = [
-        {"name": "feedback", "paths": ["/feedback", "/feedback/", "/Feedback"], "extract": EXTRACT}
+        {"name": "feedback", "paths": ["/feedback", "/feedback;v=1", "/x/../feedback"], "extract": EXTRACT}
     ]
     with Gateway(upstream.url, FakeGuard(make_policy(routes))) as gateway:
-        for line in (b"POST /feedback", b"POST /feedback/", b"POST /Feedback"):
+        for line in (b"POST /feedback", b"POST /feedback;v=1", b"POST /x/../feedback"):
             assert send(gateway, line).startswith(b"HTTP/1.1 200 ")
         assert len(gateway.guard.kept) == 3
 
