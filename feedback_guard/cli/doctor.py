@@ -19,6 +19,19 @@ def doctor(
         Path | None, typer.Option(help="Only print the digest of a model directory, for embedding.digest.")
     ] = None,
     load_model: Annotated[bool, typer.Option(help="Load the embedding model; takes seconds.")] = True,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            help="Only list the write routes of an application (MODULE:ATTRIBUTE) that no policy route covers."
+        ),
+    ] = None,
+    factory: Annotated[
+        bool, typer.Option(help="With --app: the attribute is a function that makes the application.")
+    ] = False,
+    openapi: Annotated[
+        str | None,
+        typer.Option(help="The same for an OpenAPI document: a file, or an address of this machine."),
+    ] = None,
 ) -> None:
     """Check SQLite, model digest, baseline, clock, policy, writable paths and metrics. Exit 1 if anything is amiss."""
     from feedback_guard.clock import SystemClock
@@ -29,6 +42,11 @@ def doctor(
         from feedback_guard.embedding.digest import model_digest
 
         print(model_digest(model))
+        return
+    if app is not None or openapi is not None:
+        from feedback_guard.cli.side_doors import report_side_doors
+
+        report_side_doors(load_policy(policy).policy, app=app, factory=factory, openapi=openapi)
         return
     table = Table("check", "", "what was found", box=None, pad_edge=False)
     worst = Health.OK

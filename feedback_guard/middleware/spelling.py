@@ -97,6 +97,9 @@ def _within(part: Any) -> list[Any] | None:
     if family not in _EXACT:
         inner = getattr(part, "app", None)
         return [inner] if callable(inner) else None
+    included = getattr(part, "original_router", None)  # how FastAPI keeps what include_router() was given
+    if included is not None:
+        return [included]
     routes = getattr(part, "routes", None)
     if routes:
         return list(routes)

@@ -67,6 +67,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 RoutePath = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^/")]
+Waiver = Annotated[str, Field(max_length=512, pattern=r"^((POST|PUT|PATCH|DELETE) )?/\S*$")]
+"""A method or none, and a path in which `*` stands for anything."""
 
 
 def _compiles(expression: str) -> str:

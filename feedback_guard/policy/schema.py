@@ -19,7 +19,7 @@ from feedback_guard.policy.answers import (
     IdempotencyPolicy,
     UniformPolicy,
 )
-from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sha256, Share, Strict
+from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sha256, Share, Strict, Waiver
 from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
 
@@ -367,6 +367,9 @@ class Policy(Strict):
     identity: IdentityPolicy = IdentityPolicy()
     routes: tuple[RoutePolicy, ...] = Field((), max_length=256)
     """Endpoints that take feedback; everything else passes untouched."""
+    ignore: tuple[Waiver, ...] = Field((), max_length=1_024)
+    """Routes of the application that take no feedback, such as `POST /login` or `/admin/*`. They pass untouched like
+    everything else; `feedback-guard doctor --app` does not report them."""
     replay: ReplayPolicy = ReplayPolicy()
     review: ReviewPolicy = ReviewPolicy()
 

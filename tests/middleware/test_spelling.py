@@ -104,6 +104,13 @@ def including() -> FastAPI:
     return app
 
 
+def including_a_mount(app: Any) -> FastAPI:
+    outer, router = FastAPI(), APIRouter()
+    router.mount("/inner", app)
+    outer.include_router(router, prefix="/api")
+    return outer
+
+
 def with_mount(app: Any) -> Any:
     return FastAPI(routes=[Mount("/a", app=Starlette(routes=[Mount("/b", app=app)]))])
 
@@ -125,6 +132,7 @@ EXACTLY = {
     "unknown behind middleware": (GZipMiddleware(unknown), False),
     "litestar": (litestar(), False),
     "flask below fastapi": (with_mount(flask()), False),
+    "flask below a router": (including_a_mount(flask()), False),
     "litestar by host": (Starlette(routes=[Host("a.example", app=litestar())]), False),
 }
 
