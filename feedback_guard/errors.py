@@ -17,6 +17,7 @@
     │   │   └── FencedError              an outcome of a claim that has passed to somebody else
     │   ├── ClaimLostError           another delivery of the same request took over
     │   └── UnsafeDatabaseError      a database that would lose or corrupt records
+    ├── CredentialError          a key or a credential is not there, or cannot be used
     ├── LedgerError              the record is not what was written
     ├── LimitError               a budget is defined or charged wrongly
     ├── IdentityError            who sends a request cannot be found out now: nothing is taken
@@ -99,6 +100,10 @@ class ClaimLostError(StoreError):
 
 class UnsafeDatabaseError(StoreError):
     """A database that would lose or corrupt records; start-up is refused."""
+
+
+class CredentialError(GuardError):
+    """A key or a credential is not there, or cannot be used. The message never holds any of it."""
 
 
 class LedgerError(GuardError):

@@ -26,19 +26,21 @@ from feedback_guard.contribution import Contribution
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import Engine
-from feedback_guard.errors import ClaimLostError, EmbeddingError, StoreError, UsageError
+from feedback_guard.errors import ClaimLostError, CredentialError, EmbeddingError, StoreError, UsageError
 from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.keyring import Keyring
 from feedback_guard.learning.follower import Follower
 from feedback_guard.limits.interface import Measure
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.loader import load_policy, policy_digest
+from feedback_guard.policy.replay import CredentialMode
 from feedback_guard.policy.schema import Mode, OnHold, Policy
 from feedback_guard.repeats import RepeatBook, lease_of, settle_claim
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.leases import LEASE_US
-from feedback_guard.store.records import Claim, Judged, NewSubmission, StoredSubmission
+from feedback_guard.store.records import Claim, Judged, NewSubmission, Sealed, StoredSubmission
 from feedback_guard.store.repeats import purge
 from feedback_guard.store.retries import Retries
 from feedback_guard.store.states import Delivery, Learning, Resolution
@@ -99,6 +101,7 @@ class Guard:
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._retries = retries_of(policy, randomness)
+        self._keyring: Keyring | None = None
 
     @classmethod
     def from_policy(
@@ -309,6 +312,20 @@ class Guard:
             lambda tx: tx.claim_approved(self.worker, now_us=tx.now_us(), limit=limit, routes=routes, lease_us=lease_us)
         )
 
+    def unseal(self, claim: Claim) -> bytes | None:
+        """The credentials that are kept for a claimed request; None if there are none.
+
+        Raises
+        ------
+        CredentialError
+            If they cannot be decrypted.
+        """
+        if claim.sealed is None:
+            return None
+        if self._keyring is None:
+            raise CredentialError(f"the kept credentials need the key {claim.sealed.key_id}, and there are no keys")
+        return self._keyring.open(claim.sealed, bound_to=claim.submission)
+
     async def release(self, submission_id: str, fence: int, reason: str) -> None:
         """Give a claim back: the application was not called under it.
 
@@ -399,6 +416,7 @@ class Guard:
             self.metrics.queue("embedding", self._engine.batcher.queue_depth)
 
     def _load(self) -> Engine:
+        self._keyring = self._keyring or keyring_of(self.policy)
         self._store = self._store or Store.open(self.policy.store, clock=self.clock)
         self._engine = Engine.load(
             self.policy, self.policy_digest, embedder=self._embedder, on_batch=self.metrics.batch
@@ -468,7 +486,15 @@ class Guard:
             request=submission.request if delivery is Delivery.HELD else None,
             worker=self.worker if delivery is Delivery.DISPATCHING else "",
             anonymous=submission.anonymous,
+            sealed=self._seal(ident, submission) if delivery is Delivery.HELD else None,
         )
+
+    def _seal(self, ident: str, submission: Submission) -> Sealed | None:
+        if submission.credentials is None:
+            return None
+        if self._keyring is None:
+            raise CredentialError("there is no key to encrypt credentials with, so they cannot be kept")
+        return self._keyring.seal(submission.credentials, bound_to=ident)
 
     async def _keep_house(self) -> None:
         while True:
@@ -512,3 +538,15 @@ def retries_of(policy: Policy, randomness: Callable[[], float]) -> Retries | Non
         within_us=bounds.within,
         random=randomness,
     )
+
+
+def keyring_of(policy: Policy) -> Keyring | None:
+    """The keys for kept credentials; None if no route keeps any.
+
+    Raises
+    ------
+    CredentialError
+        If they are needed and not there.
+    """
+    keeps = any(route.credentials is CredentialMode.KEEP for route in policy.routes)
+    return Keyring.read(policy.credentials.keys) if keeps and policy.credentials.keys is not None else None

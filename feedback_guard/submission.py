@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.interface import Refusal
@@ -32,6 +32,8 @@ class Submission:
         The right to have this request judged, if it may come again; bound to it when it is recorded.
     conceal
         True when the client must not learn what was decided.
+    credentials
+        What was taken out of the request, to be encrypted and kept if the request is held; None to keep none.
     """
 
     route: str
@@ -41,6 +43,7 @@ class Submission:
     anonymous: bool = False
     claim: Claim | None = None
     conceal: bool = False
+    credentials: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, Entry] = {
         "feedback_guard.cli.serve:serve", "Stand in front of an application in any language, with review and metrics."
     ),
     "review": Entry("feedback_guard.cli.review:app", "List, show, approve or deny what is held."),
+    "credentials": Entry("feedback_guard.cli.credentials:app", "Make keys for kept credentials, and rotate them."),
     "ledger": Entry("feedback_guard.cli.ledger:app", "Verify the record, or take a checkpoint of it."),
     "doctor": Entry("feedback_guard.cli.doctor:doctor", "Say whether this deployment is sound."),
     "demo": Entry("feedback_guard.cli.demo:demo", "See an assistant being poisoned, and the same stream stopped."),

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -199,10 +198,11 @@ def _moderator(name: str | None) -> str:
 
 def _at(policy: str, job: Callable[[Guard], Awaitable[T]]) -> T:
     """Do a job at the store of a policy, and turn a refusal into an error that the command line knows."""
+    from feedback_guard.cli.stores import existing
     from feedback_guard.errors import StoreError, UsageError
     from feedback_guard.review.problems import Refused
 
-    guard = _existing(policy)
+    guard = existing(policy)
 
     async def work() -> T:
         try:
@@ -215,20 +215,6 @@ def _at(policy: str, job: Callable[[Guard], Awaitable[T]]) -> T:
     except Refused as refused:
         kind = UsageError if refused.status in (404, 422) else StoreError
         raise kind(refused.detail) from None
-
-
-def _existing(policy: str) -> Guard:
-    """A guard that is not started, at a store that exists: a new one would hold nothing to decide on."""
-    from sqlalchemy import make_url
-
-    from feedback_guard.errors import UsageError
-    from feedback_guard.guard import Guard
-
-    guard = Guard.from_policy(policy)
-    url = make_url(guard.policy.store.url)
-    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
-        raise UsageError(f"there is no store at {url.database!r} yet; is this the policy that the application uses?")
-    return guard
 
 
 def _print_json(value: object) -> None:

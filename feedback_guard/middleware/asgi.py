@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from feedback_guard.errors import UsageError
 from feedback_guard.middleware.answers import Answers
 from feedback_guard.middleware.callables import IdentifyCallable
+from feedback_guard.middleware.credentials import CredentialCallable, Credentials
 from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS
 from feedback_guard.middleware.ending import Endings
 from feedback_guard.middleware.exchange import Exchange, Setup
@@ -60,6 +62,10 @@ class FeedbackGuardMiddleware:
         A Python function that says who sends a request, for a policy with `identity.callable`. It takes the scope, and
         returns a name, a dictionary of `contributor` and `groups`, or None. It may be asynchronous; one that is not is
         called in a thread.
+    credentials
+        Functions that make a credential for a replayed request, by the route's name. Each takes a
+        `feedback_guard.middleware.replayed.Replay` and returns header fields (a dictionary), or None if there are none
+        to be had; it may be a coroutine function.
     poll_seconds
         Longest time before an approval in another process is noticed.
     replay_deadline_seconds
@@ -72,8 +78,8 @@ class FeedbackGuardMiddleware:
     PolicyError
         If a route's path, expression or answer, or the identity rules, cannot work.
     UsageError
-        If a route has neither expression nor callable, a callable has no route, or the policy and `identify` do not go
-        together.
+        If a route has neither expression nor callable, a callable has no route, a route has two ways with
+        credentials, or the policy and `identify` do not go together.
 
     Examples
     --------
@@ -83,6 +89,9 @@ class FeedbackGuardMiddleware:
     >>> app.add_middleware(FeedbackGuardMiddleware, guard=Guard.from_policy("balanced"))
     """
 
+    is_feedback_guard: Final = True
+    """Known by this among the middleware of an application."""
+
     def __init__(
         self,
         app: ASGIApp,
@@ -90,6 +99,7 @@ class FeedbackGuardMiddleware:
         guard: JudgingGuard,
         extractors: Mapping[str, ExtractorCallable] | None = None,
         identify: IdentifyCallable | None = None,
+        credentials: Mapping[str, CredentialCallable] | None = None,
         poll_seconds: float = POLL_SECONDS,
         replay_deadline_seconds: float = DEADLINE_SECONDS,
         wait: Wait = wait_for_event,
@@ -105,7 +115,12 @@ class FeedbackGuardMiddleware:
             log.warning("the policy %r has no routes: the middleware judges nothing", guard.policy.name)
         self._routes = RouteTable(routes, root_path=own_root_path(app), exactly=partial(routes_exactly, app))
         self._service = Service(
-            app, guard, wait=wait, poll_seconds=poll_seconds, deadline_seconds=replay_deadline_seconds
+            app,
+            guard,
+            credentials=Credentials(guard.policy, credentials or {}),
+            wait=wait,
+            poll_seconds=poll_seconds,
+            deadline_seconds=replay_deadline_seconds,
         )
         self._setup = Setup(
             app=app,

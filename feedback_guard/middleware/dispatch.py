@@ -12,21 +12,17 @@ import contextvars
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from feedback_guard.clock import MICROSECONDS
-from feedback_guard.errors import GuardError
+from feedback_guard.errors import CredentialError, GuardError
+from feedback_guard.middleware.credentials import Credentials
+from feedback_guard.middleware.entry import Entry
 from feedback_guard.middleware.envelope import Envelope, EnvelopeError
-from feedback_guard.middleware.interface import (
-    PASSAGE,
-    PASSAGE_KEY,
-    STATE_KEY,
-    ASGIApp,
-    JudgingGuard,
-    Message,
-    Scope,
-)
+from feedback_guard.middleware.interface import JudgingGuard, Message, Scope
 from feedback_guard.middleware.outcome import AnswerWatch, Outcome, Recorder
+from feedback_guard.middleware.replayed import Replay
 from feedback_guard.middleware.tasks import OwnedTasks, Wait, wait_for_event
 from feedback_guard.middleware.traces import place_of
 from feedback_guard.store.records import Claim
@@ -51,32 +47,12 @@ _GRACE_SECONDS: Final = 1.0
 _STOPPED: Final = Outcome(Delivery.UNKNOWN, {"cause": "the process stopped before the application had answered"})
 
 
-class _TooLateError(Exception):
-    """The claim is too old for the application to be called under it."""
+class _NotCalledError(Exception):
+    """The application was not called under this claim, and the claim is given back; says why."""
 
 
-class Entry:
-    """Where a replayed request enters the application, and the state that its lifespan made."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._wrapped = app
-        self.outermost: ASGIApp | None = None
-        self.lifespan_state: dict[str, Any] | None = None
-
-    def note(self, scope: Scope) -> None:
-        """Remember the outermost application, if this scope came through one."""
-        app = scope.get("app")
-        if app is not None and callable(app):
-            self.outermost = app
-
-    @property
-    def app(self) -> ASGIApp:
-        """The outermost application known: what stands between it and the guard is needed, such as authentication."""
-        return self.outermost or self._wrapped
-
-    def fresh_state(self) -> dict[str, Any]:
-        """A request's own copy of the lifespan's state."""
-        return dict(self.lifespan_state or {})
+_TOO_LATE: Final = "the process was too slow to call the application"
+_UNREADABLE: Final = "its record could not be read"
 
 
 class Dispatcher:
@@ -92,6 +68,8 @@ class Dispatcher:
         Names of the routes that this application serves.
     recorder
         Records outcomes.
+    credentials
+        What the requests prove themselves with.
     wait
         Waits for a decision in this process, or for the next poll.
     poll_seconds, deadline_seconds
@@ -106,6 +84,7 @@ class Dispatcher:
         entry: Entry,
         routes: Sequence[str],
         recorder: Recorder,
+        credentials: Credentials,
         *,
         wait: Wait = wait_for_event,
         poll_seconds: float = POLL_SECONDS,
@@ -116,6 +95,7 @@ class Dispatcher:
         self._entry = entry
         self._routes = tuple(routes)
         self._recorder = recorder
+        self._credentials = credentials
         self._wait = wait
         self._poll_seconds = poll_seconds
         self._deadline_seconds = deadline_seconds
@@ -183,31 +163,57 @@ class Dispatcher:
             By the monotonic clock; later the application is not called.
         """
         try:
-            envelope = Envelope.from_bytes(claim.request)
-            scope = self._scope(envelope, await self._verdicts(claim))
-        except EnvelopeError as error:
-            outcome = Outcome(Delivery.FAILED, {"cause": str(error)})
-        else:
-            try:
-                outcome = await self._call(scope, envelope.body, begin_by)
-            except _TooLateError:
-                await self._give_back(claim)
-                return
-            except asyncio.CancelledError:
-                self._recorder.begin(claim.submission, _STOPPED, fence=claim.fence)
-                raise
+            prepared = await self._prepare(claim)
+            outcome = prepared if isinstance(prepared, Outcome) else await self._call(*prepared, begin_by)
+        except _NotCalledError as error:
+            await self._give_back(claim, str(error))
+            return
+        except asyncio.CancelledError:
+            self._recorder.begin(claim.submission, _STOPPED, fence=claim.fence)
+            raise
         await self._recorder.begin(claim.submission, outcome, fence=claim.fence).wait()
         # A free place may be what the next approved request waits for.
         self._guard.decided.set()
 
-    async def _give_back(self, claim: Claim) -> None:
-        log.warning("%s was claimed too long ago to be given to the application now", claim.submission)
+    async def _prepare(self, claim: Claim) -> tuple[Scope, bytes] | Outcome:
+        """Scope and body of a claimed request, or why there are none."""
         try:
-            await self._guard.release(claim.submission, claim.fence, "the process was too slow to call the application")
+            envelope = Envelope.from_bytes(claim.request)
+        except EnvelopeError as error:
+            return Outcome(Delivery.FAILED, {"cause": str(error)})
+        try:
+            stored = await asyncio.to_thread(self._guard.store.submission, claim.submission)
+        except GuardError as error:
+            log.warning("the record of %s cannot be read: %s", claim.submission, error)
+            stored = None
+        if stored is None:
+            raise _NotCalledError(_UNREADABLE)
+        first = stored.contributions[0].contribution
+        replay = Replay(
+            submission=claim.submission,
+            route=claim.route,
+            contributor=None if stored.anonymous else first.contributor,
+            groups=dict(first.groups),
+            fence=claim.fence,
+            attempt=claim.attempt,
+            stripped=envelope.stripped,
+        )
+        try:
+            envelope = await self._credentials.prove(replay, envelope, partial(self._guard.unseal, claim))
+        except CredentialError as error:
+            log.warning("%s has no credentials: %s", claim.submission, error)
+            return Outcome(Delivery.NEEDS_CREDENTIALS, {"cause": str(error)})
+        verdicts = [approved(item.verdict) for item in stored.contributions]
+        told = replace(replay, stripped=envelope.stripped)
+        return self._entry.scope(envelope, verdicts, told), envelope.body
+
+    async def _give_back(self, claim: Claim, reason: str) -> None:
+        log.warning("%s is not given to the application now: %s", claim.submission, reason)
+        try:
+            await self._guard.release(claim.submission, claim.fence, reason)
         except GuardError as error:
             # Then its lease runs out, or has: nothing is done twice.
             log.warning("the claim of %s could not be given back: %s", claim.submission, error)
-        self._guard.decided.set()
 
     async def _call(self, scope: Scope, body: bytes, begin_by: float) -> Outcome:
         watch = AnswerWatch(_discard)
@@ -229,7 +235,7 @@ class Dispatcher:
         async def run() -> None:
             # Nothing is awaited between this look and the call.
             if self._guard.clock.monotonic() > begin_by:
-                raise _TooLateError
+                raise _NotCalledError(_TOO_LATE)
             await self._entry.app(scope, receive, send)
 
         call = self._calls.own(run(), name="replay.call")
@@ -246,31 +252,11 @@ class Dispatcher:
         if call.cancelled():
             return _replayed(watch.outcome(asyncio.CancelledError()))
         error = call.exception()
-        if isinstance(error, _TooLateError):
+        if isinstance(error, _NotCalledError):
             raise error
         if error is not None:
             log.error("the application raised on a replayed request: %s", place_of(error))
         return _replayed(watch.outcome(error))
-
-    async def _verdicts(self, claim: Claim) -> list[Verdict]:
-        """The verdicts as the application is to see them now: approved."""
-        try:
-            stored = await asyncio.to_thread(self._guard.store.submission, claim.submission)
-        except GuardError as error:
-            log.warning("the verdicts of %s cannot be read: %s", claim.submission, error)
-            return []
-        if stored is None:
-            return []
-        return [approved(item.verdict) for item in stored.contributions]
-
-    def _scope(self, envelope: Envelope, verdicts: list[Verdict]) -> Scope:
-        scope = envelope.scope()
-        scope["state"] = {**self._entry.fresh_state(), STATE_KEY: verdicts}
-        scope[PASSAGE_KEY] = PASSAGE
-        if self._entry.outermost is not None:
-            scope["app"] = self._entry.outermost
-            scope["path"] = envelope.path_outside
-        return scope
 
 
 def _replayed(outcome: Outcome) -> Outcome:

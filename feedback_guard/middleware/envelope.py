@@ -41,6 +41,10 @@ class Envelope:
         Address and port (or socket path and None); None where unknown.
     body
         The whole body.
+    stripped
+        Names of header fields that carried credentials and are not in `headers`, in lower case.
+    mount
+        The `root_path` that the guard saw, if it stands below a mount that had moved the prefix there.
     """
 
     method: str
@@ -54,6 +58,8 @@ class Envelope:
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
     body: bytes
+    stripped: tuple[str, ...] = ()
+    mount: str | None = None
 
     @classmethod
     def of(cls, scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes) -> Envelope:
@@ -69,6 +75,7 @@ class Envelope:
             The whole body.
         """
         client, server = scope.get("client"), scope.get("server")
+        seen, outside = scope.get("root_path", ""), scope.get("app_root_path")
         return cls(
             method=scope["method"],
             scheme=scope.get("scheme", "http"),
@@ -77,7 +84,8 @@ class Envelope:
             raw_path=scope.get("raw_path"),
             query_string=scope.get("query_string", b""),
             # Starlette's Mount moves the prefix into root_path and remembers the original: a replay begins outside.
-            root_path=scope.get("app_root_path", scope.get("root_path", "")),
+            root_path=seen if outside is None else outside,
+            mount=seen if outside is not None and seen != outside else None,
             headers=tuple((bytes(name), bytes(value)) for name, value in headers),
             client=(client[0], client[1]) if client else None,
             server=(server[0], server[1]) if server else None,
@@ -94,7 +102,7 @@ class Envelope:
         >>> Envelope.from_bytes(kept).raw_path
         b'/%66'
         """
-        value = {
+        value: dict[str, Any] = {
             "version": VERSION,
             "method": self.method,
             "scheme": self.scheme,
@@ -108,6 +116,10 @@ class Envelope:
             "server": self.server,
             "body": _text(self.body),
         }
+        if self.mount is not None:
+            value["mount"] = self.mount
+        if self.stripped:
+            value["stripped"] = self.stripped
         return json.dumps(value, separators=(",", ":")).encode("ascii")
 
     @classmethod
@@ -136,6 +148,8 @@ class Envelope:
                 client=(client[0], client[1]) if client else None,
                 server=(server[0], server[1]) if server else None,
                 body=_bytes(value["body"]),
+                mount=value.get("mount"),
+                stripped=tuple(str(name) for name in value.get("stripped", ())),
             )
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise EnvelopeError(f"a kept request cannot be read ({type(error).__name__}); was it altered?") from None

@@ -106,7 +106,11 @@ class Exchange:
         route, data = self._route, taken.data
         # The empty request says that there is one, and that nothing of it need be kept.
         may_be_held = self._enforcing and route.on_hold is OnHold.HOLD
-        request = Envelope.of(self._scope, framed(self._scope, len(data)), data).to_bytes() if may_be_held else b""
+        request, secret = b"", None
+        if may_be_held:
+            whole = Envelope.of(self._scope, framed(self._scope, len(data)), data)
+            kept, secret = self._setup.service.credentials.part(whole)
+            request = kept.to_bytes()
         return Submission(
             route=route.name,
             on_hold=route.on_hold,
@@ -114,6 +118,7 @@ class Exchange:
             request=request,
             anonymous=taken.principal.anonymous,
             conceal=self._enforcing and self._answers.uniform,
+            credentials=secret if self._setup.service.credentials.keeps(route.name) else None,
         )
 
     async def _judge(self, data: bytes, submission: Submission, asked: Asked) -> Step:

@@ -128,6 +128,9 @@ class JudgingGuard(Protocol):
     async def claim_approved(self, routes: Sequence[str], limit: int = 10, *, lease_us: int = ...) -> list[Claim]:
         """Claim approved requests for this process, for a time."""
 
+    def unseal(self, claim: Claim, /) -> bytes | None:
+        """Decrypt the credentials that are kept for a claimed request."""
+
     async def release(self, submission_id: str, fence: int, reason: str, /) -> None:
         """Give a claim back under which the application was not called."""
 

@@ -8,7 +8,9 @@ import logging
 from typing import Final
 
 from feedback_guard.errors import GuardError
-from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS, Dispatcher, Entry
+from feedback_guard.middleware.credentials import Credentials
+from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS, Dispatcher
+from feedback_guard.middleware.entry import Entry
 from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Message, Receive, Scope, Send
 from feedback_guard.middleware.outcome import Recorder
 from feedback_guard.middleware.tasks import OwnedTasks, Wait, wait_for_event
@@ -28,6 +30,8 @@ class Service:
         What the middleware wraps.
     guard
         What it asks.
+    credentials
+        What replayed requests prove themselves with.
     wait, poll_seconds, deadline_seconds
         Of the dispatcher.
     """
@@ -37,6 +41,7 @@ class Service:
         app: ASGIApp,
         guard: JudgingGuard,
         *,
+        credentials: Credentials,
         wait: Wait = wait_for_event,
         poll_seconds: float = POLL_SECONDS,
         deadline_seconds: float = DEADLINE_SECONDS,
@@ -46,6 +51,7 @@ class Service:
         self._wait = wait
         self._poll_seconds = poll_seconds
         self.deadline_seconds = deadline_seconds
+        self.credentials = credentials
         self.entry = Entry(app)
         self.tasks = OwnedTasks()
         self.recorder = Recorder(guard, self.tasks, wait)
@@ -77,6 +83,7 @@ class Service:
                 self._starting = None
 
     async def _start(self) -> None:
+        self.credentials.load()
         await self._guard.start()
         # Before the application has started, nothing may be given to it: its lifespan says when.
         if not self._in_lifespan:
@@ -92,6 +99,7 @@ class Service:
             self.entry,
             [route.name for route in self._guard.policy.routes],
             self.recorder,
+            self.credentials,
             wait=self._wait,
             poll_seconds=self._poll_seconds,
             deadline_seconds=self.deadline_seconds,
@@ -125,6 +133,7 @@ class Service:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
+                    self.credentials.load()
                     await self._guard.start()
                 except GuardError as error:
                     refused = error

@@ -22,6 +22,7 @@ from feedback_guard.policy.answers import (
 from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sha256, Share, Strict, Waiver
 from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
+from feedback_guard.policy.replay import CredentialMode, CredentialsPolicy, ReplayPolicy, ServiceCredential
 
 
 class Named(Protocol):
@@ -249,6 +250,12 @@ class RoutePolicy(Strict):
     """How long a client may take to send the body."""
     require_contribution: bool = True
     """True answers 422 when the expression finds nothing at all; false lets a body without feedback pass."""
+    credentials: CredentialMode = CredentialMode.NONE
+    """What a held request proves itself with when it is given to the application. `none`: the client's credentials
+    are not kept, and nothing takes their place. `keep`: the client's own, kept encrypted until then. `service`: a
+    credential of yours."""
+    service: ServiceCredential | None = None
+    """The credential for `credentials: service`."""
     idempotent: bool = False
     """True says that the application may get a held request twice without harm: it recognises `Idempotency-Key`, or
     the effect is the same. Attempts that fail are then repeated, within the bounds of `replay`."""
@@ -260,6 +267,12 @@ class RoutePolicy(Strict):
     uniform: UniformPolicy = UniformPolicy()
     idempotency: IdempotencyPolicy = IdempotencyPolicy()
     duplicates: DuplicatesPolicy = DuplicatesPolicy()
+
+    @model_validator(mode="after")
+    def _service_is_named(self) -> Self:
+        if (self.credentials is CredentialMode.SERVICE) is (self.service is None):
+            raise ValueError("`credentials: service` and `service`, which says where the credential is, go together")
+        return self
 
     @model_validator(mode="after")
     def _has_a_path(self) -> Self:
@@ -301,19 +314,6 @@ class ModeratorPolicy(Strict):
     """Stands in the ledger beside every decision."""
     token_sha256: Sha256
     """SHA-256 of the moderator's token; `feedback-guard review token` makes a pair."""
-
-
-class ReplayPolicy(Strict):
-    """How often an approved request is given to an application that is declared `idempotent`."""
-
-    attempts: int = Field(6, ge=1, le=100)
-    """Most attempts, the first one included, before the request stays failed or unknown."""
-    first_wait: Duration = 2 * MICROSECONDS
-    """Wait after the first attempt; it doubles with each further one, and up to half of it is left to chance."""
-    longest_wait: Duration = 300 * MICROSECONDS
-    """Longest wait between two attempts."""
-    within: Duration = 3_600 * MICROSECONDS
-    """No attempt begins later than this after the first one."""
 
 
 class ReviewPolicy(Strict):
@@ -371,9 +371,19 @@ class Policy(Strict):
     """Routes of the application that take no feedback, such as `POST /login` or `/admin/*`. They pass untouched like
     everything else; `feedback-guard doctor --app` does not report them."""
     replay: ReplayPolicy = ReplayPolicy()
+    credentials: CredentialsPolicy = CredentialsPolicy()
     review: ReviewPolicy = ReviewPolicy()
 
     @field_validator("limits", "routes")
     @classmethod
     def _names_are_unique(cls, items: tuple[Named, ...]) -> tuple[Named, ...]:
         return _unique(items)
+
+    @model_validator(mode="after")
+    def _kept_credentials_have_a_key(self) -> Self:
+        keeping = [route.name for route in self.routes if route.credentials is CredentialMode.KEEP]
+        if keeping and self.credentials.keys is None:
+            raise ValueError(
+                f"the route {keeping[0]!r} keeps credentials, and `credentials.keys` does not say where the key is"
+            )
+        return self

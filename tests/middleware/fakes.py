@@ -183,7 +183,9 @@ class FakeGuard:
             for item in submission.contributions
         )
         ident = f"s-{len(self.kept) + 1}"
-        self.kept[ident] = Kept(submission, verdicts, delivery, history=[delivery])
+        kept = Kept(submission, verdicts, delivery, history=[delivery])
+        kept.sealed = Sealed("none", submission.credentials) if submission.credentials is not None else None
+        self.kept[ident] = kept
         self._tell()
         self.judging.set()
         if self.go_on is not None:
@@ -218,6 +220,9 @@ class FakeGuard:
         self._move(submission_id, to)
         self.kept[submission_id].detail = dict(detail)
         self._tell()
+
+    def unseal(self, claim: Claim) -> bytes | None:
+        return claim.sealed.data if claim.sealed is not None else None
 
     async def release(self, submission_id: str, fence: int, reason: str) -> None:
         await asyncio.sleep(0)
