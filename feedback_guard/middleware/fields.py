@@ -20,6 +20,7 @@ Pair = tuple[str, str]
 """A name and its value."""
 
 _NAME: Final = re.compile(r"[!#$&-:<-Z^-~]([ !#$&-:<-Z^-~]*[!#$&-:<-Z^-~])?(\[[ !#$&-:<-Z^-~]*\])*")
+_SIMPLE: Final = re.compile(r"[a-z0-9_-]+")
 _MANGLED: Final = str.maketrans(" .", "__")
 _CHARSET: Final = "_charset_"
 _BOM: Final = "\ufeff"
@@ -134,6 +135,8 @@ def _root(name: str) -> str:
 
 
 def _check_spellings(names: set[str]) -> None:
+    if all(map(_SIMPLE.fullmatch, names)):
+        return  # each is the only spelling of itself
     folded = {_fold(name) for name in names}
     if len(folded) != len(names) or any(stem in folded for name in folded for stem in _stems(name)):
         raise malformed("A field's name stands in two spellings, such as label and label[] or Label.")

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from feedback_guard import settings
 from feedback_guard.middleware.fields import Pair, check_name, check_value, malformed
 
-_PLAIN: Final = re.compile(rb"(?:[!$-:<-~]|%[0-9A-Fa-f]{2})*+")
+_PLAIN: Final = re.compile(rb"(?:[!-$&-:<-~]|%[0-9A-Fa-f]{2})*+")
 _LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -66,6 +66,8 @@ def read_pairs(data: bytes, *, names: bool = True) -> list[Pair]:
 
 
 def _decode(data: bytes) -> str:
+    if data.isalnum():
+        return data.decode("ascii")
     try:
         return unquote_to_bytes(data.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from feedback_guard import FeedbackGuardMiddleware, Guard
 from tests.guards import labelled, make_policy
+from tests.middleware.direct import Recorder
+from tests.middleware.issuer import claims, make_key, published, sign
 from tests.serving import Serving
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "wrap-an-app.md"
 FILES = dict(re.findall(r"^```[a-z]+ file=(\S+)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+TAKEN = {200, 202}
+"""Accepted or held: several accounts that send one text are a campaign."""
 TEST_MODEL = "embedding: {backend: unsafe-hashing-for-tests, deadline: 30s}\n"
 ITEM = next(labelled(1, seed=1))
 FEEDBACK = {"question": ITEM.input, "intent": ITEM.label}
@@ -57,6 +64,13 @@ def test_the_page_has_the_files_that_are_run_here() -> None:
         "outside.py",
         "with_a_callable.py",
         "thumbs.yaml",
+        "tokens.yaml",
+        "sessions.py",
+        "sessions.yaml",
+        "named_by_a_function.py",
+        "function.yaml",
+        "forms.py",
+        "forms.yaml",
     }
 
 
@@ -95,3 +109,52 @@ def test_a_callable(serve: Any) -> None:
     assert server.post(path, {"nothing": 1}, method="PUT").status == 422
     turn = {"question": ITEM.input, "answer": "look into the app", "up": False}
     assert server.post(path, {"turns": [turn]}, method="PUT").status in {200, 202}
+
+
+def test_forms_and_feedback_by_get(serve: Any) -> None:
+    server = serve("forms")
+    form = urlencode(FEEDBACK | {"tags[]": "a"}).encode()
+    answer = server.post("/feedback/7", form, {"content-type": "application/x-www-form-urlencoded"})
+    assert answer.status in TAKEN
+    parts = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in FEEDBACK.items()
+    )
+    media = {"content-type": "multipart/form-data; boundary=b"}
+    answer = server.post("/feedback/7", f"{parts}--b--\r\n".encode(), media)
+    assert answer.status in TAKEN
+    twice = server.post("/feedback/7", form + b"&intent=x", {"content-type": "application/x-www-form-urlencoded"})
+    assert twice.status == 400
+    query = urlencode({"q": ITEM.input, "a": "look into the app", "up": 1})
+    assert server.post(f"/feedback/7/thumb?{query}", b"", method="GET").status in {
+        200,
+        202,
+    }
+    assert server.post(f"/feedback/7/thumb?{query}&up=0", b"", method="GET").status == 400
+
+
+def test_sessions(serve: Any) -> None:
+    server = serve("sessions")
+    assert server.post("/feedback", FEEDBACK).status == 401
+    cookie = server.post("/login", b"").headers["set-cookie"].split(";")[0]
+    assert server.post("/feedback", FEEDBACK, {"cookie": cookie}).status in TAKEN
+
+
+def test_a_function_that_identifies(serve: Any) -> None:
+    server = serve("named_by_a_function")
+    assert server.post("/feedback", FEEDBACK, {"x-api-key": "key of the support team"}).status in TAKEN
+    assert server.post("/feedback", FEEDBACK, {"x-api-key": "guessed"}).status == 401
+
+
+def test_tokens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    key = make_key("EC", "k-page")
+    Path("keys.json").write_bytes(published(key))
+    payload = claims(
+        iss="https://login.example.com/", aud="feedback-api", exp=time.time() + 60, org_id="acme", sub="ada"
+    )
+    wrapped = FeedbackGuardMiddleware(Recorder(), guard=Guard.from_policy("tokens.yaml"))
+    with Serving(wrapped, lifespan="off") as server:
+        token = sign(key, payload, alg="ES256").decode()
+        assert server.post("/feedback", FEEDBACK, {"authorization": f"Bearer {token}"}).status in TAKEN
+        assert server.post("/feedback", FEEDBACK, {"authorization": f"Bearer {token[:-8]}AAAAAAAA"}).status == 401
+        assert server.post("/feedback", FEEDBACK).status == 401
