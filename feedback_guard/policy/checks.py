@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from itertools import combinations, product
 from typing import Final
 
+from feedback_guard.policy.answers import Acknowledge
 from feedback_guard.policy.identity import TrustedHops
 from feedback_guard.policy.schema import Backend, Mode, Policy, RoutePolicy
 
@@ -53,6 +54,7 @@ def check_policy(policy: Policy, *, n_trusted: int | None = None) -> list[str]:
         *_limits(policy),
         *_identity(policy),
         *_routes(policy.routes),
+        *_answers(policy),
         *_review(policy),
     ]
 
@@ -142,6 +144,15 @@ def _routes(routes: tuple[RoutePolicy, ...]) -> Iterator[str]:
                     f"routes: {first.name} ({ours}) and {second.name} ({theirs}) take some of the same requests;"
                     " a path without parameters goes first, then the one that stands first"
                 )
+
+
+def _answers(policy: Policy) -> Iterator[str]:
+    for route in policy.routes:
+        where = f"routes: {route.name}"
+        if route.acknowledge is Acknowledge.UNIFORM and policy.mode is Mode.OBSERVE:
+            yield f"{where}: acknowledge: uniform hides nothing while mode is observe: the application answers"
+        if route.duplicates.window and policy.identity.missing == "anonymous":
+            yield f"{where}: duplicates.window does not apply to contributions whose contributor nobody names"
 
 
 def _overlap(first: str, second: str) -> bool:

@@ -64,6 +64,21 @@ OPEN: dict[str, tuple[dict[str, Any], str]] = {
         "identity.groups.tenant.hops: ::/0 trusts the whole internet",
     ),
     "no routes": ({"routes": []}, "routes: there are none"),
+    "uniform, but observing": (
+        {
+            "mode": "observe",
+            "routes": [{**ROUTE, "acknowledge": "uniform", "held_answer": {"status": 200, "body": "@"}}],
+        },
+        "routes: feedback: acknowledge: uniform hides nothing",
+    ),
+    "a window for those whom nobody names": (
+        {
+            "routes": [{**ROUTE, "duplicates": {"window": "30s"}}],
+            "identity": {"missing": "anonymous"},
+            "limits": [WEIGHT, {**WEIGHT, "name": "a", "facet": "anonymous"}],
+        },
+        "routes: feedback: duplicates.window does not apply",
+    ),
     "no moderators": ({"review": {}}, "review.moderators: there are none"),
     "insecure cookies": (
         {"review": {**SOUND["review"], "secure_cookies": False}},
