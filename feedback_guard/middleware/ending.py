@@ -93,7 +93,8 @@ class Ending:
         """Answer for the application, when the answer is kept and its time has come."""
         # The application begins at once and is not waited for: how long it takes must not show.
         calling = self._shared.service.tasks.own(call(), name="acknowledged") if call is not None else None
-        if keep_for:
+        # What is too large to keep is made again from the template; a concealed one would be in flight until then.
+        if keep_for and (concealed or len(reply.body) <= self._route.idempotency.max_answer_bytes):
             await self._shared.repeats.keep(keep_for, reply)
         if concealed:
             await self._shared.pace.hold_back(self._since, self._route.uniform)

@@ -304,3 +304,13 @@ def test_repetitions_are_counted_as_such(start: Callable[..., Host]) -> None:
     page = host.guard.metrics.render()[0].decode()
     for outcome in ("accepted", "repeated"):
         assert f'feedback_guard_requests_total{{outcome="{outcome}",route="feedback"}} 1.0' in page
+
+
+def test_a_held_answer_that_is_too_large_to_keep_is_made_again(start: Callable[..., Host]) -> None:
+    host = start({"idempotency": {"max_answer_bytes": 10}, "held_answer": {"body": "{text: text, by: contributor()}"}})
+    item, first = liars(host, 202)
+    who = first.json["by"]
+    same(first, host.send(item, key=f'"{who}"', user=who))
+    with host.guard.store.reading() as connection:
+        kept = connection.exec_driver_sql("SELECT count(*) FROM repeat WHERE status = 202").scalar_one()
+    assert kept == 0
