@@ -26,12 +26,12 @@ BOUNDARY: Final = re.compile(r"[A-Za-z0-9_.'+-]{1,70}")
 """What a boundary may be: a token, without quotes needed anywhere."""
 
 _END: Final = b"\r\n"
-_HEADER: Final = re.compile(r"([A-Za-z-]{1,64}):[ \t]?([^\x00-\x1f\x7f]*)")
+_HEADER: Final = re.compile(r"([A-Za-z-]{1,64}): ([^\x00-\x1f\x7f]*)")
 _DISPOSITION: Final = re.compile(
-    r'form-data; ?name=(?:"(?P<quoted>[^"\\]*)"|(?P<token>[A-Za-z0-9_.-]+))'
-    r'(?:; ?filename=(?:"(?P<file>[^";\\]*)"|(?P<bare>[A-Za-z0-9_.-]+)))?'
+    r'form-data; name=(?:"(?P<quoted>[^"\\]*)"|(?P<token>[A-Za-z0-9_.-]+))'
+    r'(?:; filename=(?:"(?P<file>[^";\\]*)"|(?P<bare>[A-Za-z0-9_.-]+)))?'
 )
-_TEXT: Final = re.compile(r'text/plain(?:; ?charset=(?:utf-?8|"utf-?8"))?', re.IGNORECASE)
+_TEXT: Final = re.compile(r'text/plain(?:; charset=(?:utf-?8|"utf-?8"))?', re.IGNORECASE)
 _FILE_TYPE: Final = re.compile(r"(?!multipart/)[A-Za-z0-9!#$&^_.+-]+/[\x20-\x7e]+", re.IGNORECASE)
 
 

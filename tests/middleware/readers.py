@@ -1,17 +1,24 @@
-"""How other parsers read a form: those of Starlette, Werkzeug (Flask, Quart), Django, Falcon's and Litestar's kind."""
+"""How the frameworks read a form, each with the parser that it comes with."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
 import multipart
+from blacksheep import Request as BlackSheepRequest
+from blacksheep.contents import ASGIContent
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParser as DjangoParser
+from falcon.media.multipart import MultipartFormHandler
+from falcon.uri import parse_query_string
+from litestar._multipart import parse_content_header, parse_multipart_form
+from litestar._parsers import parse_url_encoded_form_data
+from litestar.datastructures import UploadFile
 from starlette.requests import Request
 from werkzeug.wrappers import Request as WerkzeugRequest
 
@@ -95,5 +102,72 @@ def standard_library(media: str, body: bytes) -> Fields:
     return found
 
 
-MULTIPART: list[Callable[[str, bytes], Fields]] = [starlette, werkzeug, django, wsgi_multipart]
-URLENCODED: list[Callable[[str, bytes], Fields]] = [starlette, werkzeug, django, wsgi_multipart, standard_library]
+def litestar(media: str, body: bytes) -> Fields:
+    """As `await request.form()` of Litestar."""
+
+    async def read() -> Fields:
+        if not media.lower().startswith("multipart"):
+            values = parse_url_encoded_form_data(body)
+        else:
+            options = parse_content_header(media)[1]
+
+            async def stream() -> AsyncGenerator[bytes, None]:
+                yield body
+
+            values = await parse_multipart_form(stream(), options["boundary"].encode(), 10_000)
+        found: Fields = {}
+        for name, value in values.items():
+            for item in value if isinstance(value, list) else [value]:
+                _add(found, name, item)
+                if isinstance(item, UploadFile):
+                    await item.close()
+        return found
+
+    return asyncio.run(read())
+
+
+def falcon(media: str, body: bytes) -> Fields:
+    """As `req.get_media()` of Falcon."""
+    found: Fields = {}
+    if not media.lower().startswith("multipart"):
+        for name, value in parse_query_string(body.decode("ascii"), keep_blank=True).items():
+            for item in value if isinstance(value, list) else [value]:
+                _add(found, name, item)
+        return found
+    for part in MultipartFormHandler().deserialize(io.BytesIO(body), media, len(body)):
+        if part.filename:
+            part.stream.read()
+        else:
+            _add(found, part.name or "", part.text)
+    return found
+
+
+def blacksheep(media: str, body: bytes) -> Fields:
+    """As `await request.form()` of BlackSheep."""
+
+    async def read() -> Fields:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        request = BlackSheepRequest("POST", b"/", [(b"content-type", media.encode("latin-1"))])
+        request.content = ASGIContent(receive)
+        form = await request.form()
+        found: Fields = {}
+        for name, value in (form or {}).items():
+            for item in value if isinstance(value, list) else [value]:
+                _add(found, name, item)
+        return found
+
+    return asyncio.run(read())
+
+
+MULTIPART: list[Callable[[str, bytes], Fields]] = [
+    starlette,
+    werkzeug,
+    django,
+    litestar,
+    falcon,
+    blacksheep,
+    wsgi_multipart,
+]
+URLENCODED: list[Callable[[str, bytes], Fields]] = [*MULTIPART, standard_library]

@@ -74,11 +74,13 @@ def test_identity_is_no_coding() -> None:
 BOTH = (URLENCODED, MULTIPART)
 FORMS = {
     "application/x-www-form-urlencoded": True,
-    "Application/X-WWW-Form-URLencoded; charset=UTF-8": True,
+    "application/x-www-form-urlencoded; charset=UTF-8": True,
+    "Application/X-WWW-Form-URLencoded": False,
     "multipart/form-data; boundary=x": True,
     'multipart/form-data; boundary="----WebKitFormBoundary7MA4YWxk"': True,
     "multipart/form-data; charset=utf-8; boundary=x": True,
-    "Multipart/Form-Data; Boundary=x": True,
+    "Multipart/Form-Data; boundary=x": False,
+    "multipart/form-data; Boundary=x": False,
     "application/x-www-form-urlencoded; charset=latin-1": False,
     "application/x-www-form-urlencoded; charset=utf-8; charset=utf-7": False,
     "application/x-www-form-urlencoded; other=1": False,
