@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feedback_guard.clock import Clock
 from feedback_guard.errors import IdentityError, PolicyError, UsageError
 from feedback_guard.middleware.callables import Called, IdentifyCallable
 from feedback_guard.middleware.identity import Identifier, Named
 from feedback_guard.policy.identity import IdentityPolicy, JwtPolicy, Source
+
+if TYPE_CHECKING:
+    from feedback_guard.middleware.jwks import Key
 
 
 def make_identifier(policy: IdentityPolicy, clock: Clock, identify: IdentifyCallable | None = None) -> Identifier:
@@ -42,14 +48,30 @@ def make_identifier(policy: IdentityPolicy, clock: Clock, identify: IdentifyCall
     return Identifier(policy, sources)
 
 
+def fetch_keys(policy: JwtPolicy) -> Sequence[Key]:
+    """Fetch an issuer's keys now, as `doctor` does; not for an event loop.
+
+    Raises
+    ------
+    IdentityError
+        If they cannot be had.
+    UsageError
+        If a library is missing.
+    """
+    _check_library()
+    from feedback_guard.middleware.jwks import loader, read_keys
+
+    async def load() -> bytes:
+        return await loader(policy)()
+
+    return read_keys(asyncio.run(load()))
+
+
 def _tokens(policy: JwtPolicy, clock: Clock) -> Named:
-    try:
-        from feedback_guard.middleware.jwks import read_file, read_keys
-        from feedback_guard.middleware.tokens import Tokens
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in {"joserfc", "cryptography"}:
-            raise
-        raise UsageError("identity.jwt needs joserfc; install it with `pip install feedback-guard[jwt]`") from None
+    _check_library()
+    from feedback_guard.middleware.jwks import read_file, read_keys
+    from feedback_guard.middleware.tokens import Tokens
+
     if policy.jwks_file is not None:
         # A file that is wrong is known at the start; a URL may be down for a moment.
         try:
@@ -57,3 +79,10 @@ def _tokens(policy: JwtPolicy, clock: Clock) -> Named:
         except IdentityError as error:
             raise PolicyError(f"identity.jwt.jwks_file: {error}") from None
     return Tokens(policy, clock)
+
+
+def _check_library() -> None:
+    try:
+        import joserfc.jws  # noqa: F401 - an optional dependency
+    except ModuleNotFoundError:
+        raise UsageError("identity.jwt needs joserfc; install it with `pip install feedback-guard[jwt]`") from None

@@ -55,6 +55,17 @@ OPEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "amount below one": ({"limits": [{**WEIGHT, "amount": 0.5}]}, "limits[0].amount: below 1"),
     "nobody named": ({"identity": {"user": False}}, "identity: no source names the contributor"),
+    "tokens for anybody": (
+        {"identity": {"jwt": {"issuer": "x", "jwks_url": "https://x.example/"}}},
+        "identity.jwt.audience: there is none",
+    ),
+    "a group of another source": (
+        {
+            "identity": {"callable": {"groups": ["team"]}},
+            "limits": [WEIGHT, {**WEIGHT, "name": "t", "facet": "group:tenant"}],
+        },
+        "limits[1].facet: no contribution over HTTP has the group 'tenant'; those that identity sets are network, team",
+    ),
     "the whole internet": (
         {"identity": {"header": {"header": "X-User", "hops": ["10.0.0.1", "unix", "0.0.0.0/0"]}}},
         "identity.header.hops: 0.0.0.0/0 trusts the whole internet",
