@@ -109,6 +109,89 @@ def deny(
 
 
 @app.command()
+def undelivered(
+    policy: Policy,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most items.")] = 50,
+    after: Annotated[str | None, typer.Option(help="Go on after this item.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the requests that did not plainly arrive at the application, oldest first, with their ways on."""
+    from feedback_guard.clock import SystemClock
+    from feedback_guard.errors import UsageError
+    from feedback_guard.review.documents import item_document
+    from feedback_guard.review.printed import table, undelivered_row
+
+    async def look(guard: Guard) -> tuple[list[StoredSubmission], int]:
+        if after is not None and await asyncio.to_thread(guard.store.submission, after) is None:
+            raise UsageError(f"there is no item {after!r} to go on after")
+        found = await asyncio.to_thread(guard.store.stuck, limit=limit, after=after)
+        return found, await asyncio.to_thread(guard.store.count_stuck)
+
+    found, count = _at(policy, look)
+    if as_json:
+        following = found[-1].id if len(found) == limit else None
+        _print_json({"count": count, "items": [item_document(stored) for stored in found], "next": following})
+        return
+    now_us = SystemClock().now_us()
+    for line in table([undelivered_row(stored, now_us) for stored in found]):
+        typer.echo(line)
+    left = f"; go on with --after {found[-1].id}" if len(found) < count and len(found) == limit else ""
+    typer.echo(f"{count} undelivered{left}", err=True)
+
+
+@app.command()
+def retry(
+    ident: Ident,
+    policy: Policy,
+    note: Note = "",
+    moderator: Moderator = None,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have a request sent again that failed, needed credentials, or was given up."""
+    _go_on(ident, policy, note, moderator, version, "retry", as_json=as_json)
+
+
+@app.command()
+def arrived(
+    ident: Ident,
+    policy: Policy,
+    note: Note = "",
+    moderator: Moderator = None,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say of an unknown request that it arrived: you looked in the application. Nothing is sent."""
+    _go_on(ident, policy, note, moderator, version, "arrived", as_json=as_json)
+
+
+@app.command("not-arrived")
+def not_arrived(
+    ident: Ident,
+    policy: Policy,
+    note: Note = "",
+    moderator: Moderator = None,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say of an unknown request that it did not arrive: you looked in the application. It is sent again."""
+    _go_on(ident, policy, note, moderator, version, "not-arrived", as_json=as_json)
+
+
+@app.command("give-up")
+def give_up(
+    ident: Ident,
+    policy: Policy,
+    note: Note = "",
+    moderator: Moderator = None,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give up a request that did not arrive. What the model may learn stays as it is."""
+    _go_on(ident, policy, note, moderator, version, "give-up", as_json=as_json)
+
+
+@app.command()
 def token(
     name: Annotated[str, typer.Option(help="The moderator's name.")] = "moderator", as_json: AsJson = False
 ) -> None:
@@ -178,6 +261,24 @@ def _decide(
         _print_json(item_document(stored))
     else:
         typer.echo(f"{stored.id} {'approved' if yes else 'denied'} by {who}; the request: {delivery(stored)}")
+
+
+def _go_on(
+    ident: str, policy: str, note: str, moderator: str | None, version: int | None, way: str, *, as_json: bool
+) -> None:
+    from feedback_guard.review.documents import item_document
+    from feedback_guard.review.ways import WAYS, go_on
+    from feedback_guard.store.states import Resolution
+
+    who, resolution = _moderator(moderator), Resolution(way)
+    stored = _at(
+        policy,
+        lambda guard: go_on(guard, ident, resolution, moderator=who, note=note.strip(), version=version),
+    )
+    if as_json:
+        _print_json(item_document(stored))
+    else:
+        typer.echo(f"{stored.id} by {who}: {WAYS[resolution].done}")
 
 
 def _moderator(name: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,6 +18,9 @@ from feedback_guard.review.documents import item_document, row_document
 from feedback_guard.review.gate import Gate
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.rulings import find, is_item_id, rule
+from feedback_guard.review.ways import go_on
+from feedback_guard.store.records import StoredSubmission
+from feedback_guard.store.states import Resolution
 
 PREFIX = "/api/v1"
 
@@ -43,6 +47,11 @@ class Api:
             Route(f"{PREFIX}/items/{{item}}", self.item, methods=["GET"]),
             Route(f"{PREFIX}/items/{{item}}/approve", self.approve, methods=["POST"]),
             Route(f"{PREFIX}/items/{{item}}/deny", self.deny, methods=["POST"]),
+            Route(f"{PREFIX}/undelivered", self.undelivered, methods=["GET"]),
+            *(
+                Route(f"{PREFIX}/items/{{item}}/{resolution.value}", self._way(resolution), methods=["POST"])
+                for resolution in Resolution
+            ),
         ]
 
     async def held(self, request: Request) -> Response:
@@ -51,6 +60,20 @@ class Api:
         `limit` is 1 to `settings.MAX_REVIEW_PAGE`; `after` is the `next` of the page before, which is null at
         the end.
         """
+        store = self._desk.store
+
+        def count() -> int:
+            return store.held_summary().count
+
+        return await self._list(request, store.held, count)
+
+    async def undelivered(self, request: Request) -> Response:
+        """What did not plainly arrive and has a way on, oldest first; as `held`."""
+        return await self._list(request, self._desk.store.stuck, self._desk.store.count_stuck)
+
+    async def _list(
+        self, request: Request, look: Callable[..., list[StoredSubmission]], count: Callable[[], int]
+    ) -> Response:
         await self._gate.bearer(request)
         limit_text = request.query_params.get("limit", str(bounds.PAGE))
         limit = int(limit_text) if re.fullmatch(r"[0-9]{1,4}", limit_text) else 0
@@ -61,11 +84,10 @@ class Api:
             raise Refused(422, "after: the identifier of an item")
         if after is not None:
             await find(self._desk, after)
-        found = await asyncio.to_thread(self._desk.store.held, limit=limit, after=after)
-        summary = await asyncio.to_thread(self._desk.store.held_summary)
+        found = await asyncio.to_thread(look, limit=limit, after=after)
         return JSONResponse(
             {
-                "count": summary.count,
+                "count": await asyncio.to_thread(count),
                 "items": [row_document(stored) for stored in found],
                 "next": found[-1].id if len(found) == limit else None,
             }
@@ -83,6 +105,24 @@ class Api:
     async def deny(self, request: Request) -> Response:
         """Deny an item; answers with the item as it is then."""
         return await self._decide(request, approve=False)
+
+    def _way(self, resolution: Resolution) -> Callable[[Request], Awaitable[Response]]:
+        async def way(request: Request) -> Response:
+            """Go a way on from where the request of an item stands; answers with the item as it is then."""
+            moderator = await self._gate.bearer(request)
+            body = await read_decision(request)
+            stored = await go_on(
+                self._desk,
+                request.path_params["item"],
+                resolution,
+                moderator=moderator,
+                note=body.note,
+                version=body.version,
+                content=body.content_sha256,
+            )
+            return JSONResponse(item_document(stored))
+
+        return way
 
     async def _decide(self, request: Request, *, approve: bool) -> Response:
         moderator = await self._gate.bearer(request)

@@ -34,6 +34,7 @@ from feedback_guard.review.pages import Pages
 from feedback_guard.review.problems import Refused, problem
 from feedback_guard.review.render import page
 from feedback_guard.review.rulings import NO_ITEM, is_item_id
+from feedback_guard.store.states import Resolution
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,9 @@ def _answer(request: Request, refused: Refused) -> Response:
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     if refused.status == 401:
         # A decision that came too late to its session leads back to the item, not to the decision.
-        target = path.removesuffix("/approve").removesuffix("/deny")
+        target = path
+        for action in ("approve", "deny", *Resolution):
+            target = target.removesuffix(f"/{action}")
         return login_page(request, target=target, message="" if path == "/" else refused.detail, status=401)
     item = request.path_params.get("item", "")
     answer = page(

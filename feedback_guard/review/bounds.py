@@ -18,5 +18,7 @@ PAGE: Final = 50
 """Items on a page of a list."""
 RECENT: Final = 2_000
 """How many of the latest contributions are looked through for others of the same contributor."""
+STEPS: Final = 50
+"""How many of the latest steps of a request are shown."""
 WINDOW: Final = 200_000
 """How many of the latest ledger entries are looked through for a page of decisions."""

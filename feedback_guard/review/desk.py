@@ -16,6 +16,7 @@ from feedback_guard.metrics import Metrics
 from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import StoredSubmission
+from feedback_guard.store.states import Resolution
 
 T = TypeVar("T")
 
@@ -47,6 +48,18 @@ class Desk(Protocol):
         self, submission_id: str, *, approve: bool, moderator: str, note: str = "", version: int | None = None
     ) -> StoredSubmission:
         """Record a decision, and wake whoever waits for one."""
+        ...
+
+    async def resolve(
+        self,
+        submission_id: str,
+        resolution: Resolution,
+        *,
+        moderator: str,
+        note: str = "",
+        version: int | None = None,
+    ) -> StoredSubmission:
+        """Record a way on from a request that did not plainly arrive, and wake whoever waits for one."""
         ...
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from feedback_guard.clock import format_iso8601
 from feedback_guard.review.views import content_sha256
+from feedback_guard.review.ways import ways
 from feedback_guard.store.records import StoredContribution, StoredSubmission
 from feedback_guard.store.states import Learning
 
@@ -23,6 +24,10 @@ def item_document(stored: StoredSubmission) -> dict[str, Any]:
         "content_sha256": content_sha256(stored),
         "request_bytes": len(stored.request) if stored.request is not None else None,
         "detail": dict(stored.detail),
+        "attempts": stored.attempts,
+        "next_attempt_at": format_iso8601(stored.due_us) if stored.due_us else None,
+        "credentials_kept": stored.has_credentials,
+        "ways_on": [way.resolution.value for way in ways(stored)],
         "contributions": [
             {
                 "contribution": item.contribution.to_json(),

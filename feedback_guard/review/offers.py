@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from feedback_guard.review import csrf
 from feedback_guard.review.sessions import Session
 from feedback_guard.review.views import content_sha256, may
+from feedback_guard.review.ways import Way, ways
 from feedback_guard.store.records import StoredSubmission
+from feedback_guard.store.states import Resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Offers:
     approve: str
     deny: str
     content: str
+    ways: tuple[tuple[Way, str], ...] = ()
+    """Ways on for the request, each with its token."""
 
 
 def offers(session: Session, stored: StoredSubmission, *, own: bool, all_shown: bool) -> Offers:
@@ -45,12 +49,26 @@ def offers(session: Session, stored: StoredSubmission, *, own: bool, all_shown: 
             return ""
         return session.token(ruling(stored.id, stored.version, content, approve=approve))
 
-    return Offers(token(approve=True) if all_shown else "", token(approve=False), content)
+    return Offers(
+        token(approve=True) if all_shown else "",
+        token(approve=False),
+        content,
+        ()
+        if own
+        else tuple(
+            (way, session.token(going_on(stored.id, stored.version, content, way.resolution))) for way in ways(stored)
+        ),
+    )
 
 
 def ruling(item: str, version: int, content: str, *, approve: bool) -> str:
     """Purpose of a token that decides."""
     return f"{'approve' if approve else 'deny'}/{item}/{version}/{content}"
+
+
+def going_on(item: str, version: int, content: str, resolution: Resolution) -> str:
+    """Purpose of a token that goes a way on."""
+    return f"{resolution.value}/{item}/{version}/{content}"
 
 
 def sheet_token(session: Session, stored: StoredSubmission, content: str, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Final
 
@@ -21,14 +22,16 @@ from feedback_guard.review.display import show
 from feedback_guard.review.documents import item_document
 from feedback_guard.review.gate import Gate
 from feedback_guard.review.headers import CSP_RAW
-from feedback_guard.review.offers import offers, ruling, saw_sheet, sheet_token
+from feedback_guard.review.offers import going_on, offers, ruling, saw_sheet, sheet_token
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.render import go, page
-from feedback_guard.review.rows import decided_row, held_row
+from feedback_guard.review.rows import decided_row, held_row, step_row, undelivered_row
 from feedback_guard.review.rulings import find, is_item_id, is_own, rule
+from feedback_guard.review.sessions import Session
 from feedback_guard.review.views import content_sha256, may, present, sheets
+from feedback_guard.review.ways import go_on, why_not
 from feedback_guard.store.records import StoredSubmission
-from feedback_guard.store.states import Delivery, Learning
+from feedback_guard.store.states import Delivery, Learning, Resolution
 
 _STYLE: Final = files("feedback_guard.review").joinpath("static/review.css").read_bytes()
 
@@ -58,6 +61,11 @@ class Pages:
             Route("/items/{item}/raw", self.raw, methods=["GET"]),
             Route("/items/{item}/approve", self.approve, methods=["POST"]),
             Route("/items/{item}/deny", self.deny, methods=["POST"]),
+            Route("/undelivered", self.undelivered, methods=["GET"]),
+            *(
+                Route(f"/items/{{item}}/{resolution.value}", self._way(resolution), methods=["POST"])
+                for resolution in Resolution
+            ),
             Route("/static/review.css", self.style, methods=["GET"]),
         ]
 
@@ -90,6 +98,29 @@ class Pages:
             notice={"id": done, "text": _outcome(decided)} if decided else None,
         )
 
+    async def undelivered(self, request: Request) -> Response:
+        """Requests that did not plainly arrive, and wait for somebody's word, oldest first."""
+        session = await self._gate.require(request)
+        after = _item_parameter(request, "after")
+        done = _item_parameter(request, "done")
+        store = self._desk.store
+        if after:
+            await find(self._desk, after)
+        found = await asyncio.to_thread(store.stuck, limit=bounds.PAGE + 1, after=after)
+        gone = await asyncio.to_thread(store.submission, done) if done else None
+        return page(
+            request,
+            "undelivered",
+            session=session,
+            here="undelivered",
+            rows=[undelivered_row(stored) for stored in found[: bounds.PAGE]],
+            more=found[bounds.PAGE - 1].id if len(found) > bounds.PAGE else None,
+            after=after,
+            count=await asyncio.to_thread(store.count_stuck),
+            now_us=self._desk.clock.now_us(),
+            notice={"id": done, "text": words.DELIVERY_WORDS[gone.delivery][1]} if gone else None,
+        )
+
     async def decided(self, request: Request) -> Response:
         """The last decisions, newest first, with what became of each request."""
         session = await self._gate.require(request)
@@ -100,7 +131,6 @@ class Pages:
         found = await read(self._desk, lambda connection: queries.decisions(connection, bounds.PAGE + 1, below))
         stored = await asyncio.to_thread(lambda: [self._desk.store.submission(entry.submission) for entry in found])
         pairs = [(entry, item) for entry, item in zip(found, stored, strict=True) if item is not None]
-        counts = await asyncio.to_thread(self._desk.store.count_by_delivery)
         return page(
             request,
             "decided",
@@ -109,7 +139,7 @@ class Pages:
             rows=[decided_row(entry, item) for entry, item in pairs[: bounds.PAGE]],
             more=found[bounds.PAGE - 1].seq if len(found) > bounds.PAGE else None,
             before=below,
-            unknown=counts.get(Delivery.UNKNOWN, 0),
+            stuck=await asyncio.to_thread(self._desk.store.count_stuck),
             now_us=self._desk.clock.now_us(),
         )
 
@@ -121,10 +151,16 @@ class Pages:
         own = is_own(stored, session.moderator)
         names = [item.contribution.contributor for item in stored.contributions]
 
-        def look_up(connection: Connection) -> tuple[dict[str, queries.History], list[queries.Decided]]:
-            return queries.histories(connection, names, stored.id), queries.decisions_on(connection, stored)
+        def look_up(
+            connection: Connection,
+        ) -> tuple[dict[str, queries.History], list[queries.Decided], list[queries.Step]]:
+            return (
+                queries.histories(connection, names, stored.id),
+                queries.decisions_on(connection, stored),
+                queries.steps_of(connection, stored.id),
+            )
 
-        histories, decisions = await read(self._desk, look_up)
+        histories, decisions, steps = await read(self._desk, look_up)
         state, sentence = words.DELIVERY_WORDS[stored.delivery]
         return page(
             request,
@@ -139,6 +175,8 @@ class Pages:
             offers=offers(session, stored, own=own, all_shown=left_off == 0),
             histories=[histories[name].sentence() for name in names],
             decisions=[decided_row(entry, stored) for entry in decisions],
+            steps=[step_row(step) for step in steps],
+            barred=why_not(stored),
             delivery_words=state,
             delivery_sentence=sentence,
             detail=[
@@ -196,24 +234,47 @@ class Pages:
         """Deny an item."""
         return await self._decide(request, approve=False)
 
-    async def _decide(self, request: Request, *, approve: bool) -> Response:
+    def _way(self, resolution: Resolution) -> Callable[[Request], Awaitable[Response]]:
+        async def way(request: Request) -> Response:
+            """Go a way on from where the request of an item stands."""
+            item, session, form, version, content = await self._form(request)
+            offered = form.get(f"{resolution.value}_token", "")
+            self._gate.token(session, going_on(item, version, content, resolution), offered)
+            await go_on(
+                self._desk,
+                item,
+                resolution,
+                moderator=session.moderator,
+                note=_note(form),
+                version=version,
+                content=content,
+            )
+            return go(request, f"/undelivered?done={item}")
+
+        return way
+
+    async def _form(self, request: Request) -> tuple[str, Session, Mapping[str, str], int, str]:
+        """What a decision is made of: the item, who makes it, the form, the version and the content it is about."""
         item = request.path_params["item"]
         self._gate.own_site(request)
         session = await self._gate.require(request)
         form = await read_form(request)
-        version, content = form.get("version", ""), form.get("content", "")
+        version = form.get("version", "")
         if not is_item_id(item) or not re.fullmatch(r"[0-9]{1,9}", version):
             raise Refused(400, "The form is incomplete. Open the page again.")
+        return item, session, form, int(version), form.get("content", "")
+
+    async def _decide(self, request: Request, *, approve: bool) -> Response:
+        item, session, form, version, content = await self._form(request)
         offered = form.get("approve_token" if approve else "deny_token", "")
-        self._gate.token(session, ruling(item, int(version), content, approve=approve), offered)
+        self._gate.token(session, ruling(item, version, content, approve=approve), offered)
         await rule(
             self._desk,
             item,
             approve=approve,
             moderator=session.moderator,
-            # A browser sends a line break as CR LF.
-            note=form.get("note", "").replace("\r\n", "\n").strip(),
-            version=int(version),
+            note=_note(form),
+            version=version,
             content=content,
         )
         return go(request, f"/?done={item}")
@@ -224,6 +285,11 @@ def _item_parameter(request: Request, name: str) -> str | None:
     if value is not None and not is_item_id(value):
         raise Refused(400, f"`{name}` is the identifier of an item.")
     return value
+
+
+def _note(form: Mapping[str, str]) -> str:
+    # A browser sends a line break as CR LF.
+    return form.get("note", "").replace("\r\n", "\n").strip()
 
 
 def _outcome(stored: StoredSubmission) -> str:

@@ -8,6 +8,7 @@ from feedback_guard.review import words
 from feedback_guard.review.display import terminal
 from feedback_guard.review.documents import leading
 from feedback_guard.review.views import fields_of
+from feedback_guard.review.ways import ways
 from feedback_guard.store.records import StoredContribution, StoredSubmission
 
 
@@ -26,6 +27,20 @@ def row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
     )
 
 
+def undelivered_row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
+    """The cells of a request that did not plainly arrive."""
+    detail = stored.detail
+    why = detail.get("cause") or detail.get("reason") or (f"status {detail['status']}" if "status" in detail else "")
+    return (
+        stored.id,
+        words.duration(now_us - stored.at_us),
+        terminal(stored.route, identifier=True),
+        words.DELIVERY_WORDS[stored.delivery][0],
+        ", ".join(way.resolution.value for way in ways(stored)),
+        terminal(str(why), max_chars=80),
+    )
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows in columns, whole: an identifier that was cut to the terminal's width could not be copied."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -38,6 +53,9 @@ def describe(stored: StoredSubmission, now_us: int) -> Iterator[str]:
     yield f"arrived   {words.moment(stored.at_us)}, {words.duration(now_us - stored.at_us)} ago"
     yield f"route     {terminal(stored.route, identifier=True) or '(none)'}"
     yield f"request   {delivery(stored)}"
+    open_ways = ways(stored)
+    if open_ways:
+        yield f"ways on   {', '.join(way.resolution.value for way in open_ways)}"
     for number, item in enumerate(stored.contributions, 1):
         yield ""
         yield from _describe_one(item, f"{number} of {len(stored.contributions)}")

@@ -13,7 +13,7 @@ from feedback_guard.ledger.canonical import canonical_json
 from feedback_guard.review import bounds
 from feedback_guard.review.words import counted
 from feedback_guard.store.records import StoredSubmission
-from feedback_guard.store.states import Learning
+from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.store.tables import contribution, ledger
 
 _KINDS = (Learning.APPROVED.value, Learning.DENIED.value)
@@ -123,6 +123,58 @@ def decisions_on(connection: Connection, stored: StoredSubmission) -> list[Decid
         if not (out and _same(out[-1], entry)):
             out.append(entry)
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a request on its way to the application, as the ledger has it.
+
+    Parameters
+    ----------
+    to
+        Where it came to stand.
+    status
+        The application's, if it answered.
+    moderator, note
+        Whoever decided it; empty where nobody did.
+    attempt
+        Number of the claim, where the step is one.
+    retried
+        Whether it was let through again by itself.
+    """
+
+    at_us: int
+    to: Delivery
+    status: int | None
+    moderator: str
+    note: str
+    attempt: int | None
+    retried: bool
+
+
+def steps_of(connection: Connection, submission: str) -> list[Step]:
+    """The last `bounds.STEPS` steps of a request, oldest first."""
+    rows = connection.execute(
+        select(ledger)
+        .where(ledger.c.subject == submission, ledger.c.kind == "delivery")
+        .order_by(ledger.c.seq.desc())
+        .limit(bounds.STEPS)
+    ).all()
+    return [_step(row) for row in reversed(rows)]
+
+
+def _step(row: Row[Any]) -> Step:
+    body = json.loads(row.body)
+    to = Delivery(body["to"])
+    return Step(
+        at_us=row.at_us,
+        to=to,
+        status=body.get("status"),
+        moderator=body.get("moderator", ""),
+        note=body.get("note", ""),
+        attempt=body.get("fence") if to is Delivery.DISPATCHING else None,
+        retried="retry" in body,
+    )
 
 
 def _walk(connection: Connection, below: int | None) -> Iterator[Decided]:

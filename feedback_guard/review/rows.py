@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from feedback_guard.review import words
 from feedback_guard.review.display import Shown, excerpt, show
 from feedback_guard.review.documents import leading
-from feedback_guard.review.queries import Decided
+from feedback_guard.review.queries import Decided, Step
 from feedback_guard.store.records import StoredContribution, StoredSubmission
 
 
@@ -26,6 +26,35 @@ class HeldRow:
     suspicion: str
     reason: str
     odds: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndeliveredRow:
+    """A request that did not plainly arrive, in the list."""
+
+    id: str
+    at_us: int
+    route: str
+    kind: str
+    others: int
+    excerpt: Shown
+    target: Shown | None
+    contributor: Shown
+    attempts: int
+    delivery: str
+    delivery_words: str
+    why: Shown | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A step of a request on its way."""
+
+    at_us: int
+    delivery: str
+    words: str
+    moderator: Shown | None
+    note: Shown | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +91,45 @@ def held_row(stored: StoredSubmission) -> HeldRow:
         suspicion=words.suspicion(item.verdict.suspicion),
         reason=words.signal(reasons[0].signal) if reasons else "",
         odds=words.short_odds(reasons[0].p_value) if reasons else "",
+    )
+
+
+def undelivered_row(stored: StoredSubmission) -> UndeliveredRow:
+    """The line of a request that did not plainly arrive."""
+    item = leading(stored)
+    detail = stored.detail
+    why = detail.get("cause") or detail.get("reason") or (f"status {detail['status']}" if "status" in detail else "")
+    return UndeliveredRow(
+        id=stored.id,
+        at_us=stored.at_us,
+        route=stored.route,
+        kind=item.contribution.kind.value,
+        others=len(stored.contributions) - 1,
+        excerpt=excerpt(item.contribution.input),
+        target=_target(item),
+        contributor=show(item.contribution.contributor, identifier=True),
+        attempts=stored.attempts,
+        delivery=stored.delivery.value,
+        delivery_words=words.DELIVERY_WORDS[stored.delivery][0],
+        why=show(str(why), max_chars=300) if why else None,
+    )
+
+
+def step_row(step: Step) -> StepRow:
+    """The line of a step."""
+    text = words.DELIVERY_WORDS[step.to][0]
+    if step.attempt:
+        text += f", claim {step.attempt}"
+    if step.status is not None:
+        text += f", status {step.status}"
+    if step.retried:
+        text = "to be tried again"
+    return StepRow(
+        at_us=step.at_us,
+        delivery=step.to.value,
+        words=text,
+        moderator=show(step.moderator, identifier=True) if step.moderator else None,
+        note=excerpt(step.note) if step.note else None,
     )
 
 

@@ -23,6 +23,7 @@ CLI_PREFIX = "cli:"
 _ITEM = re.compile(rf"[A-Za-z0-9_-]{{1,{bounds.MAX_ID_CHARS}}}")
 NO_ITEM = "There is no such item."
 LATE = "Somebody was faster"
+NOTHING_TO_SEND = "The request is not kept, so it cannot be sent again: only what was held is."
 
 
 def is_item_id(text: str) -> bool:
@@ -97,26 +98,50 @@ async def rule(
         404 there is no such item; 403 it is her own; 409 it changed meanwhile, or the decision cannot follow its
         state; 422 the note is too long; 503 the store did not take it.
     """
+    try:
+        await examine(desk, submission_id, moderator=moderator, note=note, version=version, content=content)
+        return await desk.decide(submission_id, approve=approve, moderator=moderator, note=note, version=version)
+    except TransitionError:
+        raise late() from None
+    except StoreError:
+        raise unavailable() from None
+
+
+async def examine(
+    desk: Desk, submission_id: str, *, moderator: str, note: str, version: int | None, content: str | None
+) -> StoredSubmission:
+    """Find an item, and refuse what no decision on it may be; parameters as for `rule`.
+
+    Raises
+    ------
+    Refused
+        404 there is no such item; 403 it is her own; 409 it changed meanwhile; 422 the note is too long.
+    """
     if len(note) > bounds.MAX_NOTE_CHARS:
         raise Refused(422, f"A note has at most {bounds.MAX_NOTE_CHARS:,} characters.")
     if any("\ud800" <= char <= "\udfff" for char in note):
         raise Refused(422, "The note holds half of a character (a lone surrogate).")
-    try:
-        stored = await find(desk, submission_id)
-        if is_own(stored, moderator):
-            raise Refused(
-                403, "It came from your own name. Somebody else has to decide.", title="Not on your own contribution"
-            )
-        if content is not None and content != content_sha256(stored):
-            raise Refused(409, "Its content is not what the decision was made on. Look at it again.", title=LATE)
-        if version is not None and version != stored.version:
-            raise Refused(409, "It changed after you opened it. Look at it again, then decide.", title=LATE)
-        return await desk.decide(submission_id, approve=approve, moderator=moderator, note=note, version=version)
-    except TransitionError:
+    stored = await find(desk, submission_id)
+    if is_own(stored, moderator):
         raise Refused(
-            409, "It changed after you opened it, or that decision is no longer possible. Look at it again.", title=LATE
-        ) from None
-    except StoreError:
-        raise Refused(
-            503, "The store did not take the decision: nothing changed. Try again.", headers={"Retry-After": "5"}
-        ) from None
+            403, "It came from your own name. Somebody else has to decide.", title="Not on your own contribution"
+        )
+    if content is not None and content != content_sha256(stored):
+        raise late("Its content is not what the decision was made on. Look at it again.")
+    if version is not None and version != stored.version:
+        raise late("It changed after you opened it. Look at it again, then decide.")
+    return stored
+
+
+def late(
+    detail: str = "It changed after you opened it, or that decision is no longer possible. Look at it again.",
+) -> Refused:
+    """What has happened since is not overwritten."""
+    return Refused(409, detail, title=LATE)
+
+
+def unavailable() -> Refused:
+    """Nothing changed."""
+    return Refused(
+        503, "The store did not take the decision: nothing changed. Try again.", headers={"Retry-After": "5"}
+    )

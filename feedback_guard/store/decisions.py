@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, select, update
 
 from feedback_guard.errors import TransitionError, UsageError
@@ -84,7 +85,8 @@ def decide(
     n_held = sum(item.learning == Learning.HELD.value and item.id not in moving for item in contributions)
     delivery, goal = Delivery(row.delivery), Delivery.APPROVED if decided.approve else Delivery.DENIED
     if delivery in _WAITING and delivery is not goal:
-        move(group, row, goal, now_us=decided.now_us, detail={"moderator": decided.moderator}, n_held=n_held)
+        by: dict[str, JsonValue] = {"moderator": decided.moderator}
+        move(group, row, goal, now_us=decided.now_us, detail=by, n_held=n_held, told=by)
     elif moving:
         _touch(connection, row, n_held)
     else:

@@ -21,7 +21,7 @@ from feedback_guard.policy.schema import ModeratorPolicy, Policy, ReviewPolicy, 
 from feedback_guard.review.auth import token_sha256
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import Judged, NewSubmission, StoredSubmission
-from feedback_guard.store.states import Delivery, Learning
+from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.verdict import Decision, Reason, Verdict
 from tests.serving import Serving
 
@@ -57,6 +57,29 @@ class Desk:
         )
         self.decided.append(submission_id)
         return stored
+
+    async def resolve(
+        self,
+        submission_id: str,
+        resolution: Resolution,
+        *,
+        moderator: str,
+        note: str = "",
+        version: int | None = None,
+    ) -> StoredSubmission:
+        now_us = self.clock.now_us()
+        stored = await self.store.run(
+            lambda tx: tx.resolve(
+                submission_id, resolution, moderator=moderator, note=note, version=version, now_us=now_us
+            )
+        )
+        self.decided.append(submission_id)
+        return stored
+
+
+def resolve(desk: Desk, ident: str, resolution: Resolution, *, moderator: str = "bob", note: str = "") -> None:
+    now_us = desk.clock.now_us()
+    desk.store.submit(lambda tx: tx.resolve(ident, resolution, moderator=moderator, note=note, now_us=now_us)).result()
 
 
 def a_policy(url: str, **review: Any) -> Policy:

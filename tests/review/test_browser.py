@@ -331,7 +331,15 @@ def test_legible_at_every_width_in_both_modes(
         watched.go("/")
         assert watched.page.evaluate(CONTRAST) == []
         watched.log_in()
-        for path in ("/", "/decided", "/items/item-1", "/items/item-1/full", "/items/done-0", "/items/nothing"):
+        for path in (
+            "/",
+            "/decided",
+            "/undelivered",
+            "/items/item-1",
+            "/items/item-1/full",
+            "/items/done-0",
+            "/items/nothing",
+        ):
             watched.go(path)
             assert watched.page.evaluate(CONTRAST) == [], path
             assert watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path

@@ -188,7 +188,7 @@ def test_decisions_with_what_became_of_each_request(desk: Desk, ada: Browser) ->
         assert f"/items/{ident}" in row
         assert f">{words}</span>" in row
     assert "note on lost" in rows[2]
-    assert "1 request in all ended as" in page
+    assert "2 requests did not plainly arrive" in page
     assert "nobody can tell what it did" in ada.get("/items/lost").text
 
 
