@@ -172,6 +172,22 @@ def test_when_tells_feedback_from_other_requests_on_the_same_path() -> None:
     assert door.send(b'{"fn": "predict", "fn": "flag"}').status == 400, "nobody can say which it is"
 
 
+def test_when_stands_before_a_callable_too() -> None:
+    route = {"name": "f", "path": "/feedback", "accepts": ["urlencoded"], "when": "fn == 'flag'"}
+    guard = FakeGuard(make_policy([route]))
+    asked: list[Any] = []
+
+    def extract(body: Any, scope: Any) -> dict[str, Any]:
+        asked.append(body)
+        return {"kind": "label", "input": body["input"], "label": scope["path"]}
+
+    wrapped = FeedbackGuardMiddleware(Recorder(), guard=guard, extractors={"f": extract})
+    for body in (b"fn=predict&input=a", b"fn=flag&input=b"):
+        assert asyncio.run(call(wrapped, make_scope(headers=[FORM]), body)).status == 200
+    assert asked == [{"fn": "flag", "input": "b"}]
+    assert len(guard.kept) == 1
+
+
 def test_when_that_cannot_be_applied_refuses() -> None:
     door = Door(when="starts_with(fn, 'flag')")
     assert door.send({"fn": 7}).status == 422
