@@ -18,6 +18,7 @@ import contextlib
 import doctest
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -105,6 +106,9 @@ MARKED = sorted({block.page for block in BLOCKS if block.marks & {"run", "start"
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", MARKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = {command.split()[0] for block in BLOCKS if block.page == page for command, _ in commands(block.text)}
+    if "node" in needs and shutil.which("node") is None:
+        pytest.skip("the page needs Node")
     for name in ("examples", "policies"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "scratch").mkdir()

@@ -10,6 +10,7 @@ hop by hop, or named by `Connection`    nothing; a request that so names a field
 `X-Forwarded-Port`, `-Prefix`, …        the client's after a trusted proxy, else nothing
 `X-Original-URL`, `X-Rewrite-URL`       nothing: they name another path than the one that was judged
 a header that names the contributor     the client's from one of the policy's hops, else nothing
+`Feedback-Guard`                        the verdicts, never the client's
 any other                               the same bytes, in the same order, as often
 ======================================  ==================================================================
 
@@ -27,9 +28,10 @@ from feedback_guard.errors import UsageError
 from feedback_guard.gateway.upstream import Upstream
 from feedback_guard.gateway.wire import Headers, is_host
 from feedback_guard.middleware.identity import peer_address
-from feedback_guard.middleware.interface import Scope
+from feedback_guard.middleware.interface import STATE_KEY, Scope
 from feedback_guard.middleware.replies import bad_input
 from feedback_guard.policy.identity import IdentityPolicy, TrustedHops
+from feedback_guard.verdict import Verdict
 
 Network = IPv4Network | IPv6Network
 
@@ -59,6 +61,8 @@ _MAY_BE_NAMED: Final = frozenset(
     {b"close", b"keep-alive", b"upgrade", b"http2-settings", b"te", b"trailer", b"trailers"}
 )
 _VIA: Final = b"1.1 feedback-guard"
+_VERDICTS: Final = b"feedback-guard"
+"""Field with the verdicts on a judged request, in the order of its contributions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class Forwarder:
                 alike in _HOP_BY_HOP
                 or name in named
                 or alike in _OTHER_PATHS
+                or alike == _VERDICTS
                 or name in {b"host", b"content-length"}
                 or (alike in _SET_HERE and (not trusted or alike != name))
                 or (alike in _OF_A_PROXY and (not trusted or alike != name))
@@ -136,6 +141,7 @@ class Forwarder:
             (b"host", self.host or host or self.upstream.authority),
             *self._account(fields, scope, host, trusted),
             (b"via", _VIA),
+            *_verdicts(scope),
         ]
 
     def check(self, scope: Scope) -> None:
@@ -203,6 +209,16 @@ def _named(fields: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
     """What `Connection` names, in lower case."""
     options = [value.lower().split(b",") for name, value in fields if name.lower() == b"connection"]
     return {option.strip() for part in options for option in part} - {b""}
+
+
+def _verdicts(scope: Scope) -> Headers:
+    """What the guard says of each contribution, as a list of tokens with their weights (RFC 9651)."""
+    verdicts: Iterable[Verdict] = (scope.get("state") or {}).get(STATE_KEY) or ()
+    items = [
+        f"{verdict.decision.value};w={verdict.weight:.3f}{';observed' if verdict.observed else ''}"
+        for verdict in verdicts
+    ]
+    return [(_VERDICTS, ", ".join(items).encode("ascii"))] if items else []
 
 
 def _dashes(name: bytes) -> bytes:

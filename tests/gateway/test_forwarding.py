@@ -70,6 +70,7 @@ def test_the_upstream_learns_who_is_connected() -> None:
         "x-rewrite-url",
         "x-user",
         "x-tenant",
+        "feedback-guard",
         "connection",
         "keep-alive",
         "proxy-connection",

@@ -486,6 +486,36 @@ def test_a_replay_that_breaks_off_is_unknown_and_one_that_finds_nobody_is_not() 
         assert guard.kept["s-1"].detail["cause"] == "the upstream was not reached, and has seen nothing of the request"
 
 
+# What the upstream learns.
+
+
+def test_the_upstream_learns_the_verdicts(gateway: Gateway, upstream: Upstream) -> None:
+    forged = {"Feedback-Guard": "accept;w=1.000", "Feedback_Guard": "accept;w=1.000"}
+    gateway.post("/feedback", FEEDBACK, forged)
+    gateway.guard.decide_on = lambda _: Decision.QUARANTINE
+    gateway.post("/feedback", FEEDBACK, forged)
+    gateway.guard.approve("s-2")
+    gateway.guard.settled("s-2")
+    gateway.post("/other", {}, forged)
+    assert [seen.values(b"feedback-guard") + seen.values(b"feedback_guard") for seen in upstream.seen] == [
+        [b"accept;w=1.000"],
+        [b"accept;w=1.000"],
+        [],
+    ]
+
+
+def test_the_upstream_learns_what_to_leave_out(upstream: Upstream) -> None:
+    """`on_hold: pass` gives the application what is held; a guard that only observes gives it everything."""
+    several = "[{kind: 'label', input: input, label: label}, {kind: 'label', input: input, label: 'x'}]"
+    route = {"name": "feedback", "path": "/feedback", "extract": several, "on_hold": "pass"}
+    for enforcing, expected in ((True, b"quarantine;w=0.000, quarantine;w=0.000"), (False, b"accept;w=1.000;observed")):
+        guard = FakeGuard(make_policy([route]), enforcing=enforcing)
+        guard.decide_on = {True: lambda _: Decision.QUARANTINE, False: lambda _: Decision.ACCEPT}[enforcing]
+        with Gateway(upstream.url, guard) as gateway:
+            assert gateway.post("/feedback", FEEDBACK).status == 200
+        assert upstream.seen[-1].values(b"feedback-guard")[0].startswith(expected)
+
+
 # Who it is.
 
 
