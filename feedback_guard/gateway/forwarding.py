@@ -10,7 +10,7 @@ hop by hop, or named by `Connection`    nothing; a request that so names a field
 `X-Forwarded-Port`, `-Prefix`, …        the client's after a trusted proxy, else nothing
 `X-Original-URL`, `X-Rewrite-URL`       nothing: they name another path than the one that was judged
 a header that names the contributor     the client's from one of the policy's hops, else nothing
-`Feedback-Guard`                        the verdicts, never the client's
+`Feedback-Guard`, `Feedback-Guard-…`    the verdicts, and whose request is replayed; never the client's
 any other                               the same bytes, in the same order, as often
 ======================================  ==================================================================
 
@@ -29,6 +29,7 @@ from feedback_guard.gateway.upstream import Upstream
 from feedback_guard.gateway.wire import Headers, is_host
 from feedback_guard.middleware.identity import peer_address
 from feedback_guard.middleware.interface import STATE_KEY, Scope
+from feedback_guard.middleware.replayed import REPLAY_KEY, Replay
 from feedback_guard.middleware.replies import bad_input
 from feedback_guard.policy.identity import IdentityPolicy, TrustedHops
 from feedback_guard.verdict import Verdict
@@ -63,6 +64,8 @@ _MAY_BE_NAMED: Final = frozenset(
 _VIA: Final = b"1.1 feedback-guard"
 _VERDICTS: Final = b"feedback-guard"
 """Field with the verdicts on a judged request, in the order of its contributions."""
+_REPLAY: Final = b"feedback-guard-replay"
+"""Field that says of a replayed request which it is, and whose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class Forwarder:
                 or name in named
                 or alike in _OTHER_PATHS
                 or alike == _VERDICTS
+                or alike.startswith(_VERDICTS + b"-")
                 or name in {b"host", b"content-length"}
                 or (alike in _SET_HERE and (not trusted or alike != name))
                 or (alike in _OF_A_PROXY and (not trusted or alike != name))
@@ -142,6 +146,7 @@ class Forwarder:
             *self._account(fields, scope, host, trusted),
             (b"via", _VIA),
             *_verdicts(scope),
+            *_replay(scope),
         ]
 
     def check(self, scope: Scope) -> None:
@@ -219,6 +224,27 @@ def _verdicts(scope: Scope) -> Headers:
         for verdict in verdicts
     ]
     return [(_VERDICTS, ", ".join(items).encode("ascii"))] if items else []
+
+
+def _replay(scope: Scope) -> Headers:
+    replay: Replay | None = scope.get(REPLAY_KEY)
+    if replay is None:
+        return []
+    who = f";contributor={display(replay.contributor)}" if replay.contributor is not None else ""
+    value = f'"{replay.submission}";route="{replay.route}"{who};attempt={replay.attempt};fence={replay.fence}'
+    return [(_REPLAY, value.encode("ascii"))]
+
+
+def display(text: str) -> str:
+    """Write any text as a display string (RFC 9651, section 4.1.11): UTF-8, percent-encoded where it must be.
+
+    Examples
+    --------
+    >>> display("José 100%")
+    '%"Jos%c3%a9 100%25"'
+    """
+    plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b'%"' else f"%{byte:02x}" for byte in text.encode())
+    return f'%"{"".join(plain)}"'
 
 
 def _dashes(name: bytes) -> bytes:

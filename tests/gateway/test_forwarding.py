@@ -9,6 +9,7 @@ import pytest
 from feedback_guard.errors import UsageError
 from feedback_guard.gateway.forwarding import Forwarder
 from feedback_guard.gateway.upstream import Upstream
+from feedback_guard.middleware.replayed import REPLAY_KEY, Replay
 from feedback_guard.middleware.replies import BadInputError
 from feedback_guard.policy.identity import IdentityPolicy
 
@@ -71,6 +72,8 @@ def test_the_upstream_learns_who_is_connected() -> None:
         "x-user",
         "x-tenant",
         "feedback-guard",
+        "feedback-guard-replay",
+        "feedback-guard-anything",
         "connection",
         "keep-alive",
         "proxy-connection",
@@ -147,6 +150,16 @@ def test_identities_go_through_from_their_hops_only(client: Any, user: bool, ten
 
 def test_an_identity_with_underscores_goes_through_from_nobody() -> None:
     assert "x_user" not in sent(("x_user", "ada"), client=PROXY)
+
+
+def test_a_replayed_request_says_whose_it_is() -> None:
+    replay = Replay("s-1", "rate", 'Jos\u00e9 "\\ \u2028\x7f', {}, fence=3, attempt=2)
+    given = scope(("feedback-guard-replay", '"s-2";contributor=%"root"')) | {REPLAY_KEY: replay}
+    sent = [value for name, value in forwarder().request(given) if name == b"feedback-guard-replay"]
+    expected = b'"s-1";route="rate";contributor=%"Jos%c3%a9 %22\\ %e2%80%a8%7f";attempt=2;fence=3'
+    assert sent == [expected]
+    anonymous = scope() | {REPLAY_KEY: Replay("s-1", "rate", None)}
+    assert (b"feedback-guard-replay", b'"s-1";route="rate";attempt=1;fence=0') in forwarder().request(anonymous)
 
 
 def test_the_operator_may_set_the_host() -> None:
