@@ -60,8 +60,6 @@ def diagnose(loaded: LoadedPolicy, clock: Clock, *, with_model: bool = True) -> 
         "metrics": _metrics,
         "baseline": _baseline,
     }
-    if loaded.policy.identity.jwt is not None:
-        checks["tokens"] = _tokens
     if with_model:
         checks["model"] = _model
     for name, check in checks.items():
@@ -158,22 +156,6 @@ def _baseline(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
     yield Health.OK, f"{baseline.n_trusted} vetted contributions, {baseline.digest}"
     for note in baseline.notes:
         yield Health.WARNING, note
-
-
-def _tokens(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
-    from feedback_guard.middleware.sources import fetch_keys
-
-    policy = loaded.policy.identity.jwt
-    if policy is None:
-        return
-    keys = fetch_keys(policy)
-    yield Health.OK, f"the issuer has {len(keys)} keys that verify signatures"
-    for algorithm in policy.algorithms:
-        if not any(key.fits(algorithm) for key in keys):
-            yield (
-                Health.WARNING,
-                f"identity.jwt.algorithms: the issuer has no key for {algorithm}; take it off the list",
-            )
 
 
 def _model(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:

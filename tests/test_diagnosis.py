@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store
 from feedback_guard.store.sqlite import assert_sqlite_version
 from tests.guards import START_US, make_policy
-from tests.middleware.issuer import make_key, published
 
 BASIC = """\
 name: test
@@ -88,28 +86,3 @@ def test_a_sqlite_with_the_wal_reset_bug_is_refused(version: tuple[int, int, int
 
 def test_the_default_policy_is_valid() -> None:
     assert Policy().mode.value == "enforce"
-
-
-def test_the_keys_of_an_issuer_are_fetched_and_compared_with_the_algorithms(tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
-    more = (
-        f"identity: {{jwt: {{issuer: x, audience: [y], algorithms: [ES256, RS256], jwks_file: {file}}}}}\n"
-        f"baseline: {{path: {tmp_path}/baseline}}\n"
-    )
-    make_policy(tmp_path)
-    file.write_bytes(published(make_key("EC", "k")))
-    got = found(policy(tmp_path, more), with_model=False)
-    assert got["tokens", Health.OK] == "the issuer has 1 keys that verify signatures"
-    assert "no key for RS256" in got["tokens", Health.WARNING]
-    file.write_bytes(b"<html>")
-    assert "cannot be read" in found(policy(tmp_path, more), with_model=False)["tokens", Health.FAILURE]
-    file.unlink()
-    assert "No such file" in found(policy(tmp_path, more), with_model=False)["tokens", Health.FAILURE]
-
-
-def test_an_issuer_that_does_not_answer_is_a_failure(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    more = f"identity: {{jwt: {{issuer: x, audience: [y], jwks_url: 'http://127.0.0.1:{port}/jwks'}}}}\n"
-    got = found(policy(tmp_path, more), with_model=False)
-    assert "cannot be asked: ConnectionRefusedError" in got["tokens", Health.FAILURE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def doctor(
     """Check SQLite, model digest, baseline, clock, policy, writable paths and metrics. Exit 1 if anything is amiss."""
     from feedback_guard.clock import SystemClock
     from feedback_guard.diagnosis import Health, diagnose
+    from feedback_guard.middleware.diagnosis import diagnose_tokens
     from feedback_guard.policy.loader import load_policy
 
     if model is not None:
@@ -50,7 +52,9 @@ def doctor(
         return
     table = Table("check", "", "what was found", box=None, pad_edge=False)
     worst = Health.OK
-    for found in diagnose(load_policy(policy), SystemClock(), with_model=load_model):
+    loaded = load_policy(policy)
+    checks = chain(diagnose_tokens(loaded.policy), diagnose(loaded, SystemClock(), with_model=load_model))
+    for found in checks:
         table.add_row(found.check, Text(found.health.value, style=_STYLES[found.health.value]), Text(found.message))
         if found.health is Health.FAILURE or worst is Health.OK:
             worst = found.health

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +72,7 @@ def test_the_page_has_the_files_that_are_run_here() -> None:
         "sessions.yaml",
         "named_by_a_function.py",
         "function.yaml",
+        "django_user.py",
         "forms.py",
         "forms.yaml",
     }
@@ -158,3 +162,54 @@ def test_tokens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.post("/feedback", FEEDBACK, {"authorization": f"Bearer {token}"}).status in TAKEN
         assert server.post("/feedback", FEEDBACK, {"authorization": f"Bearer {token[:-8]}AAAAAAAA"}).status == 401
         assert server.post("/feedback", FEEDBACK).status == 401
+
+
+DJANGO = """
+import asyncio, sys, django
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="of a test",
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "users.db"}},
+    ALLOWED_HOSTS=["*"],
+)
+django.setup()
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client
+call_command("migrate", verbosity=0)
+client = Client()
+ada = User.objects.create_user("ada", password="x")
+client.force_login(ada)
+cookie = client.cookies["sessionid"].value.encode()
+from django_user import who
+from feedback_guard.clock import SystemClock
+from feedback_guard.middleware.sources import make_identifier
+from feedback_guard.policy.identity import IdentityPolicy
+from tests.middleware.direct import make_scope
+policy = IdentityPolicy.model_validate({"callable": {"deadline": "30s"}, "missing": "anonymous"})
+asked = make_identifier(policy, SystemClock(), who)
+def ask(value):
+    headers = [(b"cookie", b"a=b; sessionid=" + value)] if value else []
+    return asyncio.run(asked.identify(make_scope(headers=headers))).contributor
+print(ask(cookie), ask(b"guessed"), ask(None))
+ada.set_password("y")  # sessions from before are no longer good
+ada.save()
+print(ask(cookie))
+connections.close_all()
+"""
+
+
+def test_a_function_that_asks_django(folder: Path) -> None:
+    """In a process of its own: Django has one configuration for each."""
+    done = subprocess.run(
+        [sys.executable, "-c", DJANGO],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PAGE.parents[2]), str(folder)])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout.split() == ["ada", "(anonymous)", "(anonymous)", "(anonymous)"], done.stderr
