@@ -178,7 +178,8 @@ class Repeats:
             await asyncio.wait({watch}, timeout=left)
         finally:
             self._waiting -= 1
-        return watch.result() if watch.done() else Found(Seen.IN_FLIGHT)
+        ended = watch.done() and not watch.cancelled()  # the end of the application cancels it
+        return watch.result() if ended else Found(Seen.IN_FLIGHT)
 
     async def _look(self, key: RepeatKey) -> Found:
         never, pause = asyncio.Event(), FIRST_PAUSE_SECONDS

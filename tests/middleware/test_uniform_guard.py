@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
 from feedback_guard.contribution import Contribution
+from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.store.states import Delivery
-from tests.guards import labelled
-from tests.middleware.counting import GOOD, Host
+from tests.guards import labelled, make_guard
+from tests.middleware.counting import GOOD, IDENTITY, ROUTE, Host
 from tests.middleware.counting import folder as folder
 from tests.middleware.counting import start as start
+from tests.serving import Serving
 
 UNIFORM = {
     "acknowledge": "uniform",
@@ -144,3 +156,56 @@ def test_a_template_that_fails_says_nothing_of_holding(start: Callable[..., Host
     answer = host.send(key=None)
     assert (answer.status, answer.json["status"]) == (202, "received")
     assert 'feedback_guard_failures_total{part="answer"} 1.0' in host.guard.metrics.render()[0].decode()
+
+
+def test_a_framework_s_streams_background_tasks_and_middleware_work_unseen(folder: Path, tmp_path: Path) -> None:
+    """What stands around the guard stays open until the application is done; what it streams goes nowhere."""
+    happened: list[str] = []
+    may_end = threading.Event()
+
+    class Session(BaseHTTPMiddleware):
+        async def dispatch(self, request: Request, call_next: Any) -> Response:
+            response: Response = await call_next(request)
+            return response
+
+    class Around:
+        """A session that is open as long as the application runs."""
+
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+            if scope["type"] == "http":
+                happened.append("closed")
+
+    async def stream() -> AsyncIterator[bytes]:
+        for number in range(3):
+            await asyncio.to_thread(may_end.wait, 10)
+            happened.append(f"chunk {number}")
+            yield b"chunk"
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        assert (await request.json())["text"]
+        return StreamingResponse(stream(), background=BackgroundTask(happened.append, "background"))
+
+    guard = make_guard(
+        folder,
+        routes=[{**ROUTE, **UNIFORM}],
+        identity=IDENTITY,
+        store={"url": f"sqlite:///{tmp_path}/guard.db"},
+    )
+    app = Starlette(
+        routes=[Route("/feedback", endpoint, methods=["POST"])],
+        middleware=[Middleware(Around), Middleware(Session), Middleware(FeedbackGuardMiddleware, guard=guard)],
+    )
+    with Serving(app) as serving:
+        answer = serving.post("/feedback", {"text": GOOD.input, "topic": GOOD.label}, {"X-User": "ada"})
+        assert (answer.status, list(answer.json)) == (200, ["id"])
+        assert happened == []
+        may_end.set()
+        for _ in range(500):
+            if guard.store.count_by_delivery() == {Delivery.DELIVERED: 1} and "closed" in happened:
+                break
+            asyncio.run(asyncio.sleep(0.01))
+        assert happened == ["chunk 0", "chunk 1", "chunk 2", "background", "closed"]
