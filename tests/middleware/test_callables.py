@@ -36,12 +36,12 @@ WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody
 def identifier(function: Any = None, **parts: Any) -> Identifier:
     policy = {"missing": "anonymous", "network_group": False} | parts
     if function is not None:
-        policy.setdefault("callable", {})
+        policy.setdefault("callable", {"deadline": "30s"})
     return make_identifier(IdentityPolicy.model_validate(policy), ManualClock(), function)
 
 
 def ask(function: Any, scope: dict[str, Any] | None = None, **policy: Any) -> Principal:
-    return asyncio.run(identifier(function, callable=policy).identify(scope or make_scope()))
+    return asyncio.run(identifier(function, callable={"deadline": "30s"} | policy).identify(scope or make_scope()))
 
 
 class Asynchronous:
@@ -199,7 +199,7 @@ def test_policy_and_function_go_together() -> None:
 
 
 def test_the_middleware_asks_the_function() -> None:
-    guard = FakeGuard(make_policy(identity={"callable": {}, "missing": "refuse"}))
+    guard = FakeGuard(make_policy(identity={"callable": {"deadline": "30s"}, "missing": "refuse"}))
     app = Recorder()
     names = iter(["ada", None])
     wrapped = FeedbackGuardMiddleware(app, guard=guard, identify=lambda scope: next(names))

@@ -219,11 +219,11 @@ def test_a_multipart_form_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOT_MULTIPART)
 def test_a_multipart_form_with_two_readings_is_refused(name: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BadInputError) as caught:
         read_multipart(NOT_MULTIPART[name])
     assert (caught.value.problem.status, caught.value.problem.code) == (400, "bad_form")
-    assert time.monotonic() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 def test_files_are_taken_only_where_the_route_says_so() -> None:
@@ -268,7 +268,7 @@ def test_the_largest_bodies_are_refused_or_read_fast() -> None:
         b"a" * size,
         b"=" * size,
     ]
-    began = time.monotonic()
+    began = time.process_time()
     for body in bodies:
         try:
             as_object(read_pairs(body))
@@ -285,7 +285,7 @@ def test_the_largest_bodies_are_refused_or_read_fast() -> None:
             read_multipart(body)
         except BadInputError:
             continue
-    assert time.monotonic() - began < 3.0
+    assert time.process_time() - began < 3.0
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\ufeff"), max_size=40)
