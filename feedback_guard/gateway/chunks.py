@@ -14,7 +14,8 @@ from typing import Final
 from feedback_guard.middleware.replies import BadInputError, bad_input
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TRAILER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_NEVER_LAST: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 _MAX_LINE: Final = 4096
 
 
@@ -87,7 +88,8 @@ class ChunkReader:
                 raise _bad("A chunk is longer than its size.")
             self._at = _At.SIZE
         elif line:
-            if not _TRAILER.fullmatch(line):
+            match = _TRAILER.fullmatch(line)
+            if match is None or match[1].lower().replace(b"_", b"-") in _NEVER_LAST:
                 raise _bad("A trailer of the body is malformed.")
         else:
             self._at = _At.END

@@ -180,8 +180,8 @@ def _parse(lines: list[bytes], bounds: Bounds) -> Head:
     method, target, version = line[1], line[2], (line[3] + b"." + line[4]).decode("ascii")
     if version not in {"1.0", "1.1"}:
         raise bad_input(505, "bad_version", "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
-    if len(method) > _MAX_METHOD:
-        raise bad_input(501, "bad_method", "The method is unknown.")
+    if len(method) > _MAX_METHOD or method.upper() == b"CONNECT":
+        raise bad_input(501, "bad_method", "The method is unknown here.")
     if len(target) > bounds.target_bytes:
         raise _too_long(bounds)
     if not _TARGET.fullmatch(target):

@@ -39,8 +39,10 @@ def by_the_gateway(data: bytes) -> Requests:
     return found
 
 
-def by_h11(data: bytes) -> Requests:
-    http, found = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20), []
+def by_h11(data: bytes, *, found: Requests | None = None) -> Requests:
+    """Read by h11; what was read before it gave up stands in `found`."""
+    http = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    found = [] if found is None else found
     http.receive_data(data)
     target = body = b""
     while True:
@@ -51,7 +53,7 @@ def by_h11(data: bytes) -> Requests:
             body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
             found.append((target.partition(b"?")[0], body))
-            http.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+            http.send(h11.Response(status_code=400, headers=[("content-length", "0")]))
             http.send(h11.EndOfMessage())
             if http.our_state is not h11.DONE:
                 return found
@@ -60,8 +62,9 @@ def by_h11(data: bytes) -> Requests:
             return found
 
 
-def by_llhttp(data: bytes) -> Requests:
-    found: Requests = []
+def by_llhttp(data: bytes, *, found: Requests | None = None) -> Requests:
+    """Read by Node's parser; what was read before it gave up stands in `found`."""
+    read: Requests = [] if found is None else found
 
     class Reading:
         target = body = b""
@@ -76,10 +79,10 @@ def by_llhttp(data: bytes) -> Requests:
             self.body += body
 
         def on_message_complete(self) -> None:
-            found.append((self.target.partition(b"?")[0], self.body))
+            read.append((self.target.partition(b"?")[0], self.body))
 
     httptools.HttpRequestParser(Reading()).feed_data(data)
-    return found
+    return read
 
 
 def by_a_careless_reader(data: bytes) -> Requests:
