@@ -57,6 +57,7 @@ def diagnose(loaded: LoadedPolicy, clock: Clock, *, with_model: bool = True) -> 
         "clock": _clock,
         "sqlite": _sqlite,
         "store": _store,
+        "credentials": _credentials,
         "metrics": _metrics,
         "baseline": _baseline,
     }
@@ -123,6 +124,37 @@ def _store(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
             yield Health.WARNING, f"{held.count} of at most {loaded.policy.store.hold_capacity} items are held"
     finally:
         store.close()
+
+
+def _credentials(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
+    from feedback_guard.keyring import Keyring
+    from feedback_guard.secrets_read import read_secret
+    from feedback_guard.store.database import Store
+    from feedback_guard.store.sealed import count_by_key
+
+    policy = loaded.policy
+    services = [route for route in policy.routes if route.service is not None]
+    for route in services:
+        if route.service is not None:
+            read_secret(route.service, f"routes.{route.name}.service")
+    if services:
+        yield Health.OK, f"{len(services)} routes have a service credential, and it is there"
+    if policy.credentials.keys is None:
+        yield Health.OK, "clients' credentials are not kept"
+        return
+    ring = Keyring.read(policy.credentials.keys)
+    store = Store.open(policy.store, clock=clock)
+    try:
+        with store.reading() as connection:
+            counts = count_by_key(connection)
+    finally:
+        store.close()
+    yield Health.OK, f"kept ones are encrypted with the key {ring.newest}; {len(ring.ids)} can be read"
+    for ident in sorted(counts.keys() - set(ring.ids)):
+        yield (
+            Health.FAILURE,
+            f"{counts[ident]} kept need the key {ident}, which is not there: put it back, below the newest",
+        )
 
 
 def _metrics(_: LoadedPolicy, __: Clock) -> Iterator[tuple[Health, str]]:

@@ -411,12 +411,13 @@ class Guard:
         summary, now_us = await asyncio.to_thread(self.store.held_summary), self.clock.now_us()
         age_us = now_us - summary.oldest_at_us if summary.oldest_at_us is not None else 0
         self.metrics.held(summary.count, max(0, age_us) / MICROSECONDS)
+        self.metrics.undelivered(await asyncio.to_thread(self.store.count_stuck))
         self.metrics.queue("writer", self.store.queue_depth)
         if self._engine is not None:
             self.metrics.queue("embedding", self._engine.batcher.queue_depth)
 
     def _load(self) -> Engine:
-        self._keyring = self._keyring or keyring_of(self.policy)
+        self._keyring = keyring_of(self.policy)
         self._store = self._store or Store.open(self.policy.store, clock=self.clock)
         self._engine = Engine.load(
             self.policy, self.policy_digest, embedder=self._embedder, on_batch=self.metrics.batch

@@ -190,6 +190,12 @@ class Metrics:
             "Age of the oldest held item, in seconds; 0 when nothing is held.",
             multiprocess_mode="mostrecent",
         )
+        self._undelivered = self._make(
+            Gauge,
+            "feedback_guard_undelivered_items",
+            "Requests that did not plainly arrive at the application and wait for a moderator's word.",
+            multiprocess_mode="mostrecent",
+        )
         # Every worker folds the same ledger; one that lags behind must not hide an alarm.
         self._drift = self._make(
             Gauge,
@@ -250,6 +256,10 @@ class Metrics:
         self._held.set(count)
         if math.isfinite(oldest_age_seconds):
             self._held_age.set(max(oldest_age_seconds, 0.0) if count else 0.0)
+
+    def undelivered(self, count: int) -> None:
+        """Set how many requests did not plainly arrive and wait for a moderator's word."""
+        self._undelivered.set(count)
 
     def drift(self, statistic: float, alarm: bool) -> None:
         """Set the drift statistic, 0..1, and whether its alarm stands."""

@@ -9,11 +9,13 @@ import pytest
 
 from feedback_guard.clock import ManualClock
 from feedback_guard.diagnosis import Health, diagnose
+from feedback_guard.keyring import Keyring, new_key
 from feedback_guard.policy.loader import LoadedPolicy, load_policy
 from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store
 from feedback_guard.store.sqlite import assert_sqlite_version
 from tests.guards import START_US, make_policy
+from tests.store.build import held, insert
 
 BASIC = """\
 name: test
@@ -37,7 +39,7 @@ def test_a_sound_deployment_has_no_failure(tmp_path: Path) -> None:
     make_policy(tmp_path)
     got = found(policy(tmp_path, f"baseline: {{path: {tmp_path}/baseline}}\n"))
     assert not [key for key in got if key[1] is Health.FAILURE]
-    assert {check for check, _ in got} == {"policy", "clock", "sqlite", "store", "metrics", "baseline", "model"}
+    assert {check for check, _ in got} == set("policy clock sqlite store credentials metrics baseline model".split())
 
 
 def test_a_baseline_of_another_model_an_altered_one_and_a_missing_one_are_failures(tmp_path: Path) -> None:
@@ -74,6 +76,22 @@ def test_a_metrics_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, mo
 def test_doubtful_settings_are_warnings(tmp_path: Path) -> None:
     got = found(policy(tmp_path, "failure: {fail_open: true}\n"), with_model=False)
     assert ("policy", Health.WARNING) in got
+
+
+def test_a_key_or_a_credential_that_is_missing_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    route = "{name: r, path: /r, extract: '@', credentials: service, service: {env: FG_TEST_TOKEN}}"
+    service = policy(tmp_path, f"routes: [{route}]\n")
+    monkeypatch.delenv("FG_TEST_TOKEN", raising=False)
+    assert "FG_TEST_TOKEN is not set" in found(service, with_model=False)["credentials", Health.FAILURE]
+    monkeypatch.setenv("FG_TEST_TOKEN", "Bearer x")
+    assert found(service, with_model=False)["credentials", Health.OK] == "clients' credentials are not kept"
+    old, new = Keyring([bytes(32)]), new_key()
+    monkeypatch.setenv("FG_TEST_KEYS", new)
+    keeping = policy(tmp_path, "credentials: {keys: {env: FG_TEST_KEYS}}\n")
+    with Store.open(keeping.policy.store, clock=ManualClock(START_US)) as store:
+        insert(store, dataclasses.replace(held("s-1"), sealed=old.seal(b"x", bound_to="s-1")))
+    got = found(keeping, with_model=False)
+    assert f"1 kept need the key {old.newest}" in got["credentials", Health.FAILURE]
 
 
 @pytest.mark.parametrize("version", [(3, 51, 2), (3, 40, 1), (3, 50, 6), (3, 44, 5)])

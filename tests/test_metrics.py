@@ -127,6 +127,7 @@ def test_each_method_reaches_the_page() -> None:
     metrics.stage("embedding", 0.004)
     metrics.queue("embedding", 3)
     metrics.held(2, 60.5)
+    metrics.undelivered(3)
     metrics.drift(0.25, alarm=True)
     metrics.refused_by_budget("hourly")
     metrics.batch(8, 0.02)
@@ -144,6 +145,7 @@ def test_each_method_reaches_the_page() -> None:
     assert value(page, "feedback_guard_queue_depth", queue="embedding") == 3
     assert value(page, "feedback_guard_held_items") == 2
     assert value(page, "feedback_guard_held_oldest_age_seconds") == 60.5
+    assert value(page, "feedback_guard_undelivered_items") == 3
     assert value(page, "feedback_guard_drift_statistic") == 0.25
     assert value(page, "feedback_guard_drift_alarm") == 1
     assert value(page, "feedback_guard_budget_refusals_total", budget="hourly") == 1

@@ -86,6 +86,7 @@ class _Metrics:
         summary = await asyncio.to_thread(self._desk.store.held_summary)
         waited_us = self._desk.clock.now_us() - summary.oldest_at_us if summary.oldest_at_us is not None else 0
         self._desk.metrics.held(summary.count, max(waited_us, 0) / MICROSECONDS)
+        self._desk.metrics.undelivered(await asyncio.to_thread(self._desk.store.count_stuck))
         await self._app(scope, receive, send)
 
 

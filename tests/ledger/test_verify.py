@@ -20,6 +20,7 @@ from feedback_guard.ledger.report import Fault, Report
 from feedback_guard.ledger.verify import verify
 from feedback_guard.store import tables
 from feedback_guard.store.database import Store
+from feedback_guard.store.deliveries import find, move
 from feedback_guard.store.engines import open_engines
 from feedback_guard.store.states import Delivery, Learning
 from tests.store.build import CLOCK, NOW, claims, decide, deliver, held, insert, policy, submission
@@ -429,3 +430,38 @@ def test_edits_on_a_server_are_found(postgres_store_url: str) -> None:
         store.submit(lambda tx: tx.connection.execute(edit).rowcount).result()
         report = verify(postgres_store_url)
         assert [(item.fault, item.seq) for item in report.findings] == [(Fault.EDITED, 4)]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "goes on from unknown and nobody said so"),
+        ({"resolution": "not-arrived", "moderator": ""}, "nobody said so"),
+        ({"resolution": "arrived", "moderator": "mo"}, "nobody said so"),
+        ({"resolution": "retry", "moderator": "mo"}, "nobody said so"),
+        ({"retry": 1}, None),
+        ({"resolution": "not-arrived", "moderator": "mo"}, None),
+        ({"resolution": "not-arrived", "moderator": "mo", "fence": 2}, "is of claim 2, it was 1"),
+    ],
+)
+def test_a_way_on_that_nobody_chose_is_found(store: Store, told: dict[str, Any], said: str | None) -> None:
+    """Somebody with the writer's rights sends again what is unknown, and writes the ledger as the guard would."""
+    insert(store, held("s1"))
+    decide(store, "s1", approve=True)
+    claims(store)
+    deliver(store, "s1", Delivery.UNKNOWN)
+    store.submit(lambda tx: move(tx._group, find(tx._group, "s1"), Delivery.APPROVED, now_us=NOW, told=told)).result()
+    found = [finding.message for finding in verify(store).findings]
+    if said is None:
+        assert found == []
+    else:
+        assert said in " ".join(found)
+        assert all(finding.fault in {Fault.ILLEGAL, Fault.ROW_EDITED} for finding in verify(store).findings)
+
+
+def test_a_claim_that_goes_back_by_itself_is_found(store: Store) -> None:
+    insert(store, held("s1"))
+    decide(store, "s1", approve=True)
+    claims(store)
+    store.submit(lambda tx: move(tx._group, find(tx._group, "s1"), Delivery.APPROVED, now_us=NOW)).result()
+    assert [finding.message for finding in verify(store).findings] == ["entry 5 gives a claim back and does not say so"]
