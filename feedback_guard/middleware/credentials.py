@@ -86,7 +86,7 @@ def put_back(envelope: Envelope, taken: bytes) -> Envelope:
 def instead(envelope: Envelope, fields: Fields) -> Envelope:
     """Put header fields into a request, in place of those of the same names."""
     names = {name for name, _ in fields}
-    return replace(envelope, headers=(*(field for field in envelope.headers if field[0] not in names), *fields))
+    return replace(envelope, headers=(*(field for field in envelope.headers if field[0].lower() not in names), *fields))
 
 
 class Credentials:

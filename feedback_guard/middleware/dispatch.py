@@ -52,6 +52,7 @@ class _NotCalledError(Exception):
 
 
 _TOO_LATE: Final = "the process was too slow to call the application"
+_ENDED: Final = "the process stopped before it called the application"
 _UNREADABLE: Final = "its record could not be read"
 
 
@@ -162,6 +163,7 @@ class Dispatcher:
         begin_by
             By the monotonic clock; later the application is not called.
         """
+        prepared: tuple[Scope, bytes] | Outcome | None = None
         try:
             prepared = await self._prepare(claim)
             outcome = prepared if isinstance(prepared, Outcome) else await self._call(*prepared, begin_by)
@@ -169,7 +171,10 @@ class Dispatcher:
             await self._give_back(claim, str(error))
             return
         except asyncio.CancelledError:
-            self._recorder.begin(claim.submission, _STOPPED, fence=claim.fence)
+            if prepared is None:
+                self._calls.own(self._give_back(claim, _ENDED), name="replay.give_back")
+            else:
+                self._recorder.begin(claim.submission, _STOPPED, fence=claim.fence)
             raise
         await self._recorder.begin(claim.submission, outcome, fence=claim.fence).wait()
         # A free place may be what the next approved request waits for.

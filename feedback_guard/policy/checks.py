@@ -11,7 +11,8 @@ from typing import Final
 
 from feedback_guard.policy.answers import Acknowledge
 from feedback_guard.policy.identity import TrustedHops
-from feedback_guard.policy.schema import Backend, Mode, Policy, RoutePolicy
+from feedback_guard.policy.replay import CredentialMode
+from feedback_guard.policy.schema import Backend, Mode, OnHold, Policy, RoutePolicy
 
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -54,6 +55,7 @@ def check_policy(policy: Policy, *, n_trusted: int | None = None) -> list[str]:
         *_limits(policy),
         *_identity(policy),
         *_routes(policy.routes),
+        *_replays(policy.routes),
         *_answers(policy),
         *_review(policy),
     ]
@@ -153,6 +155,16 @@ def _answers(policy: Policy) -> Iterator[str]:
             yield f"{where}: acknowledge: uniform hides nothing while mode is observe: the application answers"
         if route.duplicates.window and policy.identity.missing == "anonymous":
             yield f"{where}: duplicates.window does not apply to contributions whose contributor nobody names"
+
+
+def _replays(routes: tuple[RoutePolicy, ...]) -> Iterator[str]:
+    for route in routes:
+        if route.on_hold is OnHold.HOLD:
+            continue
+        if route.credentials is not CredentialMode.NONE:
+            yield f"routes.{route.name}.credentials: nothing is held with `on_hold: pass`, so none are ever used"
+        if route.idempotent:
+            yield f"routes.{route.name}.idempotent: nothing is held with `on_hold: pass`, so nothing is ever repeated"
 
 
 def _overlap(first: str, second: str) -> bool:

@@ -451,3 +451,82 @@ def test_a_replay_that_outlasts_the_end_is_unknown() -> None:
         await bench.close()
 
     asyncio.run(run())
+
+
+def test_what_is_cancelled_before_the_call_is_given_back() -> None:
+    async def run() -> None:
+        hanging = asyncio.Event()
+
+        async def mint(_: Any) -> None:
+            hanging.set()
+            await asyncio.Event().wait()
+
+        bench = Bench(credentials={"feedback": mint})
+        ident = await bench.hold()
+        bench.guard.approve(ident)
+        await hanging.wait()
+        dispatcher = bench.middleware._service._dispatcher
+        assert dispatcher is not None
+        dispatcher._stopping = True
+        for task in list(dispatcher._deliveries._tasks):
+            task.cancel()
+        await until(lambda: bench.guard.kept[ident].delivery is Delivery.APPROVED)
+        assert "before it called the application" in str(bench.guard.kept[ident].detail["cause"])
+        assert not bench.app.scopes
+        await bench.close()
+
+    asyncio.run(run())
+
+
+def test_a_claim_that_is_too_old_is_given_back_and_the_application_not_called() -> None:
+    async def run() -> None:
+        bench = Bench()
+        bench.guard.lease_us = 0
+
+        async def slow(replay: Any) -> dict[str, str]:
+            bench.guard.clock.advance(10.5 if replay.attempt == 1 else 0)
+            return {}
+
+        bench = Bench(guard=bench.guard, credentials={"feedback": slow})
+        kept = await bench.hold_and_approve()
+        assert kept.delivery is Delivery.DELIVERED
+        assert kept.history.count(Delivery.DISPATCHING) == 2
+        assert kept.history.count(Delivery.APPROVED) == 2
+        assert len(bench.app.bodies) == 1
+        assert bench.guard.lease_us == (10 + 5 + 2 + 15) * 1_000_000, "start, deadline, grace and record"
+        await bench.close()
+
+    asyncio.run(run())
+
+
+def test_a_record_that_cannot_be_read_leaves_the_request_for_later() -> None:
+    async def run() -> None:
+        bench = Bench()
+        ident = await bench.hold()
+        read, failures = bench.guard.store.submission, [StoreError("busy")]
+
+        def submission(submission_id: str) -> Any:
+            if failures:
+                raise failures.pop()
+            return read(submission_id)
+
+        bench.guard.store.submission = submission  # type: ignore[method-assign]
+        bench.guard.approve(ident)
+        kept = await bench.settle(ident)
+        assert kept.delivery is Delivery.DELIVERED
+        assert kept.history.count(Delivery.DISPATCHING) == 2
+        assert len(bench.app.bodies) == 1
+        await bench.close()
+
+    asyncio.run(run())
+
+
+def test_what_may_end_better_is_said_to_the_guard() -> None:
+    async def run(status: int) -> bool:
+        bench = Bench(app_of(status, "body"))
+        await bench.hold_and_approve()
+        await bench.close()
+        return bench.guard.again[-1][1]
+
+    worth = {status: asyncio.run(run(status)) for status in (200, 400, 401, 404, 408, 409, 422, 425, 429, 500, 503)}
+    assert {status for status, again in worth.items() if again} == {408, 425, 429, 500, 503}

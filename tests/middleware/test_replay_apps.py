@@ -21,6 +21,7 @@ from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
+from feedback_guard.clock import ManualClock
 from feedback_guard.guard import Guard
 from feedback_guard.ledger.verify import verify
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
@@ -323,3 +324,57 @@ def test_no_client_can_open_the_door(start: Start) -> None:
     ident, _ = host.hold("/feedback?feedback_guard.passage=1", tuple((name, "1") for name in names))
     assert host.guard.store.submission(ident) is not None
     assert "feedback_guard.replay" not in [key for one in seen.requests for key in one["scope"]]
+
+
+def flaky(seen: Seen, statuses: list[int]) -> Callable[[Guard], Any]:
+    """An application that is not able at first."""
+
+    async def feedback(request: StarletteRequest) -> JSONResponse:
+        replay = request.scope.get("feedback_guard.replay")
+        if replay is None:
+            return JSONResponse({})
+        seen.note(key=request.headers["idempotency-key"], attempt=replay.attempt)
+        return JSONResponse({}, status_code=statuses.pop(0))
+
+    return lambda guard: FeedbackGuardMiddleware(
+        Starlette(routes=[Route("/feedback", feedback, methods=["POST"])]), guard=guard, **options()
+    )
+
+
+def wait_for(host: Host, ident: str, condition: Callable[[Any], bool]) -> Any:
+    for _ in range(500):
+        stored = host.guard.store.submission(ident)
+        if condition(stored):
+            return stored
+        threading.Event().wait(0.01)
+    raise AssertionError(f"it stays {stored}")
+
+
+@pytest.mark.parametrize(("statuses", "end"), [([503, 429, 200], Delivery.DELIVERED), ([503] * 3, Delivery.FAILED)])
+def test_an_idempotent_application_is_tried_again_with_growing_waits(
+    start: Start, statuses: list[int], end: Delivery
+) -> None:
+    seen, left = Seen(), list(statuses)
+    route = {**ROUTE, "idempotent": True}
+    host = start(flaky(seen, left), routes=[route], replay={"attempts": 3, "first_wait": "2s"})
+    ident, _ = host.hold("/feedback")
+    host.approve(ident)
+    clock = host.guard.clock
+    assert isinstance(clock, ManualClock)
+    waits = []
+    for attempt in (1, 2):
+
+        def waits_again(found: Any, n: int = attempt) -> bool:
+            return found.attempts == n and found.due_us > 0
+
+        stored = wait_for(host, ident, waits_again)
+        assert stored.delivery is Delivery.APPROVED
+        assert len(seen.requests) == attempt
+        waits.append((stored.due_us - clock.now_us()) / 1_000_000)
+        clock.us = stored.due_us
+    assert 1.0 <= waits[0] <= 2.0 <= waits[1] <= 4.0
+    stored = wait_for(host, ident, lambda found: found.delivery in OUTCOMES)
+    assert stored.delivery is end
+    assert [one["attempt"] for one in seen.requests] == [1, 2, 3]
+    assert len({one["key"] for one in seen.requests}) == 1
+    assert verify(host.guard.store).clean

@@ -140,3 +140,12 @@ def test_a_signal_that_is_off_needs_nothing() -> None:
         name: {"share": 0.0} for name in ("novelty", "anomaly", "near_duplicate", "obfuscation")
     }
     assert needed_trusted(Policy.model_validate({"signals": shares})) == {"disagreement": 99}
+
+
+def test_ways_with_held_requests_on_a_route_that_holds_none_are_warned_of() -> None:
+    route = {"name": "r", "path": "/r", "extract": "@", "on_hold": "pass", "idempotent": True}
+    warnings = check_policy(Policy.model_validate({"routes": [route]}))
+    assert any(text.startswith("routes.r.idempotent: nothing is held") for text in warnings)
+    service = {**route, "credentials": "service", "service": {"env": "A"}}
+    warnings = check_policy(Policy.model_validate({"routes": [service]}))
+    assert any(text.startswith("routes.r.credentials: nothing is held") for text in warnings)
