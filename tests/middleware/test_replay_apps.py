@@ -365,7 +365,7 @@ def test_an_idempotent_application_is_tried_again_with_growing_waits(
     for attempt in (1, 2):
 
         def waits_again(found: Any, n: int = attempt) -> bool:
-            return found.attempts == n and found.due_us > 0
+            return bool(found.attempts == n and found.due_us > 0)
 
         stored = wait_for(host, ident, waits_again)
         assert stored.delivery is Delivery.APPROVED

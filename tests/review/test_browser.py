@@ -352,3 +352,27 @@ def test_legible_at_every_width_in_both_modes(
             assert all(after - before <= 1 for before, after in pairwise(levels)), path
     finally:
         watched.context.close()
+
+
+def test_a_request_that_did_not_arrive_goes_on_without_any_script(desk: Desk, origin: str, chromium: Chromium) -> None:
+    hold(desk, "item-1", a_contribution("c1"))
+    decide(desk, "item-1", approve=True)
+    desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=1, routes=["feedback"])).result()
+    deliver(desk, "item-1", Delivery.UNKNOWN, {"reason": "its lease ran out"})
+    context = chromium.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(origin + "/login")
+        page.get_by_label("Moderator token").fill(TOKENS["ada"])
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("link", name="Undelivered").click()
+        page.get_by_role("link", name="where is my card?").click()
+        page.locator("#way-note").fill("it is not in the queue")
+        page.get_by_role("button", name="It did not, send it again").click()
+        page.get_by_role("heading", name="Undelivered").wait_for()
+        assert "waits for the application to take it" in page.get_by_role("status").inner_text()
+        assert stored(desk, "item-1").delivery is Delivery.APPROVED
+        page.get_by_role("link", name="Open it").click()
+        assert "it is not in the queue" in page.locator(".log").last.inner_text()
+    finally:
+        context.close()
