@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from feedback_guard.errors import UsageError
 from feedback_guard.gateway.door import Door
@@ -15,6 +16,9 @@ from feedback_guard.gateway.wires import Patience, Wires
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS
 from feedback_guard.middleware.interface import JudgingGuard
+
+MAX_REPLAY_SECONDS: Final = 600.0
+"""Longest time that a replayed request may take, however long the operator waits for answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,6 @@ def gateway_app(
     passage: Passage,
     *,
     poll_seconds: float = POLL_SECONDS,
-    replay_deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Door:
     """Make the application that a gateway serves.
 
@@ -57,7 +60,7 @@ def gateway_app(
         The engine.
     passage
         How requests get to the upstream.
-    poll_seconds, replay_deadline_seconds
+    poll_seconds
         Of the middleware.
 
     Raises
@@ -79,7 +82,11 @@ def gateway_app(
         Proxy(guard.metrics, wires, forwarder),
         guard=guard,
         poll_seconds=poll_seconds,
-        replay_deadline_seconds=replay_deadline_seconds,
+        # A replayed request may take as long as one that a client waits for.
+        replay_deadline_seconds=min(
+            MAX_REPLAY_SECONDS,
+            max(DEADLINE_SECONDS, passage.patience.connect_seconds + passage.patience.read_seconds + 1.0),
+        ),
     )
     return Door(middleware, guard, forwarder)
 

@@ -143,6 +143,8 @@ def test_an_answer_before_the_body_ends_the_connection_and_arrives() -> None:
         client.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
         got = client.answer()
         assert (got.status, got.body) == (403, b"no")
+        for _ in range(10):
+            client.send(b"x" * 10_000)  # a client that has not read its answer yet must not be reset for sending on
         assert client.closed()
 
 

@@ -40,6 +40,8 @@ def read(*pieces: bytes) -> Read:
             if not done:
                 break
             found.append((head.method, head.raw_path, head.query_string, head.headers, body))
+            if not head.keep_alive:
+                return found  # the connection ends here
             head, body = None, b""
             reader.next()
     return found

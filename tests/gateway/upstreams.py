@@ -43,6 +43,7 @@ class Upstream:
         self.seen: list[Seen] = []
         self.changed = threading.Condition()
         self.on_connection: Callable[[socket.socket], bool] | None = None
+        self.wrap: Callable[[socket.socket], socket.socket] = lambda connection: connection
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(64)
@@ -87,9 +88,14 @@ class Upstream:
             self.raw.append(raw)
 
             def serve(connection: socket.socket = connection, raw: bytearray = raw) -> None:
-                with connection, contextlib.suppress(OSError, h11.RemoteProtocolError):
-                    if self.on_connection is None or self.on_connection(connection):
-                        self._serve(connection, raw)
+                with (
+                    contextlib.suppress(OSError, h11.RemoteProtocolError),
+                    connection,
+                    self.wrap(connection) as wrapped,
+                ):
+                    self._open.append(wrapped)
+                    if self.on_connection is None or self.on_connection(wrapped):
+                        self._serve(wrapped, raw)
                 with self.changed:
                     self.changed.notify_all()
 
