@@ -26,7 +26,7 @@ from feedback_guard.policy.tree import Mapping, Mark, Problem, Scalar, Unreadabl
 MAX_EXTENDS: Final = 8
 """Most files that one policy is built of."""
 
-_PRESET = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PRESET = re.compile(r"(?:hosts/)?[a-z0-9][a-z0-9_-]{0,63}")
 _FOLDERS: Final = (
     Path(__file__).resolve().parent.parent / "presets",  # in an installed package
     Path(__file__).resolve().parent.parent.parent / "policies",  # in a working copy
@@ -66,7 +66,7 @@ def policy_digest(policy: Policy) -> str:
 def presets() -> dict[str, Path]:
     """The policies that come with the package, by name."""
     for folder in _FOLDERS:
-        found = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+        found = {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
         if found:
             return found
     return {}

@@ -310,7 +310,7 @@ class TestDigest:
 
 def test_presets_are_loaded_as_they_are_meant() -> None:
     balanced, strict, observe = (load_policy(name).policy for name in ("balanced", "strict", "observe"))
-    assert sorted(presets()) == ["balanced", "observe", "strict"]
+    assert sorted(presets()) == ["balanced", "hosts/mlflow", "hosts/phoenix", "observe", "strict"]
     assert (balanced.mode, strict.mode, observe.mode) == (Mode.ENFORCE, Mode.ENFORCE, Mode.OBSERVE)
     assert (balanced.signals.false_hold_rate, strict.signals.false_hold_rate) == (0.01, 0.03)
     assert (balanced.signals.unknown_label, strict.signals.unknown_label) == ("accept", "quarantine")
