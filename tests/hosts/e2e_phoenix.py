@@ -136,19 +136,13 @@ def test_graphql_is_guarded_where_it_annotates_and_free_where_it_reads(host: Hos
         "mutation Annotate($input: [CreateSpanAnnotationInput!]!) "
         "{ createSpanAnnotations(input: $input) { spanAnnotations { id } } }"
     )
-    given = {
-        "spanId": "U3Bhbjox",
-        "name": "helpful",
-        "label": "graphql poison",
-        "annotatorKind": "HUMAN",
-        "source": "APP",
-    }
-    answer = host.graphql(mutation, input=[given])
+    given = {"spanId": "U3Bhbjox", "name": "tone1", "label": "poison1", "annotatorKind": "HUMAN", "source": "APP"}
+    answer = host.graphql(mutation, input=[{**given, "metadata": {}}])
     assert answer["data"] is None
     assert "moderator" in answer["errors"][0]["message"]
     inline = (
         'mutation { createSpanAnnotations(input: [{spanId: "U3Bhbjox", name: "tone2", label: "poison2", '
-        "annotatorKind: HUMAN, source: APP}]) { spanAnnotations { id } } }"
+        "annotatorKind: HUMAN, source: APP, metadata: {}}]) { spanAnnotations { id } } }"
     )
     assert host.graphql(inline)["data"] is None
     wanted = {"poison1", "poison2"}
