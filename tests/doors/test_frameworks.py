@@ -22,7 +22,7 @@ from tests.frameworks.desk import Desk
 from tests.frameworks.interface import PREFIX, Framework
 from tests.frameworks.sites import FRAMEWORKS
 
-EXPECTED = {"/feedback", "/items/{item}/rating", "/wait", "/stream", "/upload", "/form"}
+EXPECTED = {"/feedback", "/items/{item}/rating", "/wait", "/stream", "/upload", "/form", "/judged-form"}
 by_framework = pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.name)
 
 

@@ -15,7 +15,7 @@ from tests.frameworks.desk import Desk
 
 PREFIX = "/sub"
 POLL_SECONDS = 0.05
-ROUTES = [
+ROUTES: list[dict[str, Any]] = [
     {
         "name": name,
         "path": path,
@@ -30,6 +30,7 @@ ROUTES = [
         ("stream", "/stream"),
     )
 ]
+ROUTES.append({**ROUTES[0], "name": "form", "path": "/judged-form", "accepts": ["multipart"], "form": {"files": 1}})
 """The policy's; the endpoints `/upload`, `/form` and `/echo` are not the guard's business."""
 
 

@@ -104,19 +104,36 @@ def test_two_megabytes_that_are_none_of_the_guards_business(site: Site, how: str
     assert (answer.status, answer.json["sha256"]) == (200, digest(body))
 
 
+FILE = bytes(range(256)) * 20
+
+
 def test_a_form_that_is_none_of_the_guards_business(site: Site) -> None:
-    file = bytes(range(256)) * 20
-    answer = site.serving.post(site.prefix + "/form", *multipart(file))
-    assert (answer.status, answer.json) == (200, {"bytes": len(file), "sha256": digest(file), "label": "card"})
+    answer = site.serving.post(site.prefix + "/form", *multipart(site.body()))
+    assert (answer.status, answer.json) == (200, {"bytes": len(FILE), "sha256": digest(FILE), "label": "card"})
 
 
-def multipart(file: bytes) -> tuple[bytes, list[tuple[str, str]]]:
-    body = (
-        b'--edge\r\ncontent-disposition: form-data; name="label"\r\n\r\ncard\r\n'
-        b'--edge\r\ncontent-disposition: form-data; name="file"; filename="f.bin"\r\n'
-        b"content-type: application/octet-stream\r\n\r\n" + file + b"\r\n--edge--\r\n"
+@pytest.mark.parametrize("how", [SIZED, CHUNKED])
+def test_a_form_that_is_feedback(site: Site, how: str) -> None:
+    """Judged by its fields, and read by the framework afterwards, file and all."""
+    feedback = site.body()
+    form, headers = multipart(feedback)
+    with site.serving.connect() as client:
+        answer = send(client, site, "/judged-form", form, how, headers)
+    assert (answer.status, answer.json) == (200, {"bytes": len(FILE), "sha256": digest(FILE), "label": "card"})
+    assert site.settled(feedback).delivery is Delivery.DELIVERED
+
+
+def multipart(feedback: bytes) -> tuple[bytes, list[tuple[str, str]]]:
+    """A form with the fields of some feedback, and a file."""
+    fields = b"".join(
+        b'--edge\r\ncontent-disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), value.encode())
+        for name, value in json.loads(feedback).items()
     )
-    return body, [*USER, ("content-type", "multipart/form-data; boundary=edge")]
+    file = (
+        b'--edge\r\ncontent-disposition: form-data; name="file"; filename="f.bin"\r\n'
+        b"content-type: application/octet-stream\r\n\r\n" + FILE + b"\r\n--edge--\r\n"
+    )
+    return fields + file, [*USER, ("content-type", "multipart/form-data; boundary=edge")]
 
 
 def test_other_requests_pass(site: Site) -> None:

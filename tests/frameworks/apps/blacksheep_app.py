@@ -67,6 +67,7 @@ def make(desk: Desk, guard: Guard | None) -> Any:
         return json(desk.seen(await request.read() or b""))
 
     @router.post("/form")
+    @router.post("/judged-form")
     async def form(request: Request) -> Response:
         fields = await request.form() or {}
         files = await request.files("file")

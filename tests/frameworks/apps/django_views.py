@@ -48,6 +48,7 @@ def rating(request: HttpRequest, item: str) -> dict[str, Any]:
 
 
 @api.post("/form")
+@api.post("/judged-form")
 def form(request: HttpRequest, label: Form[str], file: File[UploadedFile]) -> dict[str, Any]:
     return Desk.seen(file.read()) | {"label": label}
 

@@ -66,7 +66,7 @@ class Upload:
         async for part in await request.get_media():
             if part.filename:
                 answer |= Desk.seen(await part.stream.read())
-            else:
+            elif part.name == "label":
                 answer[part.name] = await part.text
         response.media = answer
 
@@ -87,6 +87,7 @@ def make(desk: Desk, guard: Guard | None) -> Any:
             app.add_route(f"{prefix}/{name}", Endpoint(name, desk))
         app.add_route(f"{prefix}/items/{{item}}/rating", Rating(desk))
         app.add_route(f"{prefix}/form", Upload())
+        app.add_route(f"{prefix}/judged-form", Upload())
         app.add_route(f"{prefix}/echo", Echo())
     return app
 

@@ -62,6 +62,7 @@ def make(desk: Desk, guard: Guard | None) -> Any:
         return desk.seen(await request.body())
 
     @app.post("/form")
+    @app.post("/judged-form")
     async def form(label: Annotated[str, Form()], file: UploadFile) -> dict[str, Any]:
         return desk.seen(await file.read()) | {"label": label}
 

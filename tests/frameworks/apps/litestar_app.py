@@ -54,7 +54,7 @@ def make(desk: Desk, guard: Guard | None) -> Any:
     async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return desk.seen(await request.body())
 
-    @post("/form", status_code=200)
+    @post(["/form", "/judged-form"], status_code=200)
     async def form(
         data: MultipartBody[dict[str, Any]],
     ) -> dict[str, Any]:

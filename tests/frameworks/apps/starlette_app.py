@@ -67,6 +67,7 @@ def make(desk: Desk, guard: Guard | None) -> Any:
             Route("/stream", stream, methods=["POST"]),
             Route("/upload", upload, methods=["POST"]),
             Route("/form", form, methods=["POST"]),
+            Route("/judged-form", form, methods=["POST"]),
             WebSocketRoute("/echo", echo),
         ],
         lifespan=lifespan,
