@@ -7,7 +7,8 @@ import re
 import select
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -399,6 +400,7 @@ def test_a_client_that_leaves_takes_nothing_back(gateway: Gateway, upstream: Ups
     with gateway.connect() as client:
         client.request("POST", "/feedback", FEEDBACK)
         upstream.wait_for(lambda: len(upstream.seen) == 1)
+    until(lambda: len(gateway.crowd) == 0)
     gone.set()
     assert gateway.guard.settled().delivery is Delivery.DELIVERED
 
@@ -413,6 +415,7 @@ def test_a_reset_after_the_client_has_left_is_unknown_too(gateway: Gateway, upst
     with gateway.connect() as client:
         client.request("POST", "/feedback", FEEDBACK)
         upstream.wait_for(lambda: len(upstream.seen) == 1)
+    until(lambda: len(gateway.crowd) == 0)
     gone.set()
     assert gateway.guard.settled().delivery is Delivery.UNKNOWN
 
@@ -439,6 +442,13 @@ def test_a_body_that_ends_too_soon_is_not_made_whole(gateway: Gateway, upstream:
     upstream.wait_for(lambda: gateway_closed(upstream))
     assert b"0\r\n\r\n" not in upstream.raw[0]
     assert upstream.seen == []
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def gateway_closed(upstream: Upstream) -> bool:
