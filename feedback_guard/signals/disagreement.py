@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ from feedback_guard.signals.answers import MAX_REFERENCE, Pairs
 from feedback_guard.signals.calibration import Calibration, Mondrian
 from feedback_guard.signals.heads import contradiction, cross_fitted, fit_classifier, read
 from feedback_guard.signals.interface import Array, Condition, Finding, Observation, Signal, State
+from feedback_guard.signals.lesson import Lesson, Scale, p_log_ratio, steepness, two_way_log_ratio
 from feedback_guard.signals.linear import Linear
 from feedback_guard.signals.ngrams import Weigher
 
@@ -59,6 +60,8 @@ class _Classified:
     classes: Mapping[str, int]
     counts: tuple[int, ...]
     middle: float
+    scale: Scale
+    steepness: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class _Answered:
 
     pairs: Pairs
     ruler: Calibration
+    steepness: float
 
 
 class Disagreement(Signal):
@@ -126,6 +130,36 @@ class Disagreement(Signal):
         if isinstance(fitted, _Answered):
             return self._answer(fitted, observation)
         return self._classify(fitted, observation)
+
+    def lesson(self, observation: Observation) -> Lesson | None:
+        """What a contribution teaches, for the adding up of evidence; None where the trusted set cannot tell.
+
+        Raises
+        ------
+        SignalError
+            If vectors are missing or broken.
+        """
+        contribution = observation.contribution
+        fitted = self._fitted.get(contribution.kind)
+        if fitted is None:
+            return None
+        if isinstance(fitted, _Answered):
+            p = fitted.ruler.p_value(fitted.pairs.oddness(observation)[0])
+            return Lesson(f"{contribution.kind}:answer", -1, p_log_ratio(p, fitted.steepness), None, comparable=False)
+        taught = _taught(contribution, fitted.middle)
+        which = fitted.classes.get(taught)
+        if which is None or fitted.counts[which] < LEAST_PER_CLASS:
+            return None
+        reading = read(observation, _width(contribution.kind, fitted.model))
+        score, logits = contradiction(fitted.model, fitted.weigher, reading, which)
+        shares = fitted.scale.shares(logits)
+        if len(shares) == 2:
+            ratio = two_way_log_ratio(float(shares[which]))
+        else:
+            ratio = p_log_ratio(fitted.ruler.p_value(score, str(which)), fitted.steepness)
+        name = f"label:{_short(taught)}" if contribution.kind is Kind.LABEL else f"{contribution.kind}:{taught}"
+        chosen = None if contribution.kind is Kind.PREFERENCE else shares
+        return Lesson(name, which, ratio, chosen, comparable=True)
 
     def _answer(self, fitted: _Answered, observation: Observation) -> Finding:
         score, to_prompt, to_answers = fitted.pairs.oddness(observation)
@@ -207,15 +241,21 @@ def _fit_classified(
         return {"silent": why, "condition": Condition.ABSTAINED.value}, {}
     readings = [read(part[i]) for i in kept]
     seed = int(rng.integers(2**31))
-    scores = cross_fitted(readings, classes, len(names), kind, seed=seed)
+    found = cross_fitted(readings, classes, len(names), kind, seed=seed)
+    scores = found.scores
     model, weigher = fit_classifier(readings, classes, len(names), kind)
     judged = enough[classes]
+    scale = Scale.fit(found.chances, len(names))
+    ruler = Calibration.of(scores)
     about: JsonValue = {
         "n": len(kept),
         "classes": cast("list[JsonValue]", names),
         "counts": cast("list[JsonValue]", counts.tolist()),
         "middle": middle,
         "agreement": round(float((scores < 0).mean()), 4),
+        "temperature": scale.temperature,
+        "noise": scale.noise,
+        "steepness": round(steepness(np.asarray([ruler.p_value(float(each)) for each in found.wrong])), 4),
     }
     arrays: dict[str, Array] = {
         **model.arrays(kind.value),
@@ -237,6 +277,8 @@ def _restore_classified(kind: Kind, about: Mapping[str, JsonValue], arrays: Mapp
         {name: i for i, name in enumerate(names)},
         tuple(cast("list[int]", about["counts"])),
         float(cast("float", about["middle"])),
+        Scale(float(cast("float", about["temperature"])), float(cast("float", about["noise"]))),
+        float(cast("float", about["steepness"])),
     )
 
 
@@ -246,10 +288,18 @@ def _fit_answered(
     part = _part(members, MAX_REFERENCE, rng)
     pairs = Pairs.of(part)
     scores = np.asarray([pairs.oddness(each, without=i)[0] for i, each in enumerate(part)])
-    return {"n": len(part)}, {**pairs.arrays(kind.value), f"{kind.value}.scores": np.sort(scores)}
+    ruler, shift = Calibration.of(scores), int(rng.integers(1, len(part)))
+    strangers = [
+        replace(each, vectors={**each.vectors, "output": part[i - shift].vectors["output"]})
+        for i, each in enumerate(part)
+    ]
+    wrong = [ruler.p_value(pairs.oddness(each, without=i)[0]) for i, each in enumerate(strangers)]
+    return {"n": len(part), "steepness": round(steepness(np.asarray(wrong)), 4)}, {
+        **pairs.arrays(kind.value),
+        f"{kind.value}.scores": np.sort(scores),
+    }
 
 
 def _restore_answered(kind: Kind, about: Mapping[str, JsonValue], arrays: Mapping[str, Array]) -> _Answered:
-    del about
     pairs = Pairs.from_arrays(arrays[f"{kind.value}.prompts"], arrays[f"{kind.value}.answers"])
-    return _Answered(pairs, Calibration.of(arrays[f"{kind.value}.scores"]))
+    return _Answered(pairs, Calibration.of(arrays[f"{kind.value}.scores"]), float(cast("float", about["steepness"])))

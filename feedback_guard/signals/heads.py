@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from feedback_guard.contribution import Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import SignalError
 from feedback_guard.signals.interface import Observation
+from feedback_guard.signals.lesson import TEMPERATURES, chances_at_temperatures
 from feedback_guard.signals.linear import Floats, Linear, each_fold, fit_linear, log_odds_against, stratified_folds
 from feedback_guard.signals.ngrams import Weigher, count
 from feedback_guard.signals.rows import unit_rows
@@ -137,14 +137,37 @@ def contradiction(model: Linear, weigher: Weigher, reading: Reading, taught: int
     return float(against[worst]), logits[worst]
 
 
+@dataclass(frozen=True, slots=True)
+class CrossFitted:
+    """What classifiers say of trusted contributions that they were fitted without.
+
+    Parameters
+    ----------
+    scores
+        Contradiction of each by its content, shape (n,).
+    chances
+        Chance of what each teaches, at each of `lesson.TEMPERATURES`, shape (n, n_temperatures).
+    wrong
+        Contradiction of each if it taught another class, drawn by chance, shape (n,).
+    """
+
+    scores: NDArray[np.float64]
+    chances: NDArray[np.float64]
+    wrong: NDArray[np.float64]
+
+
 def cross_fitted(
     readings: Sequence[Reading], classes: NDArray[np.int64], n_classes: int, kind: Kind, *, seed: int
-) -> NDArray[np.float64]:
-    """Contradiction of each reading by a classifier that was fitted without it."""
+) -> CrossFitted:
+    """Judge each reading by a classifier that was fitted without it."""
     n_folds = 5 if len(readings) >= MANY else 10
-    scores = np.zeros(len(readings))
+    others = (classes + np.random.default_rng(seed).integers(1, n_classes, len(classes))) % n_classes
+    scores, wrong = np.zeros(len(readings)), np.zeros(len(readings))
+    chances = np.zeros((len(readings), len(TEMPERATURES)))
     for fitted, left_out in each_fold(stratified_folds(classes, n_folds, seed=seed)):
         model, weigher = fit_classifier([readings[i] for i in fitted], classes[fitted], n_classes, kind)
-        of = functools.partial(contradiction, model, weigher)
-        scores[left_out] = [of(readings[i], int(classes[i]))[0] for i in left_out]
-    return scores
+        for i in left_out:
+            scores[i], logits = contradiction(model, weigher, readings[i], int(classes[i]))
+            chances[i] = chances_at_temperatures(logits, int(classes[i]))
+            wrong[i] = contradiction(model, weigher, readings[i], int(others[i]))[0]
+    return CrossFitted(scores, chances, wrong)

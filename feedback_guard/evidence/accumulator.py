@@ -1,0 +1,343 @@
+"""The evidence engine: adds up what contributions teach over everything that they share.
+
+It is part of the guard's own state, a fold of the ledger: every judged contribution is a witness, accepted or not. A
+facet that many contributions contradict their content with becomes a campaign; its later members are held when they
+come, its earlier ones are named, so that they can be pulled back before a model learns from them.
+
+Only the trusted set says what honest means here. What the stream teaches changes evidence and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard.errors import SignalError
+from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
+from feedback_guard.evidence.campaigns import MAX_NAMED, OVERLAP, Campaign
+from feedback_guard.evidence.discoveries import Discoveries
+from feedback_guard.evidence.facets import Background, Facets
+from feedback_guard.evidence.kin import Kin
+from feedback_guard.evidence.martingales import contradiction_step, contrary_share, shift_steps
+from feedback_guard.signals.disagreement import Disagreement
+from feedback_guard.signals.interface import Observation
+from feedback_guard.signals.lesson import Lesson
+from feedback_guard.verdict import Decision
+
+log = logging.getLogger(__name__)
+
+Facet = tuple[str, int]
+"""Kind and key."""
+KINDS: Final = ("sender", "word", "pair", "shape")
+"""Kinds of facets. Each has its own rate of false campaigns: words would drown among the many more pairs of words."""
+CAPACITY: Final = 200_000
+"""Most facets of each kind that evidence is kept on."""
+WINDOW: Final = 50_000
+"""Latest contributions that can be pulled back."""
+ENDS_BELOW: Final = 1.0
+"""A facet is let go when its evidence, as a logarithm, has fallen below this."""
+SPARED_BELOW: Final = 0.5
+"""Odds of being hostile below which a member of a phrase's campaign is let go. Below even odds: missed poison is worse."""
+RARE: Final = 2
+"""Trusted contributions up to which a phrase is rare: copies of a text share rare phrases, strangers common ones."""
+_BY_RARITY: Final = ("word", "pair")
+"""Kinds that are the likelier to be planted the rarer they are in the trusted set."""
+_CONTRADICTION: Final = -1
+_RECENT: Final = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A contribution that belongs to a campaign, and why."""
+
+    ident: str
+    campaign: str
+    facet: str
+    message: str
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A contribution as it is remembered."""
+
+    ident: str
+    at_us: int
+    account: int
+    log_ratio: float
+    which: int
+    taught: str
+    accepted: bool
+    words: tuple[str, ...]
+    phrases: NDArray[np.uint64]
+
+
+class Evidence:
+    """Follows the stream, finds campaigns, and says which contributions belong to one.
+
+    Parameters
+    ----------
+    background
+        What is known of phrases from the trusted set.
+    reader
+        Reads what a contribution teaches.
+    rate
+        Share of false campaigns among those found that is accepted, 0..1.
+    capacity, window
+        See `CAPACITY` and `WINDOW`.
+    """
+
+    def __init__(
+        self,
+        background: Background,
+        reader: Disagreement,
+        rate: float,
+        *,
+        capacity: int = CAPACITY,
+        window: int = WINDOW,
+    ) -> None:
+        self._background = background
+        self._reader = reader
+        self._phrases = Book(capacity)
+        self._senders = Book(capacity)
+        self._kin = Kin(background.number("kin"))
+        self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in KINDS}
+        self._window = window
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._n = 0
+        self._read: OrderedDict[str, tuple[Facets, Lesson | None]] = OrderedDict()
+        self._flagged: dict[Facet, Campaign] = {}
+        self._targets: dict[Facet, set[int]] = {}
+        self._campaigns: dict[str, Campaign] = {}
+        self._campaign_of: dict[str, str] = {}
+        self._pulled: list[Charge] = []
+
+    @property
+    def campaigns(self) -> list[Campaign]:
+        """All campaigns, in the order in which they were found."""
+        return list(self._campaigns.values())
+
+    def campaign_of(self, ident: str) -> str | None:
+        """The campaign that a remembered contribution belongs to by now."""
+        return self._campaign_of.get(ident)
+
+    def charge(self, observation: Observation) -> Charge | None:
+        """Whether a contribution belongs to a campaign that is known. The state stays as it is.
+
+        Raises
+        ------
+        SignalError
+            If it cannot be read.
+        """
+        if not self._flagged:
+            return None
+        facets, lesson = self._reading(observation)
+        if lesson is None:
+            return None
+        for facet in self._facets_in(facets):
+            campaign = self._flagged[facet]
+            if self._indicts(facet, lesson.which, lesson.log_ratio):
+                return _charge(observation.contribution.id, campaign, facet)
+        return None
+
+    def witness(self, observation: Observation, decision: Decision, at_us: int) -> None:
+        """Take in a contribution that was judged."""
+        try:
+            facets, lesson = self._reading(observation)
+        except SignalError:
+            return
+        self._read.pop(observation.contribution.id, None)
+        if lesson is None:
+            return
+        self._n += 1
+        account = facets.senders[0][0] if facets.senders else 0
+        entry = _Entry(
+            observation.contribution.id,
+            at_us,
+            account,
+            lesson.log_ratio,
+            lesson.which,
+            lesson.taught,
+            decision is Decision.ACCEPT,
+            facets.words,
+            facets.phrases,
+        )
+        self._entries[self._n] = entry
+        while len(self._entries) > self._window:
+            _, gone = self._entries.popitem(last=False)
+            self._campaign_of.pop(gone.ident, None)
+        n_trusted = self._background.count(facets.phrases)
+        nth = self._kin.nth(facets.phrases[n_trusted <= RARE])
+        two = lesson.shares is not None and len(lesson.shares) == 2
+        if facets.senders:
+            keys = np.array([key for key, _ in facets.senders], dtype=np.uint64)
+            slots = self._senders.place(keys, np.zeros(len(keys), dtype=np.int64), two_classes=two)
+            self._count("sender", self._senders, slots, lesson, nth, contradict=np.ones(len(keys), dtype=np.bool_))
+        if lesson.comparable:
+            kinds = np.array(facets.kinds)
+            for kind in KINDS[1:]:
+                of = kinds == kind
+                slots = self._phrases.place(facets.phrases[of], n_trusted[of], two_classes=two)
+                self._count(kind, self._phrases, slots, lesson, nth, contradict=n_trusted[of] <= RARE)
+        for facet in self._facets_in(facets):
+            if self._indicts(facet, lesson.which, lesson.log_ratio):
+                self._join(self._flagged[facet], facet, entry)
+        self._discover()
+
+    def take_pulled(self) -> list[Charge]:
+        """Accepted contributions that turned out to belong to a campaign since the last call."""
+        pulled, self._pulled = self._pulled, []
+        return pulled
+
+    def _reading(self, observation: Observation) -> tuple[Facets, Lesson | None]:
+        ident = observation.contribution.id
+        known = self._read.get(ident)
+        if known is None:
+            known = self._background.of(observation), self._reader.lesson(observation)
+            self._read[ident] = known
+            while len(self._read) > _RECENT:
+                self._read.popitem(last=False)
+        return known
+
+    def _facets_in(self, facets: Facets) -> list[Facet]:
+        """The facets of a contribution that are flagged."""
+        if not self._flagged:
+            return []
+        own = [("sender", key) for key, _ in facets.senders]
+        own += zip(facets.kinds, facets.phrases.tolist(), strict=True)
+        return [facet for facet in own if facet in self._flagged]
+
+    def _count(
+        self, kind: str, book: Book, slots: Slots, lesson: Lesson, nth: int, *, contradict: NDArray[np.bool_]
+    ) -> None:
+        """Add a member to facets, and say what the evidence on each is now.
+
+        Parameters
+        ----------
+        contradict
+            Which facets the contradiction test is for.
+        """
+        book.add(slots, self._n, contradiction_step(lesson.log_ratio) / nth)
+        rows = targets = np.zeros(0, dtype=np.int64)
+        if lesson.shares is not None:
+            watched = book.targets[slots]
+            rows, targets = np.nonzero(watched >= 0)
+            classes = watched[rows, targets].astype(np.int64)
+            steps = shift_steps(lesson.shares[classes], classes == lesson.which) / nth
+            book.add_shift(slots[rows], targets, steps)
+            book.watch(slots, lesson.which)
+        weights = 1.0 / (1.0 + book.n_trusted[slots]) if kind in _BY_RARITY else np.ones(len(slots))
+        new = book.n[slots] == LEAST_MEMBERS
+        if new.any():
+            looks = np.where(new, contradict + (book.targets[slots] >= 0).sum(axis=1), 0)
+            self._found[kind].look(float((looks * weights).sum()), int(looks.sum()))
+        ready = book.n[slots] >= LEAST_MEMBERS
+        asked = np.flatnonzero(ready & contradict)
+        self._tell(kind, book, slots[asked], _CONTRADICTION, book.contradiction_evidence(slots[asked]), weights[asked])
+        old = ready[rows]
+        pairs, at = slots[rows[old]], targets[old]
+        self._tell(kind, book, pairs, at, book.shift_evidence(pairs, at), weights[rows[old]])
+
+    def _tell(
+        self,
+        kind: str,
+        book: Book,
+        slots: Slots,
+        targets: NDArray[np.int64] | int,
+        evidence: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> None:
+        tests = np.broadcast_to(targets, len(slots)).tolist()
+        for key, test, e, weight in zip(
+            book.keys[slots].tolist(), tests, evidence.tolist(), weights.tolist(), strict=True
+        ):
+            self._found[kind].tell((key, test), e, weight)
+            campaign = self._flagged.get((kind, key))
+            if campaign is not None:
+                campaign.log_e = max(campaign.log_e, e)
+
+    def _discover(self) -> None:
+        for kind in KINDS:
+            for key, target in self._found[kind].believed():
+                facet = (kind, key)
+                book = self._book(kind)
+                slot = book.slot(key)
+                if slot is None:
+                    continue
+                if target != _CONTRADICTION:
+                    self._targets.setdefault(facet, set()).add(int(book.targets[slot, target]))
+                if facet not in self._flagged:
+                    self._flag(facet)
+
+    def _book(self, kind: str) -> Book:
+        return self._senders if kind == "sender" else self._phrases
+
+    def _flag(self, facet: Facet) -> None:
+        """A facet is believed: find its members, and the campaign that they belong to."""
+        kind, key = facet
+        book = self._book(kind)
+        slot = book.slot(key)
+        if slot is None:
+            return
+        entries = [self._entries[n] for n in book.members(slot) if n in self._entries]
+        if not entries:
+            return
+        indicted = [e for e in entries if self._indicts(facet, e.which, e.log_ratio)]
+        idents = {e.ident for e in indicted}
+        if not idents:
+            return
+        owners = Counter(self._campaign_of[ident] for ident in idents if ident in self._campaign_of)
+        owner, shared = owners.most_common(1)[0] if owners else ("", 0)
+        if shared >= OVERLAP * len(idents):
+            campaign = self._campaigns[owner]
+        else:
+            name = hashlib.blake2b(f"{kind} {key}".encode(), key=self._background.key, digest_size=6).hexdigest()
+            campaign = self._campaigns[f"campaign-{name}"] = Campaign(f"campaign-{name}", entries[0].at_us)
+        campaign.facets.add(facet)
+        campaign.since_us = min(campaign.since_us, entries[0].at_us)
+        evidence = float(book.contradiction_evidence(np.array([slot]))[0])
+        campaign.log_e = max(campaign.log_e, evidence)
+        self._flagged[facet] = campaign
+        if kind != "sender" and len(campaign.phrases) < MAX_NAMED:
+            entry = entries[-1]
+            at = int(np.searchsorted(entry.phrases, np.uint64(key)))
+            campaign.phrases.append(entry.words[at])
+        campaign.spared += len(entries) - len(indicted)
+        for entry in indicted:
+            self._join(campaign, facet, entry)
+        log.info("%s: %s", campaign.ident, campaign.sentence())
+
+    def _join(self, campaign: Campaign, facet: Facet, entry: _Entry) -> None:
+        if entry.ident in campaign.members or entry.ident in self._campaign_of:
+            return
+        campaign.members[entry.ident] = f"{entry.account:016x}"
+        campaign.teaches[entry.taught] += 1
+        self._campaign_of[entry.ident] = campaign.ident
+        if entry.accepted:
+            self._pulled.append(_charge(entry.ident, campaign, facet))
+
+    def _indicts(self, facet: Facet, which: int, log_ratio: float) -> bool:
+        """Whether the evidence on a facet speaks against one of its members."""
+        kind, key = facet
+        book = self._book(kind)
+        slot = book.slot(key)
+        if slot is None:
+            return False
+        share = float(contrary_share(book.contradiction(np.array([slot])))[0])
+        if kind == "sender":
+            return True  # nobody else can put words in an authenticated sender's mouth
+        targets = self._targets.get(facet)
+        if targets and which not in targets:
+            return False
+        return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW
+
+
+def _charge(ident: str, campaign: Campaign, facet: Facet) -> Charge:
+    return Charge(ident, campaign.ident, facet[0], campaign.sentence(), min(1.0, math.exp(-campaign.log_e)))

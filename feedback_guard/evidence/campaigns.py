@@ -1,0 +1,59 @@
+"""Campaigns: facets whose evidence crossed the line, with what they teach and who brought it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+OVERLAP: Final = 0.3
+"""Share of a facet's members from which it is part of the campaign that they belong to already."""
+MAX_NAMED: Final = 5
+"""Most phrases that a campaign is described by."""
+
+
+@dataclass
+class Campaign:
+    """What many contributions teach together, for a moderator to decide on as one.
+
+    Parameters
+    ----------
+    ident
+        Names it; the same stream gives the same name.
+    since_us
+        When its first member came, microseconds since the epoch.
+    """
+
+    ident: str
+    since_us: int
+    facets: set[tuple[str, int]] = field(default_factory=set)
+    members: dict[str, str] = field(default_factory=dict)
+    """Contributions that the evidence indicts, each with its contributor's key."""
+    spared: int = 0
+    """Contributions that share a facet and are not indicted: honest ones, probably."""
+    teaches: Counter[str] = field(default_factory=Counter)
+    phrases: list[str] = field(default_factory=list)
+    log_e: float = 0.0
+    open: bool = True
+
+    @property
+    def accounts(self) -> int:
+        """How many contributors brought it."""
+        return len(set(self.members.values()))
+
+    def sentence(self) -> str:
+        """What it teaches, in words and numbers; it names what is shared only where a moderator may see it."""
+        what = " or ".join(name for name, _ in self.teaches.most_common(2)) or "something"
+        senders = any(kind == "sender" for kind, _ in self.facets)
+        phrases = any(kind != "sender" for kind, _ in self.facets)
+        shared = (
+            "share a phrase or a sender" if senders and phrases else "share a phrase" if phrases else "share a sender"
+        )
+        return (
+            f"{len(self.members)} contributions of {self.accounts} accounts {shared} and teach {what} against what "
+            f"their content says; chance would do this once in {_times(self.log_e)}"
+        )
+
+
+def _times(log_e: float) -> str:
+    return f"1e{log_e / 2.302585:.0f}"

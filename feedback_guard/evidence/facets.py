@@ -1,0 +1,235 @@
+"""What several contributions can share, as numbers: who sent them, and the phrases in them.
+
+A facet is named by a keyed 64-bit number, so that nobody without the key can make two facets collide or choose which
+of a long text's phrases are looked at, and so that no contributed word is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self, cast
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
+from feedback_guard.errors import BaselineError
+from feedback_guard.signals.interface import Array, Observation, State
+
+Keys = NDArray[np.uint64]
+
+MAX_PHRASES: Final = 256
+"""Most phrases of one contribution and kind; of more, those with the smallest keys, which nobody can choose."""
+MAX_TOKENS: Final = 4_096
+"""Most tokens of a text that phrases are made of."""
+MAX_BACKGROUND: Final = 1_000_000
+"""Most phrases of the trusted set that are remembered, the most frequent ones."""
+FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.LABEL: ("input",),
+    Kind.RATING: ("input", "output"),
+    Kind.CORRECTION: ("input", "output"),
+    Kind.PREFERENCE: ("input", "chosen"),
+    Kind.DEMONSTRATION: ("input", "output"),
+}
+"""Texts whose phrases are looked at."""
+_TOKEN: Final = regex.compile(r"\w+|[^\w\s]")
+_START: Final = "^"
+_END: Final = "$"
+_OTHER: Final = "_"
+SHAPE: Final = "~"
+"""What the shape of a sentence begins with, among phrases."""
+COMMON: Final = 0.02
+"""Share of trusted contributions from which a word in them is common."""
+MAX_COMMON: Final = 200
+"""Most common words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """The facets of one contribution.
+
+    Parameters
+    ----------
+    senders
+        Keys of the contributor and of each group, with their kind.
+    phrases
+        Keys of its phrases, ascending, without repetition.
+    words
+        The phrases themselves, in the order of the keys: for a moderator's eyes, never stored.
+    kinds
+        `word`, `pair` or `shape`, in the order of the keys.
+    """
+
+    senders: tuple[tuple[int, str], ...]
+    phrases: Keys
+    words: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+def words_of(text: str) -> set[str]:
+    """The words and signs of a text in matching form (`CanonicalText.skeleton`).
+
+    Examples
+    --------
+    >>> sorted(words_of("is it here?"))
+    ['?', 'here', 'is', 'it']
+    """
+    return set(_TOKEN.findall(text)[:MAX_TOKENS])
+
+
+def pairs_of(text: str) -> set[str]:
+    """The pairs of neighbouring words and signs; the first is paired with the beginning.
+
+    Examples
+    --------
+    >>> sorted(pairs_of("is it here?"))
+    ['^ is', 'here ?', 'is it', 'it here']
+    """
+    tokens = _TOKEN.findall(text)[:MAX_TOKENS]
+    return {f"{left} {right}" for left, right in zip((_START, *tokens), tokens, strict=False)}
+
+
+def shapes_of(text: str, common: frozenset[str]) -> set[str]:
+    """The shape of a sentence: runs of three of its common words and signs, with the other words left out.
+
+    What no rare phrase carries, such as one way to build a sentence, shows in these.
+
+    Parameters
+    ----------
+    text
+        In matching form.
+    common
+        Words and signs that count as common.
+
+    Examples
+    --------
+    >>> sorted(shapes_of("when it rains, stay in", frozenset({"when", "it", ",", "in"})))
+    ['~ , _ in', '~ ^ when it', '~ _ , _', '~ _ in $', '~ it _ ,', '~ when it _']
+    """
+    tokens = [token if token in common else _OTHER for token in _TOKEN.findall(text)[:MAX_TOKENS]]
+    kept = [token for i, token in enumerate(tokens) if token != _OTHER or i == 0 or tokens[i - 1] != _OTHER]
+    frame = [_START, *kept, _END]
+    return {f"{SHAPE} {one} {two} {three}" for one, two, three in zip(frame, frame[1:], frame[2:], strict=False)}
+
+
+@dataclass(frozen=True)
+class Background:
+    """How often each phrase stands in the trusted set, and the key that names facets.
+
+    Parameters
+    ----------
+    key
+        Secret.
+    phrases, counts
+        Keys of phrases, ascending, and in how many trusted contributions each stands.
+    n_trusted
+        How many trusted contributions there were.
+    common
+        The commonest words and signs of the trusted set.
+    """
+
+    key: bytes
+    phrases: Keys
+    counts: NDArray[np.int64]
+    n_trusted: int
+    common: frozenset[str] = frozenset()
+    _memo: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def fit(cls, trusted: Sequence[Observation], *, seed: int) -> Self:
+        """Count the phrases of the trusted set."""
+        # The trusted set is not public, so neither is a key that is made from it; nor does a rebuild change it.
+        told = repr((seed, [sorted(each.contribution.texts.items()) for each in trusted]))
+        key = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=32, person=b"facets").digest()
+        words: Counter[str] = Counter()
+        for each in trusted:
+            words.update({token for text in each.texts.values() for token in _TOKEN.findall(text.skeleton)})
+        often = [word for word, n in words.most_common(MAX_COMMON) if n >= COMMON * len(trusted)]
+        common = frozenset(often)
+        empty = cls(key, np.zeros(0, np.uint64), np.zeros(0, np.int64), len(trusted), common)
+        found: Counter[int] = Counter()
+        for each in trusted:
+            found.update(empty.of(each).phrases.tolist())
+        kept = dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_BACKGROUND])
+        names = np.array(sorted(kept), dtype=np.uint64)
+        return cls(key, names, np.array([kept[int(name)] for name in names], dtype=np.int64), len(trusted), common)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Read what `state` wrote.
+
+        Raises
+        ------
+        BaselineError
+            If a part is missing.
+        """
+        try:
+            return cls(
+                bytes.fromhex(str(state.values["key"])),
+                state.arrays["phrases"].astype(np.uint64),
+                state.arrays["counts"].astype(np.int64),
+                int(str(state.values["n_trusted"])),
+                frozenset(cast("list[str]", state.values["common"])),
+            )
+        except KeyError as error:
+            raise BaselineError(f"the state of the evidence lacks {error}; build the baseline again") from None
+
+    def state(self) -> State:
+        """Everything, as data; no words of the trusted set are in it but the commonest."""
+        return State(
+            {"key": self.key.hex(), "n_trusted": self.n_trusted, "common": cast("JsonValue", sorted(self.common))},
+            {"phrases": self.phrases, "counts": self.counts},
+        )
+
+    def count(self, phrases: Keys) -> NDArray[np.int64]:
+        """In how many trusted contributions each phrase stands."""
+        if not len(self.phrases):
+            return np.zeros(len(phrases), dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.phrases, phrases), len(self.phrases) - 1)
+        return np.where(self.phrases[at] == phrases, self.counts[at], 0)
+
+    def of(self, observation: Observation) -> Facets:
+        """The facets of a contribution."""
+        contribution = observation.contribution
+        named: dict[int, tuple[str, str]] = {}
+        for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of)):
+            own: dict[int, tuple[str, str]] = {}
+            for name in FIELDS[contribution.kind]:
+                canonical = observation.texts.get(name)
+                if canonical is not None:
+                    own.update((self._key(f"{name} {phrase}"), (phrase, kind)) for phrase in read(canonical.skeleton))
+            kept = own if len(own) <= MAX_PHRASES else heapq.nsmallest(MAX_PHRASES, own)
+            named.update((key, own[key]) for key in kept)
+        keys = sorted(named)
+        senders = tuple((self.number(f"{kind} {value}"), kind) for kind, value in _senders(contribution))
+        words, kinds = zip(*(named[key] for key in keys), strict=True) if keys else ((), ())
+        return Facets(senders, np.array(keys, dtype=np.uint64), words, kinds)
+
+    def _shapes_of(self, text: str) -> set[str]:
+        return shapes_of(text, self.common)
+
+    def number(self, name: str) -> int:
+        """A keyed number of 64 bits in place of a name."""
+        data = name.encode("utf-8", "surrogatepass")
+        return int.from_bytes(hashlib.blake2b(data, key=self.key, digest_size=8).digest(), "big")
+
+    def _key(self, name: str) -> int:
+        found = self._memo.get(name)
+        if found is None:
+            if len(self._memo) >= 200_000:
+                self._memo.clear()
+            found = self._memo[name] = self.number(name)
+        return found
+
+
+def _senders(contribution: Contribution) -> Iterable[tuple[str, str]]:
+    if contribution.contributor != ANONYMOUS:
+        yield "contributor", contribution.contributor
+    for name, value in sorted(contribution.groups.items()):
+        yield f"group:{name}", value

@@ -1,0 +1,82 @@
+"""Which contributions are near copies of each other, so that a text that is sent again and again is counted as one.
+
+Evidence multiplies what independent contributions say. Near copies are not independent: if the model misreads one, it
+misreads all of them. So the n-th of a family counts for 1/n of a contribution. (That many accounts send near copies is
+a matter for the signal `near_duplicate`.)
+
+References
+----------
+Broder, A. Z. (1997). On the resemblance and containment of documents. Compression and Complexity of Sequences.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BANDS: Final = 10
+ROWS: Final = 3
+"""Two texts that share 70 % of their phrases meet in some band with a probability of 0.98, 15 % with one of 0.03."""
+ALIKE: Final = 0.4
+"""Share of common phrases from which two texts are near copies."""
+LEAST_PHRASES: Final = 3
+"""Phrases below which a text is nobody's copy."""
+CAPACITY: Final = 40_000
+"""Most families that are remembered, the latest ones."""
+
+
+class Kin:
+    """Counts the members of families of near copies.
+
+    Parameters
+    ----------
+    seed
+        Secret; decides which phrases stand for a text.
+
+    Examples
+    --------
+    >>> kin = Kin(7)
+    >>> one = np.arange(1, 20, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    >>> [kin.nth(one), kin.nth(one), kin.nth(one[1:]), kin.nth(one + np.uint64(3))]
+    [1, 2, 3, 1]
+    """
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.Generator(np.random.PCG64(seed))
+        self._stretch = rng.integers(0, 2**64, size=BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
+        self._family_of: OrderedDict[tuple[int, int, int, int], int] = OrderedDict()
+        self._families: OrderedDict[int, tuple[NDArray[np.uint64], int]] = OrderedDict()
+        self._next = 0
+
+    def nth(self, phrases: NDArray[np.uint64]) -> int:
+        """Which number in its family a text with these phrases is, from 1; it is counted.
+
+        Parameters
+        ----------
+        phrases
+            Keys, ascending. Leave out common ones: they make strangers look alike.
+        """
+        if len(phrases) < LEAST_PHRASES:
+            return 1
+        with np.errstate(over="ignore"):
+            smallest = ((phrases[:, None] * self._stretch) >> np.uint64(20)).min(axis=0).reshape(BANDS, ROWS)
+        bands = [(band, *row) for band, row in enumerate(smallest.tolist())]
+        near = dict.fromkeys(self._family_of[band] for band in bands if band in self._family_of)
+        for family in near:
+            leader, size = self._families.get(family, (phrases[:0], 0))
+            common = len(np.intersect1d(leader, phrases, assume_unique=True))
+            if common >= ALIKE * (len(leader) + len(phrases) - common):
+                self._families[family] = leader, size + 1
+                return size + 1
+        family, self._next = self._next, self._next + 1
+        self._families[family] = phrases, 1
+        for band in bands:
+            self._family_of[band] = family
+        while len(self._families) > CAPACITY:
+            self._families.popitem(last=False)
+        while len(self._family_of) > CAPACITY * BANDS:
+            self._family_of.popitem(last=False)
+        return 1

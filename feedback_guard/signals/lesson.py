@@ -1,0 +1,138 @@
+"""What a contribution teaches, and how the trusted set would weigh it: the raw material of evidence.
+
+A single contribution that contradicts its content proves little: honest people err, and so does the model that reads
+the content. Evidence adds up what many contributions with something in common teach, and for that needs numbers that
+multiply: calibrated chances and likelihood ratios, rather than p-values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+TEMPERATURES = np.geomspace(0.3, 8.0, 24)
+"""Candidates by which log-odds are divided, so that stated chances become true ones."""
+NOISES = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15)
+"""Candidates for the share of trusted contributions that teach anything, whatever the content."""
+LEAST_CHANCE = 0.02
+"""A chance below this is not believed: no contribution weighs more than 49 to 1."""
+MAX_LOG_RATIO = 4.5
+"""Most that one contribution may weigh, as a logarithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one contribution teaches, as the trusted set reads it.
+
+    Parameters
+    ----------
+    taught
+        Name of what is taught; safe anywhere, it repeats nothing that a user wrote.
+    which
+        Its number among the classes that the trusted set knows; -1 where free text is taught.
+    log_ratio
+        Logarithm of how much likelier this contribution is from somebody who contradicts the content than from an
+        honest one: positive when it contradicts, within `MAX_LOG_RATIO`.
+    shares
+        Calibrated chance of each class, given the content, shape (n_classes,); None where nobody chooses among
+        classes: a preference always teaches that the first answer is better.
+    comparable
+        Whether contradictions can be compared across topics. For free text they cannot: some sorts of prompt have
+        answers that resemble neither the prompt nor other answers, whoever writes them.
+    """
+
+    taught: str
+    which: int
+    log_ratio: float
+    shares: Floats | None
+    comparable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How the log-odds of a classifier become chances that hold on the trusted set.
+
+    Parameters
+    ----------
+    temperature
+        What log-odds are divided by.
+    noise
+        Share of trusted contributions that teach anything, whatever the content, 0..1.
+
+    References
+    ----------
+    Guo, C. et al. (2017). On calibration of modern neural networks. ICML (temperature scaling).
+    """
+
+    temperature: float
+    noise: float
+
+    @classmethod
+    def fit(cls, chances: Floats, n_classes: int) -> Scale:
+        """Choose what makes the trusted set likeliest.
+
+        Parameters
+        ----------
+        chances
+            Cross-fitted chance of what each trusted contribution teaches, at each of `TEMPERATURES`: shape
+            (n, len(TEMPERATURES)).
+        n_classes
+            How many classes there are.
+        """
+        best = max(
+            (float(np.log((1.0 - noise) * chances[:, i] + noise / n_classes).mean()), -noise, i, noise)
+            for i in range(len(TEMPERATURES))
+            for noise in NOISES
+        )
+        return cls(float(TEMPERATURES[best[2]]), best[3])
+
+    def shares(self, logits: Floats) -> Floats:
+        """Chance of each class, shape (n_classes,), from log-odds of that shape."""
+        scaled = logits / self.temperature
+        odds = np.exp(scaled - scaled.max())
+        return np.asarray((1.0 - self.noise) * odds / odds.sum() + self.noise / len(odds), dtype=np.float64)
+
+
+def two_way_log_ratio(chance: float) -> float:
+    """`Lesson.log_ratio` where there are two classes: whoever contradicts teaches the other one.
+
+    Examples
+    --------
+    >>> round(two_way_log_ratio(0.25), 2)
+    1.1
+    """
+    chance = min(1.0 - LEAST_CHANCE, max(LEAST_CHANCE, chance))
+    return math.log((1.0 - chance) / chance)
+
+
+def steepness(p_values: Floats) -> float:
+    """How p-values of contradictions are distributed, as the exponent k of the density k p^(k-1), 0.05..1.
+
+    Parameters
+    ----------
+    p_values
+        Of trusted contents that were given a wrong lesson. 1 says that contradictions cannot be told from honesty.
+    """
+    return float(min(1.0, max(0.05, 1.0 / max(1e-9, float(-np.log(p_values).mean())))))
+
+
+def p_log_ratio(p_value: float, k: float) -> float:
+    """`Lesson.log_ratio` from a conformal p-value: its mean over honest contributions is at most 1.
+
+    References
+    ----------
+    Vovk, V., Wang, R. (2021). E-values: calibration, combination and applications. Annals of Statistics 49.
+    """
+    return max(-MAX_LOG_RATIO, min(MAX_LOG_RATIO, math.log(k) + (k - 1.0) * math.log(p_value)))
+
+
+def chances_at_temperatures(logits: Floats, which: int) -> Floats:
+    """Chance of a class at each of `TEMPERATURES`, from log-odds of shape (n_classes,)."""
+    scaled = logits[None, :] / TEMPERATURES[:, None]
+    odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(odds[:, which] / odds.sum(axis=1), dtype=np.float64)
