@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import SignalError
+from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.policy.schema import SignalsPolicy
 from feedback_guard.signals.combine import combine
 from feedback_guard.signals.interface import Condition, Finding, Observation, Signal
@@ -38,6 +39,8 @@ class Assessment:
         0..1, higher is more suspicious; one minus the combined p-value.
     reasons
         Strongest first.
+    campaign
+        The campaign that it belongs to, if any.
     unscored
         True when it could not be scored: it is held, or passes because the policy fails open or there is no baseline.
     """
@@ -47,6 +50,7 @@ class Assessment:
     suspicion: float
     reasons: tuple[Reason, ...]
     unscored: bool = False
+    campaign: str | None = None
 
 
 class Assessor:
@@ -62,6 +66,8 @@ class Assessor:
         The labels that the trusted set knows.
     fail_open
         Whether a contribution that cannot be scored passes.
+    evidence
+        What contributions teach together; None judges each by itself.
     """
 
     def __init__(
@@ -71,12 +77,14 @@ class Assessor:
         *,
         labels: frozenset[str],
         fail_open: bool,
+        evidence: Evidence | None = None,
     ) -> None:
         self._policy = policy
         self._shares = {name: share for name, share in policy.shares.items() if share > 0.0}
         self._signals = {name: signal for name, signal in signals.items() if name in self._shares}
         self._labels = labels
         self._fail_open = fail_open
+        self._evidence = evidence
 
     @property
     def has_baseline(self) -> bool:
@@ -95,7 +103,27 @@ class Assessor:
                 log.exception("the signal %s failed", name)
                 cause = error if isinstance(error, SignalError) else type(error).__name__
                 return self.failed(f"the signal {name} failed ({cause})")
-        return self._conclude(observation.contribution, findings)
+        assessment = self._conclude(observation.contribution, findings)
+        return assessment if self._evidence is None else self._with_evidence(assessment, observation, self._evidence)
+
+    def _with_evidence(self, assessment: Assessment, observation: Observation, evidence: Evidence) -> Assessment:
+        """Hold what belongs to a campaign, whatever it looks like by itself."""
+        try:
+            charge = evidence.charge(observation)
+        except Exception as error:
+            log.exception("the evidence failed")
+            return self.failed(f"the evidence failed ({type(error).__name__})")
+        if charge is None:
+            return assessment
+        reason = Reason("evidence", charge.message, charge.p_value, charge.facet)
+        return replace(
+            assessment,
+            decision=Decision.QUARANTINE,
+            weight=0.0,
+            suspicion=max(assessment.suspicion, 1.0 - charge.p_value),
+            reasons=(reason, *assessment.reasons[: MAX_REASONS - 1]),
+            campaign=charge.campaign,
+        )
 
     def failed(self, what: str) -> Assessment:
         """What becomes of a contribution that could not be scored: a hold, unless the policy fails open."""
@@ -120,8 +148,16 @@ class Assessor:
             reasons.append(Reason("disagreement", "the trusted set has never seen this label"))
             held = held or self._policy.unknown_label == "quarantine"
             weight = 0.0 if held else min(weight, self._policy.unknown_label_weight)
+        leading = combined.leading[0]
         return Assessment(
-            Decision.QUARANTINE if held else Decision.ACCEPT, weight, 1.0 - combined.p_value, tuple(reasons)
+            Decision.QUARANTINE if held else Decision.ACCEPT,
+            weight,
+            1.0 - combined.p_value,
+            tuple(reasons),
+            # near copies by many accounts are one campaign by themselves: a moderator decides on them as one
+            campaign=leading.facet.replace(":", "-", 1)
+            if held and leading.signal == "near_duplicate" and leading.facet
+            else None,
         )
 
     def _weight(self, p_value: float) -> float:

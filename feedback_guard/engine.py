@@ -68,6 +68,7 @@ class Engine:
                 memory.signals,
                 labels=baseline.labels if baseline else frozenset(),
                 fail_open=policy.failure.fail_open,
+                evidence=memory.evidence,
             ),
             settler=Settler(policy.limits, digest, baseline.digest if baseline else None, not enforcing),
             enforcing=enforcing,

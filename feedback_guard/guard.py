@@ -27,6 +27,7 @@ from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import Engine
 from feedback_guard.errors import ClaimLostError, CredentialError, EmbeddingError, StoreError, UsageError
+from feedback_guard.evidence.accumulator import Charge
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.keyring import Keyring
 from feedback_guard.learning.follower import Follower
@@ -40,7 +41,7 @@ from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.leases import LEASE_US
-from feedback_guard.store.records import Claim, Judged, NewSubmission, Sealed, StoredSubmission
+from feedback_guard.store.records import Claim, Judged, NewSubmission, PullBack, Sealed, StoredSubmission
 from feedback_guard.store.repeats import purge
 from feedback_guard.store.retries import Retries
 from feedback_guard.store.states import Delivery, Learning, Resolution
@@ -173,8 +174,9 @@ class Guard:
                 return
             try:
                 engine = await asyncio.to_thread(self._load)
-                self._follower = Follower(self.store, engine.memory, self.metrics)
+                self._follower = Follower(self.store, engine.memory, self.metrics, on_pulled=self._pull_back)
                 await asyncio.to_thread(self._follower.catch_up_now)
+                await self._follower.pull_back()
                 await self.housekeep()
             except BaseException:
                 await asyncio.to_thread(self._unload)
@@ -496,6 +498,20 @@ class Guard:
         if self._keyring is None:
             raise CredentialError("there is no key to encrypt credentials with, so they cannot be kept")
         return self._keyring.seal(submission.credentials, bound_to=ident)
+
+    async def _pull_back(self, charges: Sequence[Charge]) -> None:
+        """Hold again what was accepted before its campaign was found."""
+        if not self.enforcing:
+            return
+        pulled = [PullBack(charge.ident, charge.campaign) for charge in charges]
+        now_us, mature = self.clock.now_us(), self.policy.staging.mature_after
+        held = await self.store.run(lambda tx: tx.pull_back(pulled, now_us=now_us, mature_after_us=mature))
+        self.metrics.pulled_back(len(held))
+        if held:
+            log.warning(
+                "%d accepted contributions belong to a campaign and are held again, %s first", len(held), held[0]
+            )
+            self._wake()
 
     async def _keep_house(self) -> None:
         while True:

@@ -157,6 +157,17 @@ class Metrics:
             "Contributions refused because a budget had no room, by budget.",
             ("budget",),
         )
+        self._campaigns = self._make(
+            Gauge,
+            "feedback_guard_campaigns",
+            "Campaigns that were found: facets that contributions teach falsehoods with.",
+            multiprocess_mode="livemax",
+        )
+        self._pulled_back = self._make(
+            Counter,
+            "feedback_guard_pulled_back",
+            "Accepted contributions that were held again, because a campaign was found that they belong to.",
+        )
         self._failed_open = self._make(
             Counter,
             "feedback_guard_failed_open",
@@ -266,6 +277,14 @@ class Metrics:
         if math.isfinite(statistic):
             self._drift.set(statistic)
         self._drift_alarm.set(1 if alarm else 0)
+
+    def campaigns(self, count: int) -> None:
+        """Set how many campaigns were found."""
+        self._campaigns.set(count)
+
+    def pulled_back(self, count: int) -> None:
+        """Count accepted contributions that were held again."""
+        self._pulled_back.inc(count)
 
     def refused_by_budget(self, budget: str) -> None:
         """Count a contribution that a budget had no room for."""

@@ -142,6 +142,7 @@ class Settler:
             reasons=assessment.reasons,
             policy=self.policy,
             baseline=self.baseline,
+            campaign=assessment.campaign,
             observed=self.observed,
             unscored=assessment.unscored,
         )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
 from feedback_guard.evidence.campaigns import MAX_NAMED, OVERLAP, Campaign
-from feedback_guard.evidence.discoveries import Discoveries
+from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.facets import Background, Facets
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.martingales import contradiction_step, contrary_share, shift_steps
@@ -33,6 +33,7 @@ from feedback_guard.verdict import Decision
 
 log = logging.getLogger(__name__)
 
+Floats = NDArray[np.float64]
 Facet = tuple[str, int]
 """Kind and key."""
 KINDS: Final = ("sender", "word", "pair", "shape")
@@ -44,7 +45,8 @@ WINDOW: Final = 50_000
 ENDS_BELOW: Final = 1.0
 """A facet is let go when its evidence, as a logarithm, has fallen below this."""
 SPARED_BELOW: Final = 0.5
-"""Odds of being hostile below which a member of a phrase's campaign is let go. Below even odds: missed poison is worse."""
+"""Odds of being hostile below which a member of a phrase's campaign is let go: below even ones, since missed poison is
+worse than a held contribution."""
 RARE: Final = 2
 """Trusted contributions up to which a phrase is rare: copies of a text share rare phrases, strangers common ones."""
 _BY_RARITY: Final = ("word", "pair")
@@ -114,7 +116,7 @@ class Evidence:
         self._n = 0
         self._read: OrderedDict[str, tuple[Facets, Lesson | None]] = OrderedDict()
         self._flagged: dict[Facet, Campaign] = {}
-        self._targets: dict[Facet, set[int]] = {}
+        self._tests: dict[Facet, set[int]] = {}
         self._campaigns: dict[str, Campaign] = {}
         self._campaign_of: dict[str, str] = {}
         self._pulled: list[Charge] = []
@@ -233,7 +235,8 @@ class Evidence:
             steps = shift_steps(lesson.shares[classes], classes == lesson.which) / nth
             book.add_shift(slots[rows], targets, steps)
             book.watch(slots, lesson.which)
-        weights = 1.0 / (1.0 + book.n_trusted[slots]) if kind in _BY_RARITY else np.ones(len(slots))
+        rarity = 1.0 / (1.0 + book.n_trusted[slots])
+        weights = np.asarray(rarity if kind in _BY_RARITY else np.ones(len(slots)), dtype=np.float64)
         new = book.n[slots] == LEAST_MEMBERS
         if new.any():
             looks = np.where(new, contradict + (book.targets[slots] >= 0).sum(axis=1), 0)
@@ -251,17 +254,30 @@ class Evidence:
         book: Book,
         slots: Slots,
         targets: NDArray[np.int64] | int,
-        evidence: NDArray[np.float64],
-        weights: NDArray[np.float64],
+        evidence: Floats,
+        weights: Floats,
     ) -> None:
-        tests = np.broadcast_to(targets, len(slots)).tolist()
-        for key, test, e, weight in zip(
-            book.keys[slots].tolist(), tests, evidence.tolist(), weights.tolist(), strict=True
-        ):
+        # Nearly all facets have no evidence worth a word, now or before.
+        at = np.flatnonzero((evidence >= IN_VIEW) | book.hot[slots])
+        book.hot[slots[at]] = True
+        tests = np.broadcast_to(targets, len(slots))[at].tolist()
+        told = zip(book.keys[slots[at]].tolist(), tests, evidence[at].tolist(), weights[at].tolist(), strict=True)
+        for key, test, e, weight in told:
             self._found[kind].tell((key, test), e, weight)
-            campaign = self._flagged.get((kind, key))
-            if campaign is not None:
-                campaign.log_e = max(campaign.log_e, e)
+            facet = (kind, key)
+            if facet in self._flagged:
+                self._flagged[facet].log_e = max(self._flagged[facet].log_e, e)
+                if e < ENDS_BELOW:
+                    self._end(facet, test)
+
+    def _end(self, facet: Facet, test: int) -> None:
+        """Let a facet go whose members no longer teach falsehoods; a campaign without facets is over."""
+        tests = self._tests[facet]
+        tests.discard(test)
+        if not tests:
+            campaign = self._flagged.pop(facet)
+            del self._tests[facet]
+            campaign.open = campaign in self._flagged.values()
 
     def _discover(self) -> None:
         for kind in KINDS:
@@ -271,15 +287,15 @@ class Evidence:
                 slot = book.slot(key)
                 if slot is None:
                     continue
-                if target != _CONTRADICTION:
-                    self._targets.setdefault(facet, set()).add(int(book.targets[slot, target]))
-                if facet not in self._flagged:
-                    self._flag(facet)
+                if facet in self._flagged:
+                    self._tests[facet].add(target)
+                else:
+                    self._flag(facet, target)
 
     def _book(self, kind: str) -> Book:
         return self._senders if kind == "sender" else self._phrases
 
-    def _flag(self, facet: Facet) -> None:
+    def _flag(self, facet: Facet, test: int) -> None:
         """A facet is believed: find its members, and the campaign that they belong to."""
         kind, key = facet
         book = self._book(kind)
@@ -287,11 +303,11 @@ class Evidence:
         if slot is None:
             return
         entries = [self._entries[n] for n in book.members(slot) if n in self._entries]
-        if not entries:
-            return
+        self._tests[facet] = {test}
         indicted = [e for e in entries if self._indicts(facet, e.which, e.log_ratio)]
         idents = {e.ident for e in indicted}
         if not idents:
+            del self._tests[facet]
             return
         owners = Counter(self._campaign_of[ident] for ident in idents if ident in self._campaign_of)
         owner, shared = owners.most_common(1)[0] if owners else ("", 0)
@@ -333,8 +349,8 @@ class Evidence:
         share = float(contrary_share(book.contradiction(np.array([slot])))[0])
         if kind == "sender":
             return True  # nobody else can put words in an authenticated sender's mouth
-        targets = self._targets.get(facet)
-        if targets and which not in targets:
+        tests = self._tests[facet]
+        if _CONTRADICTION not in tests and which not in book.targets[slot, list(tests)]:
             return False
         return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW
 

@@ -25,6 +25,7 @@ from feedback_guard.contribution import Kind
 from feedback_guard.directory import read_bounded, write_directory
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.evidence.drift import DriftDetector
+from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.reach import notes_on
 from feedback_guard.policy.schema import SignalsPolicy
 from feedback_guard.signals.interface import Observation, State
@@ -33,7 +34,7 @@ from feedback_guard.signals.registry import SIGNALS
 FORMAT = 2
 """Version of the files' layout; another one is refused."""
 MANIFEST, TENSORS = "baseline.json", "state.safetensors"
-DRIFT = "drift"
+DRIFT, EVIDENCE = "drift", "evidence"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Baseline:
         State of each signal, by name.
     drift
         State of the drift alarm.
+    evidence
+        What is known of phrases, for the adding up of evidence.
     labels
         Labels that the trusted set knows.
     counts
@@ -74,6 +77,7 @@ class Baseline:
     created_at_us: int
     states: Mapping[str, State]
     drift: State
+    evidence: State
     labels: frozenset[str] = frozenset()
     counts: Mapping[str, int] = field(default_factory=dict)
     label_counts: Mapping[str, int] = field(default_factory=dict)
@@ -125,6 +129,9 @@ def build_baseline(
             states[name] = fit(observations, seed=seed)
         except SignalError as error:
             raise BaselineError(f"{name} cannot read the trusted set: {error}") from error
+    if on_progress is not None:
+        on_progress(EVIDENCE)
+    background = Background.fit(observations, seed=seed).state()
     contributions = [observation.contribution for observation in observations]
     counts = Counter(item.kind.value for item in contributions)
     labels = Counter(item.label for item in contributions if item.kind is Kind.LABEL and item.label is not None)
@@ -135,6 +142,7 @@ def build_baseline(
         created_at_us=created_at_us,
         states={name: state for name, state in states.items() if name != DRIFT},
         drift=states[DRIFT],
+        evidence=background,
         labels=frozenset(labels),
         counts=dict(sorted(counts.items())),
         label_counts=dict(sorted(labels.items())),
@@ -241,11 +249,7 @@ def load(path: Path, *, fingerprint: str | None, digest: str | None) -> Baseline
 
 
 def _tensors(baseline: Baseline) -> bytes:
-    arrays = {
-        f"{name}/{key}": array
-        for name, state in (*baseline.states.items(), (DRIFT, baseline.drift))
-        for key, array in state.arrays.items()
-    }
+    arrays = {f"{name}/{key}": array for name, state in _named(baseline) for key, array in state.arrays.items()}
     return safetensors.numpy.save({name: arrays[name].copy(order="C") for name in sorted(arrays)})
 
 
@@ -261,8 +265,12 @@ def _manifest(baseline: Baseline, tensors: bytes) -> dict[str, Any]:
         "versions": dict(baseline.versions),
         "notes": list(baseline.notes),
         "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
-        "values": {name: dict(state.values) for name, state in (*baseline.states.items(), (DRIFT, baseline.drift))},
+        "values": {name: dict(state.values) for name, state in _named(baseline)},
     }
+
+
+def _named(baseline: Baseline) -> list[tuple[str, State]]:
+    return [*baseline.states.items(), (DRIFT, baseline.drift), (EVIDENCE, baseline.evidence)]
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
@@ -286,8 +294,9 @@ def _read(manifest: Mapping[str, Any], digest: str, tensors: bytes) -> Baseline:
         fingerprint=str(manifest["fingerprint"]),
         n_trusted=int(manifest["n_trusted"]),
         created_at_us=int(manifest["created_at_us"]),
-        states={name: state for name, state in states.items() if name != DRIFT},
+        states={name: state for name, state in states.items() if name not in (DRIFT, EVIDENCE)},
         drift=states[DRIFT],
+        evidence=states[EVIDENCE],
         labels=frozenset(manifest["labels"]),
         counts=manifest["counts"],
         label_counts=manifest["labels"],

@@ -51,6 +51,7 @@ class Book:
         self.keys = np.zeros(capacity, dtype=np.uint64)
         self.n = np.zeros(capacity, dtype=np.int32)
         self.n_trusted = np.zeros(capacity, dtype=np.int64)
+        self.hot = np.zeros(capacity, dtype=np.bool_)
         self.targets = np.full((capacity, TARGETS), _NONE, dtype=np.int16)
         self._contradiction = np.zeros((capacity, len(SHARES)), dtype=np.float32)
         self._shift = np.zeros((capacity, TARGETS, N_SHIFT), dtype=np.float32)
@@ -135,6 +136,7 @@ class Book:
         self._slot_of[key] = slot
         self.keys[slot] = key
         self.n[slot] = 0
+        self.hot[slot] = False
         self._contradiction[slot] = 0.0
         self._shift[slot] = 0.0
         self._members[slot] = []

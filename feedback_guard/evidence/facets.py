@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
 from feedback_guard.errors import BaselineError
-from feedback_guard.signals.interface import Array, Observation, State
+from feedback_guard.signals.interface import Observation, State
 
 Keys = NDArray[np.uint64]
 

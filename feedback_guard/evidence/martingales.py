@@ -15,8 +15,8 @@ the model that reads the content may not know it. d is drawn from a normal distr
 set leaves open about the word, and is never beyond `MOST_SHIFT`: this forgives honest new vocabulary, which agrees with
 its content. The alternative: the class is taught with one of the chances `WHATEVER`.
 
-What the nulls assume: the trusted set's chances hold for honest members (but for s and d), and members err independently
-of each other given s and d.
+What the nulls assume: the trusted set's chances hold for honest members (but for s and d), and members err
+independently of each other given s and d.
 
 References
 ----------

@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from feedback_guard.embedding.pack import unpack
 from feedback_guard.errors import StoreError
+from feedback_guard.evidence.accumulator import Charge
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.memory import Memory
 from feedback_guard.metrics import Metrics
@@ -28,6 +29,9 @@ POLL_SECONDS = 1.0
 """Longest time before looking for what other processes recorded."""
 RECENT = 2_048
 """Most observations of this process that wait to be folded, so that they need not be made again."""
+
+
+OnPulled = Callable[[list[Charge]], Awaitable[None]]
 
 
 class EventSource(Protocol):
@@ -49,12 +53,17 @@ class Follower:
         What is changed; nobody else changes it.
     metrics
         Told of failures and of drift.
+    on_pulled
+        Called after each catching up with the accepted contributions that turned out to belong to a campaign.
     """
 
-    def __init__(self, source: EventSource, memory: Memory, metrics: Metrics) -> None:
+    def __init__(
+        self, source: EventSource, memory: Memory, metrics: Metrics, *, on_pulled: OnPulled | None = None
+    ) -> None:
         self._source = source
         self._memory = memory
         self._metrics = metrics
+        self._on_pulled = on_pulled
         self._recent: OrderedDict[str, Observation] = OrderedDict()
         self._wake = asyncio.Event()
         self._folding = asyncio.Lock()
@@ -86,6 +95,15 @@ class Follower:
         status = self._memory.status
         if status is not None:
             self._metrics.drift(status.statistic, status.alarm)
+        await self.pull_back()
+
+    async def pull_back(self) -> None:
+        """Hand over what turned out to belong to a campaign; at start-up, what earlier processes may have left."""
+        pulled = self._memory.take_pulled()
+        if self._memory.evidence is not None:
+            self._metrics.campaigns(sum(campaign.open for campaign in self._memory.evidence.campaigns))
+        if pulled and self._on_pulled is not None:
+            await self._on_pulled(pulled)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -110,8 +128,8 @@ class Follower:
         ident = stored.contribution.id
         observation = self._recent.pop(ident, None)
         try:
-            if event.kind == "denied":
-                self._memory.denied(ident, event.at_us)
+            if event.kind in {"denied", "held"}:
+                self._memory.withdrawn(ident, event.at_us)
                 return
             if event.kind not in {"judged", "approved"} or not stored.vectors:
                 return

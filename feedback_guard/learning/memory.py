@@ -10,10 +10,13 @@ import logging
 from collections.abc import Mapping
 
 from feedback_guard.errors import BaselineError
+from feedback_guard.evidence.accumulator import Charge, Evidence
 from feedback_guard.evidence.baseline import Baseline
 from feedback_guard.evidence.drift import DriftDetector, DriftStatus
+from feedback_guard.evidence.facets import Background
 from feedback_guard.learning.staging import Staging
 from feedback_guard.policy.schema import Policy
+from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, Signal
 from feedback_guard.signals.registry import SIGNALS
 from feedback_guard.verdict import Decision
@@ -41,6 +44,7 @@ class Memory:
         self.seq = 0
         self.signals: Mapping[str, Signal] = {}
         self.drift: DriftDetector | None = None
+        self.evidence: Evidence | None = None
         self._staging = Staging[Observation](policy.staging.mature_after)
         if baseline is None:
             return
@@ -53,6 +57,11 @@ class Memory:
             )
         self.signals = {name: SIGNALS[name].from_state(baseline.states[name]) for name in wanted}
         self.drift = DriftDetector.from_state(baseline.drift, expected_run_length=policy.drift.expected_run_length)
+        if policy.evidence.enabled:
+            reader = self.signals.get(Disagreement.name) or Disagreement.from_state(baseline.states[Disagreement.name])
+            if isinstance(reader, Disagreement):
+                background = Background.from_state(baseline.evidence)
+                self.evidence = Evidence(background, reader, policy.evidence.false_campaign_rate)
 
     def judged(self, observation: Observation, decision: Decision, at_us: int) -> None:
         """Fold in that a contribution was judged."""
@@ -60,6 +69,8 @@ class Memory:
             signal.witness(observation)
         if self.drift is not None:
             self.drift.witness(observation)
+        if self.evidence is not None:
+            self.evidence.witness(observation, decision, at_us)
         if decision is Decision.ACCEPT:
             self._staging.add(observation.contribution.id, at_us, observation)
         self.advance(at_us)
@@ -69,10 +80,14 @@ class Memory:
         self._staging.add(observation.contribution.id, at_us, observation)
         self.advance(at_us)
 
-    def denied(self, ident: str, at_us: int) -> None:
-        """Fold in that a moderator refused a contribution."""
+    def withdrawn(self, ident: str, at_us: int) -> None:
+        """Fold in that an accepted contribution is held again, or that a moderator refused it."""
         self._staging.withdraw(ident)
         self.advance(at_us)
+
+    def take_pulled(self) -> list[Charge]:
+        """Accepted contributions that turned out to belong to a campaign since the last call."""
+        return [] if self.evidence is None else self.evidence.take_pulled()
 
     def advance(self, now_us: int) -> None:
         """Learn from what has become mature."""

@@ -161,6 +161,16 @@ class SignalsPolicy(Strict):
         }
 
 
+class EvidencePolicy(Strict):
+    """What contributions teach together: evidence is added up over senders, words, and the shapes of sentences."""
+
+    enabled: bool = True
+    """False judges every contribution by itself only."""
+    false_campaign_rate: float = Field(0.1, gt=0.0, le=0.5)
+    """Share of false campaigns among those found that is accepted, for each kind of facet; on a stream without any
+    campaign, the chance of finding one of a kind."""
+
+
 class DriftPolicy(Strict):
     """The alarm on the whole stream. It never holds a single contribution."""
 
@@ -359,6 +369,7 @@ class Policy(Strict):
     baseline: BaselinePolicy = BaselinePolicy()
     embedding: EmbeddingPolicy = EmbeddingPolicy()
     signals: SignalsPolicy = SignalsPolicy()
+    evidence: EvidencePolicy = EvidencePolicy()
     drift: DriftPolicy = DriftPolicy()
     limits: tuple[LimitPolicy, ...] = Field((), max_length=64)
     """Budgets. Every one that fits a contribution must have room for it."""

@@ -88,7 +88,7 @@ def decide(
         by: dict[str, JsonValue] = {"moderator": decided.moderator}
         move(group, row, goal, now_us=decided.now_us, detail=by, n_held=n_held, told=by)
     elif moving:
-        _touch(connection, row, n_held)
+        touch(connection, row, n_held, which=row.id)
     else:
         check_learning(Learning(contributions[0].learning), to)
     group.recount()
@@ -132,8 +132,15 @@ def _learn(
     )
 
 
-def _touch(connection: Connection, row: AnyRow, n_held: int) -> None:
+def touch(connection: Connection, row: AnyRow, n_held: int, *, which: str) -> None:
+    """Count the held contributions of a submission anew, if nobody changed it since the row was read.
+
+    Raises
+    ------
+    TransitionError
+        If somebody did.
+    """
     waits = n_held > 0 or row.delivery == Delivery.HELD.value
-    touched = connection.execute(_TOUCH, {"which": row.id, "seen": row.version, "held": n_held, "waits": int(waits)})
+    touched = connection.execute(_TOUCH, {"which": which, "seen": row.version, "held": n_held, "waits": int(waits)})
     if touched.rowcount != 1:
-        raise TransitionError(f"submission {row.id} was changed by somebody else; look at it again")
+        raise TransitionError(f"submission {which} was changed by somebody else; look at it again")

@@ -141,6 +141,22 @@ class StoredSubmission:
 
 
 @dataclass(frozen=True, slots=True)
+class PullBack:
+    """An accepted contribution that turned out to belong to a campaign.
+
+    Parameters
+    ----------
+    contribution
+        Its identifier.
+    campaign
+        The campaign's.
+    """
+
+    contribution: str
+    campaign: str
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """An approved request that this worker, and no other, is to give to the application while its lease lasts.
 

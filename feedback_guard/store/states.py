@@ -67,7 +67,8 @@ class Resolution(StrEnum):
 
 LEARNING: Mapping[Learning | None, frozenset[Learning]] = {
     None: frozenset({Learning.ACCEPTED, Learning.HELD, Learning.LIMITED, Learning.REJECTED}),
-    Learning.ACCEPTED: frozenset(),
+    # A campaign that is found late pulls its earlier members back.
+    Learning.ACCEPTED: frozenset({Learning.HELD}),
     Learning.HELD: frozenset({Learning.APPROVED, Learning.DENIED}),
     Learning.LIMITED: frozenset(),
     Learning.REJECTED: frozenset(),

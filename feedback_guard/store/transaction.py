@@ -12,14 +12,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from feedback_guard.errors import LedgerError, UsageError
 from feedback_guard.limits.interface import BudgetStore, Charge
 from feedback_guard.policy.schema import LimitPolicy
-from feedback_guard.store import decisions, deliveries, leases, resolutions, tables
+from feedback_guard.store import decisions, deliveries, leases, pulling, resolutions, tables
 from feedback_guard.store.group import Group
-from feedback_guard.store.records import Claim, NewSubmission, StoredSubmission
+from feedback_guard.store.records import Claim, NewSubmission, PullBack, StoredSubmission
 from feedback_guard.store.retries import Retries
 from feedback_guard.store.rows import Surroundings, contribution_row, judged_body, sha256_hex
 from feedback_guard.store.states import Delivery, Learning, Resolution, check_delivery, check_learning
 
-RESERVED: Final = frozenset({"judged", "approved", "denied", "delivery"})
+RESERVED: Final = frozenset({"judged", "approved", "denied", "held", "delivery"})
 """Kinds of ledger entries that only transitions write."""
 
 
@@ -205,6 +205,23 @@ class Transaction:
         return resolutions.resolve(
             self._group, submission_id, resolutions.Resolved(resolution, moderator, note, version, now_us)
         )
+
+    def pull_back(self, pulled: Sequence[PullBack], *, now_us: int, mature_after_us: int) -> list[str]:
+        """Hold accepted contributions again that a campaign was found to be made of; others are left as they are.
+
+        Parameters
+        ----------
+        pulled
+            Which, and the campaign of each.
+        mature_after_us
+            After so long a contribution may have been learnt: the ledger says so, for a recall.
+
+        Returns
+        -------
+        list of str
+            The contributions that are held now and were not before.
+        """
+        return pulling.pull_back(self._group, pulled, now_us=now_us, mature_after_us=mature_after_us)
 
     def deliver(
         self,

@@ -1,0 +1,55 @@
+"""Holding again what was accepted, when it turns out later to belong to a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, select, update
+
+from feedback_guard.store import tables
+from feedback_guard.store.decisions import touch
+from feedback_guard.store.group import Group
+from feedback_guard.store.records import PullBack
+from feedback_guard.store.states import Learning, check_learning
+
+_C: Final = tables.contribution.c
+_S: Final = tables.submission.c
+_ROW: Final = (
+    select(_C.id, _C.learning, _C.submission, _S.at_us, _S.delivery, _S.version, _S.n_held)
+    .join(tables.submission, _S.id == _C.submission)
+    .where(_C.id == bindparam("which"))
+)
+_HOLD: Final = (
+    update(tables.contribution).where(_C.id == bindparam("which")).values(learning=Learning.HELD.value, weight_micro=0)
+)
+
+
+def pull_back(group: Group, pulled: Sequence[PullBack], *, now_us: int, mature_after_us: int) -> list[str]:
+    """See `Transaction.pull_back`."""
+    held = []
+    for each in pulled:
+        row = group.connection.execute(_ROW, {"which": each.contribution}).one_or_none()
+        # Another process may have been faster, or a moderator may have decided: both are final here.
+        if row is None or row.learning != Learning.ACCEPTED.value:
+            continue
+        check_learning(Learning.ACCEPTED, Learning.HELD)
+        group.connection.execute(_HOLD, {"which": row.id})
+        touch(group.connection, row, row.n_held + 1, which=row.submission)
+        group.append(
+            Learning.HELD.value,
+            row.id,
+            {
+                "submission": row.submission,
+                "from": row.learning,
+                "to": Learning.HELD.value,
+                "campaign": each.campaign,
+                "mature": now_us - row.at_us >= mature_after_us,
+                "weight_micro": 0,
+            },
+            now_us,
+        )
+        held.append(row.id)
+    if held:
+        group.recount()
+    return held
