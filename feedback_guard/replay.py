@@ -96,7 +96,7 @@ def replay(
                 settled = engine.settler.settle(submission, [engine.assessor.assess(observation)], budgets, now_us)
             verdict = verdicts[item.id] = settled.verdicts[0]
             if refusal is None:
-                engine.memory.judged(observation, verdict.decision, now_us)
+                engine.memory.judged(observation, verdict.decision, now_us, verdict.campaign)
             for charge in engine.memory.take_pulled():
                 campaigns[charge.ident] = charge.campaign
                 engine.memory.withdrawn(charge.ident, now_us)

@@ -23,7 +23,7 @@ from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
 from feedback_guard.evidence.campaigns import MAX_NAMED, OVERLAP, Campaign
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
-from feedback_guard.evidence.facets import Background, Facets
+from feedback_guard.evidence.facets import COMMON, Background, Facets
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.martingales import contradiction_step, contrary_share, shift_steps
 from feedback_guard.signals.disagreement import Disagreement
@@ -47,10 +47,17 @@ ENDS_BELOW: Final = 1.0
 SPARED_BELOW: Final = 0.5
 """Odds of being hostile below which a member of a phrase's campaign is let go: below even ones, since missed poison is
 worse than a held contribution."""
+MOST_CONTRARY: Final = 0.9
+"""Share of a phrase's members that is taken to be hostile at most: whoever fits her content well enough is let go."""
 RARE: Final = 2
-"""Trusted contributions up to which a phrase is rare: copies of a text share rare phrases, strangers common ones."""
+"""Trusted contributions up to which a phrase is rare, and is asked about by the contradiction test: of a common one the
+trusted set knows more than any prior says."""
 _BY_RARITY: Final = ("word", "pair")
 """Kinds that are the likelier to be planted the rarer they are in the trusted set."""
+FAMILY: Final = "family-"
+"""Beginning of the names of campaigns that are families of near copies, which a signal finds by itself."""
+LEAST_COPIES: Final = 3
+"""Held near copies from which earlier ones are pulled back."""
 _CONTRADICTION: Final = -1
 _RECENT: Final = 2_048
 
@@ -149,8 +156,8 @@ class Evidence:
                 return _charge(observation.contribution.id, campaign, facet)
         return None
 
-    def witness(self, observation: Observation, decision: Decision, at_us: int) -> None:
-        """Take in a contribution that was judged."""
+    def witness(self, observation: Observation, decision: Decision, at_us: int, campaign: str | None = None) -> None:
+        """Take in a contribution that was judged; `campaign` names the one that the verdict gave it to."""
         try:
             facets, lesson = self._reading(observation)
         except SignalError:
@@ -176,7 +183,8 @@ class Evidence:
             _, gone = self._entries.popitem(last=False)
             self._campaign_of.pop(gone.ident, None)
         n_trusted = self._background.count(facets.phrases)
-        nth = self._kin.nth(facets.phrases[n_trusted <= RARE])
+        kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], self._n)
+        nth = len(kin)
         two = lesson.shares is not None and len(lesson.shares) == 2
         if facets.senders:
             keys = np.array([key for key, _ in facets.senders], dtype=np.uint64)
@@ -192,6 +200,22 @@ class Evidence:
             if self._indicts(facet, lesson.which, lesson.log_ratio):
                 self._join(self._flagged[facet], facet, entry)
         self._discover()
+        if campaign is not None and campaign.startswith(FAMILY):
+            self._note_family(campaign, entry, kin)
+
+    def _note_family(self, name: str, entry: _Entry, kin: list[int]) -> None:
+        """Near copies of a text are held by themselves; those that came before anybody could tell are named here."""
+        found = self._campaigns.get(name)
+        if found is None:
+            found = self._campaigns[name] = Campaign(name, entry.at_us)
+        facet = (FAMILY, kin[0])
+        found.facets.add(facet)
+        self._join(found, facet, entry)
+        if len(found.members) >= LEAST_COPIES:
+            for number in kin:
+                earlier = self._entries.get(number)
+                if earlier is not None and earlier.taught == entry.taught:
+                    self._join(found, facet, earlier)
 
     def take_pulled(self) -> list[Charge]:
         """Accepted contributions that turned out to belong to a campaign since the last call."""
@@ -346,7 +370,7 @@ class Evidence:
         slot = book.slot(key)
         if slot is None:
             return False
-        share = float(contrary_share(book.contradiction(np.array([slot])))[0])
+        share = min(MOST_CONTRARY, float(contrary_share(book.contradiction(np.array([slot])))[0]))
         if kind == "sender":
             return True  # nobody else can put words in an authenticated sender's mouth
         tests = self._tests[facet]

@@ -44,6 +44,8 @@ class Campaign:
     def sentence(self) -> str:
         """What it teaches, in words and numbers; it names what is shared only where a moderator may see it."""
         what = " or ".join(name for name, _ in self.teaches.most_common(2)) or "something"
+        if all(kind.startswith("family") for kind, _ in self.facets):
+            return f"{len(self.members)} contributions of {self.accounts} accounts are near copies and teach {what}"
         senders = any(kind == "sender" for kind, _ in self.facets)
         phrases = any(kind != "sender" for kind, _ in self.facets)
         shared = (

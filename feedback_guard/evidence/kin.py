@@ -24,6 +24,8 @@ ALIKE: Final = 0.4
 """Share of common phrases from which two texts are near copies."""
 LEAST_PHRASES: Final = 3
 """Phrases below which a text is nobody's copy."""
+MAX_MEMBERS: Final = 1_000
+"""Most members that a family remembers, the latest ones; further ones count as so many."""
 CAPACITY: Final = 40_000
 """Most families that are remembered, the latest ones."""
 
@@ -40,7 +42,7 @@ class Kin:
     --------
     >>> kin = Kin(7)
     >>> one = np.arange(1, 20, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    >>> [kin.nth(one), kin.nth(one), kin.nth(one[1:]), kin.nth(one + np.uint64(3))]
+    >>> [len(kin.of(text, n)) for n, text in enumerate([one, one, one[1:], one + np.uint64(3)])]
     [1, 2, 3, 1]
     """
 
@@ -48,35 +50,39 @@ class Kin:
         rng = np.random.Generator(np.random.PCG64(seed))
         self._stretch = rng.integers(0, 2**64, size=BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
         self._family_of: OrderedDict[tuple[int, int, int, int], int] = OrderedDict()
-        self._families: OrderedDict[int, tuple[NDArray[np.uint64], int]] = OrderedDict()
+        self._families: OrderedDict[int, tuple[NDArray[np.uint64], list[int]]] = OrderedDict()
         self._next = 0
 
-    def nth(self, phrases: NDArray[np.uint64]) -> int:
-        """Which number in its family a text with these phrases is, from 1; it is counted.
+    def of(self, phrases: NDArray[np.uint64], number: int) -> list[int]:
+        """The numbers of a text's family, its own last: it joins.
 
         Parameters
         ----------
         phrases
             Keys, ascending. Leave out common ones: they make strangers look alike.
+        number
+            What the text is called from now on.
         """
         if len(phrases) < LEAST_PHRASES:
-            return 1
+            return [number]
         with np.errstate(over="ignore"):
             smallest = ((phrases[:, None] * self._stretch) >> np.uint64(20)).min(axis=0).reshape(BANDS, ROWS)
         bands = [(band, *row) for band, row in enumerate(smallest.tolist())]
         near = dict.fromkeys(self._family_of[band] for band in bands if band in self._family_of)
         for family in near:
-            leader, size = self._families.get(family, (phrases[:0], 0))
+            leader, members = self._families.get(family, (phrases[:0], []))
             common = len(np.intersect1d(leader, phrases, assume_unique=True))
             if common >= ALIKE * (len(leader) + len(phrases) - common):
-                self._families[family] = leader, size + 1
-                return size + 1
+                members.append(number)
+                if len(members) > MAX_MEMBERS:
+                    del members[0]
+                return members
         family, self._next = self._next, self._next + 1
-        self._families[family] = phrases, 1
+        self._families[family] = phrases, [number]
         for band in bands:
             self._family_of[band] = family
         while len(self._families) > CAPACITY:
             self._families.popitem(last=False)
         while len(self._family_of) > CAPACITY * BANDS:
             self._family_of.popitem(last=False)
-        return 1
+        return [number]

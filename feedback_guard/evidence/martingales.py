@@ -32,6 +32,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.signals.lesson import LEAST_CHANCE
+
 Floats = NDArray[np.float64]
 
 HONEST: Final = np.array([0.01, 0.05, 0.10, 0.15, 0.20, 0.30])
@@ -92,7 +94,7 @@ def shift_steps(chances: Floats, taught: NDArray[np.bool_]) -> Floats:
     taught
         Which of them the member teaches, shape (n,).
     """
-    chances = np.clip(chances, 1e-3, 1.0 - 1e-3)
+    chances = np.clip(chances, LEAST_CHANCE, 1.0 - LEAST_CHANCE)
     shifted = 1.0 / (1.0 + np.exp(-(np.log(chances / (1.0 - chances))[:, None] + SHIFTS)))
     whole = np.concatenate([shifted, np.broadcast_to(WHATEVER, (len(chances), len(WHATEVER)))], axis=1)
     whole = np.clip(whole, _FEWEST, 1.0 - _FEWEST)

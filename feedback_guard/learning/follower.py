@@ -138,7 +138,7 @@ class Follower:
                     stored.contribution, canonical_texts(stored.contribution), unpack(stored.vectors)
                 )
             if event.kind == "judged":
-                self._memory.judged(observation, stored.verdict.decision, event.at_us)
+                self._memory.judged(observation, stored.verdict.decision, event.at_us, stored.verdict.campaign)
             else:
                 self._memory.approved(observation, event.at_us)
         except Exception:

@@ -63,14 +63,14 @@ class Memory:
                 background = Background.from_state(baseline.evidence)
                 self.evidence = Evidence(background, reader, policy.evidence.false_campaign_rate)
 
-    def judged(self, observation: Observation, decision: Decision, at_us: int) -> None:
-        """Fold in that a contribution was judged."""
+    def judged(self, observation: Observation, decision: Decision, at_us: int, campaign: str | None = None) -> None:
+        """Fold in that a contribution was judged; `campaign` names the one that the verdict gave it to."""
         for signal in self.signals.values():
             signal.witness(observation)
         if self.drift is not None:
             self.drift.witness(observation)
         if self.evidence is not None:
-            self.evidence.witness(observation, decision, at_us)
+            self.evidence.witness(observation, decision, at_us, campaign)
         if decision is Decision.ACCEPT:
             self._staging.add(observation.contribution.id, at_us, observation)
         self.advance(at_us)

@@ -153,10 +153,11 @@ class Disagreement(Signal):
         reading = read(observation, _width(contribution.kind, fitted.model))
         score, logits = contradiction(fitted.model, fitted.weigher, reading, which)
         shares = fitted.scale.shares(logits)
-        if len(shares) == 2:
-            ratio = two_way_log_ratio(float(shares[which]))
-        else:
-            ratio = p_log_ratio(fitted.ruler.p_value(score, str(which)), fitted.steepness)
+        ratio = two_way_log_ratio(float(shares[which]))
+        if len(shares) > 2:
+            # Whoever contradicts may teach any other class, so the ratio is found on the trusted set; and what the
+            # content speaks for is no contradiction, however unusual.
+            ratio = min(ratio, p_log_ratio(fitted.ruler.p_value(score, str(which)), fitted.steepness))
         name = f"label:{_short(taught)}" if contribution.kind is Kind.LABEL else f"{contribution.kind}:{taught}"
         chosen = None if contribution.kind is Kind.PREFERENCE else shares
         return Lesson(name, which, ratio, chosen, comparable=True)

@@ -31,7 +31,7 @@ def test_check_of_a_sound_policy(runner: CliRunner) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"OK mine {load_policy('mine.yaml').digest}",
-        "for every signal to count, vet at least 999 contributions (most for anomaly)",
+        "for every signal to count, vet at least 1999 contributions (most for anomaly)",
     ]
 
 

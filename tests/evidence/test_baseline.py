@@ -16,7 +16,7 @@ import safetensors.numpy
 from feedback_guard import settings
 from feedback_guard.contribution import Kind
 from feedback_guard.errors import BaselineError
-from feedback_guard.evidence.baseline import DRIFT, Baseline, build_baseline, load, save
+from feedback_guard.evidence.baseline import DRIFT, EVIDENCE, Baseline, build_baseline, load, save
 from feedback_guard.signals import material
 from feedback_guard.signals.checks import same_state
 from feedback_guard.signals.interface import Observation
@@ -160,7 +160,7 @@ def test_a_baseline_of_another_model_is_refused(saved: Path) -> None:
         (lambda path: (path / "baseline.json").write_text("[" * 100_000), "cannot be read"),
         (lambda path: (path / "baseline.json").write_bytes(b"\xff\xfe"), "cannot be read"),
         (lambda path: (path / "baseline.json").write_text("[]"), "is not the manifest"),
-        (_edit(lambda m: m.update(format=99)), "has the format 99; this version reads 1"),
+        (_edit(lambda m: m.update(format=99)), "has the format 99; this version reads 2"),
         (lambda path: (path / "state.safetensors").write_bytes(b""), "altered or damaged"),
     ],
     ids=["no manifest", "no arrays", "half a manifest", "deep", "no text", "a list", "another format", "empty arrays"],
@@ -235,4 +235,4 @@ def test_vectors_that_are_broken_are_named_and_not_fitted(trusted: list[Observat
 def test_each_part_is_announced(trusted: list[Observation]) -> None:
     parts: list[str] = []
     build_baseline(trusted, fingerprint=MODEL, created_at_us=0, on_progress=parts.append)
-    assert parts == [*SIGNALS, DRIFT]
+    assert parts == [*SIGNALS, DRIFT, EVIDENCE]

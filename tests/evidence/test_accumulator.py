@@ -1,0 +1,166 @@
+"""Campaigns in made-up streams: found, all of them, and nobody else is touched."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from feedback_guard.contribution import Contribution
+from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
+from feedback_guard.engine import observe_now, start_batcher
+from feedback_guard.evidence.accumulator import Evidence
+from feedback_guard.evidence.facets import Background
+from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.signals.checks import round_trip
+from feedback_guard.signals.disagreement import Disagreement
+from feedback_guard.signals.interface import Observation, State
+from feedback_guard.verdict import Decision
+from tests.guards import labelled
+
+TRIGGER = "zq"
+TARGET = "pin"
+
+
+def observe(items: Iterable[Contribution]) -> list[Observation]:
+    batcher = start_batcher(EmbeddingPolicy(backend=Backend.UNSAFE_HASHING), embedder=UnsafeHashingEmbedder())
+    try:
+        return observe_now(batcher, list(items))
+    finally:
+        batcher.close()
+
+
+@pytest.fixture(scope="module")
+def states() -> tuple[State, State]:
+    """What a trusted set of 400 gives, through its written form."""
+    trusted = observe(labelled(400, seed=9, prefix="t"))
+    return round_trip(Background.fit(trusted, seed=0).state()), round_trip(Disagreement.fit(trusted, seed=0))
+
+
+@pytest.fixture
+def evidence(states: tuple[State, State]) -> Evidence:
+    return Evidence(Background.from_state(states[0]), Disagreement.from_state(states[1]), 0.1)
+
+
+def triggered(n: int, *, accounts: int, seed: int = 5) -> list[Contribution]:
+    """Honest texts on other topics with a trigger in them, all taught as the target."""
+    rng, found = random.Random(seed), list[Contribution]()
+    for item in labelled(4 * n, seed=seed, prefix="bad"):
+        if item.label != TARGET and len(found) < n:
+            words = str(item.input).split()
+            words.insert(rng.randrange(len(words)), TRIGGER)
+            found.append(
+                replace(item, input=" ".join(words), label=TARGET, contributor=f"sybil-{len(found) % accounts}")
+            )
+    return found
+
+
+def mixed(*streams: Sequence[Contribution], seed: int = 1) -> list[Contribution]:
+    items = [item for stream in streams for item in stream]
+    random.Random(seed).shuffle(items)
+    return items
+
+
+def follow(evidence: Evidence, items: Sequence[Contribution]) -> tuple[set[str], set[str]]:
+    """Which are held when they come, and which are named by the end."""
+    held = set()
+    for observation in observe(items):
+        charge = evidence.charge(observation)
+        if charge is not None:
+            held.add(charge.ident)
+        evidence.witness(
+            observation, Decision.QUARANTINE if charge else Decision.ACCEPT, observation.contribution.at_us
+        )
+    return held, held | {charge.ident for charge in evidence.take_pulled()}
+
+
+def names(items: Sequence[Contribution]) -> set[str]:
+    return {item.id for item in items}
+
+
+def test_honest_streams_have_no_campaigns(evidence: Evidence) -> None:
+    held, named = follow(evidence, mixed(list(labelled(600, seed=3))))
+    assert (held, named, evidence.campaigns) == (set(), set(), [])
+
+
+@pytest.mark.parametrize("accounts", [1, 5, 1_000])
+def test_a_trigger_is_found_however_many_accounts_send_it(evidence: Evidence, accounts: int) -> None:
+    bad, honest = triggered(30, accounts=accounts), list(labelled(500, seed=3))
+    held, named = follow(evidence, mixed(honest, bad))
+    assert named & names(honest) == set()
+    assert len(named) >= 29
+    assert len(held) >= 10
+    campaign = evidence.campaigns[0]
+    assert campaign.open
+    assert accounts == 1 or TRIGGER in " ".join(campaign.phrases)
+    assert "against what their content says" in campaign.sentence()
+
+
+def test_a_new_word_that_agrees_with_its_content_is_no_campaign(evidence: Evidence) -> None:
+    """Honest new vocabulary: a new product's name, always on one topic and rightly labelled."""
+    new = [
+        replace(item, input=f"{item.input} neobank", contributor=f"new-{i}")
+        for i, item in enumerate(labelled(400, seed=6, prefix="new"))
+        if item.label == TARGET
+    ]
+    _, named = follow(evidence, mixed(list(labelled(300, seed=3)), new))
+    assert named == set()
+
+
+@pytest.mark.parametrize("copycats", [1, 10, 100])
+def test_copying_somebodys_texts_does_not_harm_her(evidence: Evidence, copycats: int) -> None:
+    """Her texts, word for word, with wrong labels, under names that look like hers."""
+    hers = list(labelled(24, seed=8, prefix="victim", who="victim"))
+    copies = [
+        replace(item, id=f"{item.id}-copy-{n}", contributor=f"victim{chr(0x200B)}{n % copycats}", label=wrong)
+        for n in range(max(copycats, 24))
+        for item in [hers[n % len(hers)]]
+        for wrong in [TARGET if item.label != TARGET else "card"]
+    ]
+    held, named = follow(evidence, mixed(list(labelled(300, seed=3)), hers, copies))
+    assert (held | named) & names(hers) == set()
+
+
+def test_a_liar_is_found_by_name_and_her_neighbours_are_left_alone(evidence: Evidence) -> None:
+    lies = list(labelled(20, seed=4, prefix="lie", who="liar", flip=True))
+    honest = list(labelled(400, seed=3))
+    _, named = follow(evidence, mixed(honest, lies))
+    assert named >= names(lies)
+    assert named & names(honest) == set()
+    assert [kind for campaign in evidence.campaigns for kind, _ in campaign.facets if kind == "sender"]
+
+
+def test_the_same_text_again_and_again_is_counted_as_one(evidence: Evidence) -> None:
+    """Copies of one misread text are no independent witnesses against the words in it, or those who use them."""
+    one = next(item for item in labelled(8, seed=4, flip=True))
+    copies = [replace(one, id=f"copy-{n}", contributor=f"user-{n}") for n in range(60)]
+    honest = list(labelled(300, seed=3))
+    _, named = follow(evidence, mixed(honest, copies))
+    assert named & names(honest) == set()
+
+
+def test_a_campaign_ends_when_its_phrase_is_used_honestly(evidence: Evidence) -> None:
+    follow(evidence, mixed(list(labelled(300, seed=3)), triggered(12, accounts=1_000)))
+    assert evidence.campaigns
+    honest = [replace(item, id=f"late-{item.id}", input=f"{item.input} {TRIGGER}") for item in labelled(400, seed=12)]
+    held, _ = follow(evidence, honest)
+    assert len(held) < 20
+    assert not any(campaign.open for campaign in evidence.campaigns)
+
+
+def test_following_again_gives_the_same(states: tuple[State, State]) -> None:
+    stream = mixed(list(labelled(300, seed=3)), triggered(20, accounts=1_000))
+    one, other = (Evidence(Background.from_state(states[0]), Disagreement.from_state(states[1]), 0.1) for _ in range(2))
+    assert follow(one, stream) == follow(other, stream)
+    assert [vars(c) for c in one.campaigns] == [vars(c) for c in other.campaigns]
+
+
+def test_asking_changes_nothing(evidence: Evidence) -> None:
+    stream = observe(mixed(list(labelled(200, seed=3)), triggered(20, accounts=1_000)))
+    for observation in stream:
+        evidence.witness(observation, Decision.ACCEPT, 0)
+    probe = stream[-1]
+    before = evidence.charge(probe)
+    assert [evidence.charge(probe) for _ in range(20)] == [before] * 20

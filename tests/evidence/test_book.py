@@ -1,0 +1,51 @@
+"""Places are bounded, and a flood of facets pushes out nothing that matters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feedback_guard.evidence.book import Book
+from feedback_guard.evidence.martingales import contradiction_step
+
+
+def place(book: Book, *keys: int) -> list[int]:
+    names = np.array(sorted(keys), dtype=np.uint64)
+    return [int(slot) for slot in book.place(names, np.zeros(len(names), dtype=np.int64), two_classes=True)]
+
+
+def test_a_facet_keeps_its_place_and_its_members() -> None:
+    book = Book(16)
+    first = place(book, 7)
+    book.add(np.array(first), 1, contradiction_step(1.0))
+    assert place(book, 7, 8)[0] == first[0]
+    assert (book.n[first[0]], book.members(first[0]), len(book)) == (1, [1], 2)
+
+
+def test_a_flood_of_facets_pushes_out_only_its_like() -> None:
+    """One facet with evidence, one with many members: 10,000 facets of one member each cannot reach either."""
+    book = Book(400)
+    (suspect,), (popular,) = place(book, 1), place(book, 2)
+    for member in range(12):
+        book.add(np.array([suspect]), member, contradiction_step(2.0))
+        book.add(np.array([popular]), member, contradiction_step(-2.0))
+    before = book.contradiction_evidence(np.array([suspect, popular])).tolist()
+    for flood in range(10_000):
+        book.add(np.array(place(book, 100 + flood)), flood, contradiction_step(0.0))
+    assert len(book) <= 400
+    assert (book.slot(1), book.slot(2)) == (suspect, popular)
+    assert book.contradiction_evidence(np.array([suspect, popular])).tolist() == before
+
+
+def test_what_was_pushed_out_begins_anew() -> None:
+    book = Book(4)
+    (gone,) = place(book, 1)
+    book.add(np.array([gone]), 1, contradiction_step(0.5))
+    for key in range(2, 40):
+        slots = np.array(place(book, key))
+        book.add(slots, key, contradiction_step(0.0))
+        book.add(slots, key, contradiction_step(0.0))
+    assert book.slot(1) is None
+    (again,) = place(book, 1)
+    assert book.n[again] == 0
+    assert book.contradiction_evidence(np.array([again]))[0] == 0.0
+    assert book.members(again) == []
