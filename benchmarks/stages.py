@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,15 @@ from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import observe_now, start_batcher
-from feedback_guard.evidence.baseline import build_baseline, save
+from feedback_guard.evidence.baseline import build_baseline, load, save
 from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.learning.memory import Memory
 from feedback_guard.middleware.strict_json import parse_strictly
 from feedback_guard.policy.loader import load_policy
 from feedback_guard.policy.schema import OnHold
+from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
+from feedback_guard.verdict import Decision
 
 POLICY = """\
 extends: balanced
@@ -77,6 +80,16 @@ def cpu_us(work: Callable[[int], object], n: int) -> float:
     return (time.process_time() - start) / n * 1e6
 
 
+def add_up(policy: Path, observed: Sequence[Observation]) -> float:
+    """CPU of taking contributions in as evidence, in microseconds each, on a memory of its own."""
+    loaded = load_policy(policy).policy
+    memory = Memory(loaded, load(Path(str(loaded.baseline.path)), fingerprint=None, digest=None))
+    if memory.evidence is None:
+        return 0.0
+    evidence = memory.evidence
+    return cpu_us(lambda i: evidence.witness(observed[i], Decision.ACCEPT, START_US), len(observed))
+
+
 async def pipeline(guard: Guard, items: Iterator[Contribution], clock: ManualClock, n: int, width: int) -> float:
     """Judge n contributions, `width` at a time, and return CPU in microseconds per contribution."""
 
@@ -110,6 +123,7 @@ async def run(*, n_stage: int, n_memory: int, samples: int) -> dict[str, object]
                 for label, signal in engine.memory.signals.items()
             ),
             Stage("assess, all signals", cpu_us(lambda i: engine.assessor.assess(observed[i]), n_stage)),
+            Stage("evidence, adding up", add_up(policy, observed)),
             Stage("pack vectors", cpu_us(lambda i: pack(observed[i].vectors), n_stage)),
         ]
         embed = cpu_us(lambda i: engine.batcher.embed_now([observed[i].contribution.input]), n_stage)

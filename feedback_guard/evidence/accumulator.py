@@ -380,4 +380,4 @@ class Evidence:
 
 
 def _charge(ident: str, campaign: Campaign, facet: Facet) -> Charge:
-    return Charge(ident, campaign.ident, facet[0], campaign.sentence(), min(1.0, math.exp(-campaign.log_e)))
+    return Charge(ident, campaign.ident, facet[0], campaign.sentence(quote=True), min(1.0, math.exp(-campaign.log_e)))

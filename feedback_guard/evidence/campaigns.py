@@ -8,6 +8,8 @@ from typing import Final
 
 OVERLAP: Final = 0.3
 """Share of a facet's members from which it is part of the campaign that they belong to already."""
+MAX_QUOTED: Final = 40
+"""Most characters of a phrase that is quoted."""
 MAX_NAMED: Final = 5
 """Most phrases that a campaign is described by."""
 
@@ -41,16 +43,25 @@ class Campaign:
         """How many contributors brought it."""
         return len(set(self.members.values()))
 
-    def sentence(self) -> str:
-        """What it teaches, in words and numbers; it names what is shared only where a moderator may see it."""
+    def sentence(self, *, quote: bool = False) -> str:
+        """What it teaches, in words and numbers.
+
+        Parameters
+        ----------
+        quote
+            Whether the phrases that are shared are quoted, with what is not printable escaped: for a moderator, never
+            for a log, because users wrote them.
+        """
         what = " or ".join(name for name, _ in self.teaches.most_common(2)) or "something"
         if all(kind.startswith("family") for kind, _ in self.facets):
             return f"{len(self.members)} contributions of {self.accounts} accounts are near copies and teach {what}"
         senders = any(kind == "sender" for kind, _ in self.facets)
         phrases = any(kind != "sender" for kind, _ in self.facets)
-        shared = (
-            "share a phrase or a sender" if senders and phrases else "share a phrase" if phrases else "share a sender"
-        )
+        phrase = "a phrase"
+        if quote and self.phrases:
+            phrase = "the phrase " + " or ".join(repr(each[:MAX_QUOTED]) for each in self.phrases[:3])
+        parts = [part for part, there in ((phrase, phrases), ("a sender", senders)) if there]
+        shared = f"share {' or '.join(parts)}"
         return (
             f"{len(self.members)} contributions of {self.accounts} accounts {shared} and teach {what} against what "
             f"their content says; chance would do this once in {_times(self.log_e)}"

@@ -46,6 +46,9 @@ MAX_CLASSES = 1_000
 MAX_FITTED = 50_000
 """Most trusted contributions of a kind that are fitted; of a larger set a random part is."""
 
+_MOST_NAMED = 64
+"""Most characters of a label that a lesson is named by."""
+_LESSONS = {"up": "a vote up", "down": "a vote down", "first": "an order of answers"}
 _CLASSIFIED = (Kind.LABEL, Kind.RATING, Kind.PREFERENCE)
 _TAUGHT = {Kind.LABEL: "label", Kind.RATING: "direction of the vote", Kind.PREFERENCE: "order of the two answers"}
 
@@ -145,7 +148,7 @@ class Disagreement(Signal):
             return None
         if isinstance(fitted, _Answered):
             p = fitted.ruler.p_value(fitted.pairs.oddness(observation)[0])
-            return Lesson(f"{contribution.kind}:answer", -1, p_log_ratio(p, fitted.steepness), None, comparable=False)
+            return Lesson("an answer", -1, p_log_ratio(p, fitted.steepness), None, comparable=False)
         taught = _taught(contribution, fitted.middle)
         which = fitted.classes.get(taught)
         if which is None or fitted.counts[which] < LEAST_PER_CLASS:
@@ -158,7 +161,7 @@ class Disagreement(Signal):
             # Whoever contradicts may teach any other class, so the ratio is found on the trusted set; and what the
             # content speaks for is no contradiction, however unusual.
             ratio = min(ratio, p_log_ratio(fitted.ruler.p_value(score, str(which)), fitted.steepness))
-        name = f"label:{_short(taught)}" if contribution.kind is Kind.LABEL else f"{contribution.kind}:{taught}"
+        name = f"label {taught[:_MOST_NAMED]!r}" if contribution.kind is Kind.LABEL else _LESSONS[taught]
         chosen = None if contribution.kind is Kind.PREFERENCE else shares
         return Lesson(name, which, ratio, chosen, comparable=True)
 

@@ -32,7 +32,7 @@ class Lesson:
     Parameters
     ----------
     taught
-        Name of what is taught; safe anywhere, it repeats nothing that a user wrote.
+        Name of what is taught: one that the trusted set knows, so it repeats nothing that only a user wrote.
     which
         Its number among the classes that the trusted set knows; -1 where free text is taught.
     log_ratio

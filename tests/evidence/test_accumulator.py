@@ -96,6 +96,9 @@ def test_a_trigger_is_found_however_many_accounts_send_it(evidence: Evidence, ac
     assert campaign.open
     assert accounts == 1 or TRIGGER in " ".join(campaign.phrases)
     assert "against what their content says" in campaign.sentence()
+    assert f"label '{TARGET}'" in campaign.sentence()
+    assert TRIGGER not in campaign.sentence()  # which goes to the log
+    assert accounts == 1 or f"'{TRIGGER}'" in campaign.sentence(quote=True)
 
 
 def test_a_new_word_that_agrees_with_its_content_is_no_campaign(evidence: Evidence) -> None:
