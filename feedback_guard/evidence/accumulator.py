@@ -335,7 +335,7 @@ class Evidence:
             return
         owners = Counter(self._campaign_of[ident] for ident in idents if ident in self._campaign_of)
         owner, shared = owners.most_common(1)[0] if owners else ("", 0)
-        if shared >= OVERLAP * len(idents):
+        if shared >= OVERLAP * len(idents) or owners.total() == len(idents):
             campaign = self._campaigns[owner]
         else:
             name = hashlib.blake2b(f"{kind} {key}".encode(), key=self._background.key, digest_size=6).hexdigest()

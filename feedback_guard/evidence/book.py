@@ -102,13 +102,10 @@ class Book:
 
     def watch(self, slots: Slots, which: int) -> None:
         """Watch facets for a class from the next member on, where there is room for one more."""
-        for slot in slots.tolist():
-            row = self.targets[slot]
-            if which in row:
-                continue
-            vacant = np.flatnonzero(row == _NONE)
-            if len(vacant):
-                row[vacant[0]] = which
+        rows = self.targets[slots]
+        vacant = rows == _NONE
+        wanted = vacant.any(axis=1) & ~(rows == which).any(axis=1)
+        self.targets[slots[wanted], vacant[wanted].argmax(axis=1)] = which
 
     def members(self, slot: int) -> list[int]:
         """The members of a facet that are remembered, oldest first."""
