@@ -192,10 +192,12 @@ class Evidence:
             self._count("sender", self._senders, slots, lesson, nth, contradict=np.ones(len(keys), dtype=np.bool_))
         if lesson.comparable:
             kinds = np.array(facets.kinds)
+            # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
+            unchosen = lesson.shares is None
             for kind in KINDS[1:]:
                 of = kinds == kind
                 slots = self._phrases.place(facets.phrases[of], n_trusted[of], two_classes=two)
-                self._count(kind, self._phrases, slots, lesson, nth, contradict=n_trusted[of] <= RARE)
+                self._count(kind, self._phrases, slots, lesson, nth, contradict=(n_trusted[of] <= RARE) & unchosen)
         for facet in self._facets_in(facets):
             if self._indicts(facet, lesson.which, lesson.log_ratio):
                 self._join(self._flagged[facet], facet, entry)
