@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -22,7 +23,8 @@ class _Jumping(selectors.SelectSelector):
         if not ready and timeout is None:
             raise RuntimeError("everybody waits, and nobody for a time: this would never end")
         if not ready and timeout:
-            self.now += timeout
+            # Far from zero a short wait may be too small to add: the clock would stand still, and the loop spin.
+            self.now = max(self.now + timeout, math.nextafter(self.now, math.inf))
         return ready
 
 

@@ -115,7 +115,7 @@ def attack(pairs: int = PAIRS, seed: int = 7) -> tuple[list[Seen], SlowGuard, An
     guard, inner = SlowGuard(rng), AnyApp(rng)
 
     async def send_all() -> list[Seen]:
-        app = FeedbackGuardMiddleware(inner, guard=guard, poll_seconds=1e9)
+        app = FeedbackGuardMiddleware(inner, guard=guard, poll_seconds=60.0)
         seen: list[Seen] = []
         for _ in range(pairs // 50):
             kinds = [True] * 50 + [False] * 50
