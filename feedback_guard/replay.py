@@ -15,6 +15,7 @@ from feedback_guard.engine import Engine, observe_now
 from feedback_guard.errors import ContributionError
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.policy.schema import OnHold
+from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision, Verdict
 
@@ -52,6 +53,76 @@ class Replayed:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A campaign that took back what was accepted before it was found, and when."""
+
+    campaign: str
+    at_us: int
+
+
+class Session:
+    """A stream that is judged one contribution after the other, as the guard would judge it live.
+
+    For whoever decides what comes next by what was said before; for a recorded stream, see `replay`.
+
+    Parameters
+    ----------
+    engine
+        Loaded parts; their memory follows the stream.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.now_us = 0
+        self.pulled: dict[str, Pulled] = {}
+        """What was accepted and taken back later, by identifier."""
+        self._budgets = MemoryBudgets()
+        self._verdicts: dict[str, Verdict] = {}
+
+    def judge(self, observation: Observation) -> Verdict:
+        """Judge a contribution. A time that lies before an earlier one counts as that earlier one.
+
+        Raises
+        ------
+        ContributionError
+            If its identifier occurred before.
+        """
+        engine, item = self.engine, observation.contribution
+        if item.id in self._verdicts:
+            raise ContributionError(f"{item.id!r} occurs twice; every contribution needs an id of its own", field="id")
+        now_us = self.now_us = max(self.now_us, item.at_us)
+        engine.memory.advance(now_us)
+        submission = Submission("", OnHold.PASS, (item,))
+        refusal = self._budgets.peek(engine.settler.early(submission), now_us)
+        if refusal is not None:
+            settled = engine.settler.limited(submission, [None], refusal)
+        else:
+            settled = engine.settler.settle(submission, [engine.assessor.assess(observation)], self._budgets, now_us)
+        verdict = self._verdicts[item.id] = settled.verdicts[0]
+        if refusal is None:
+            engine.memory.judged(observation, verdict.decision, now_us, verdict.campaign)
+        for charge in engine.memory.take_pulled():
+            self.pulled[charge.ident] = Pulled(charge.campaign, now_us)
+            engine.memory.withdrawn(charge.ident, now_us)
+        return verdict
+
+    def final(self) -> list[Replayed]:
+        """What a snapshot that is cut now would hold of each contribution, in order, without any human decision."""
+        return [self._finally(verdict) for verdict in self._verdicts.values()]
+
+    def _finally(self, verdict: Verdict) -> Replayed:
+        pulled, evidence = self.pulled.get(verdict.id), self.engine.memory.evidence
+        campaign = pulled.campaign if pulled is not None else verdict.campaign
+        if campaign is None and evidence is not None:
+            campaign = evidence.campaign_of(verdict.id)
+        if pulled is not None and verdict.decision is Decision.ACCEPT:
+            return Replayed(verdict, campaign, Decision.QUARANTINE, 0.0)
+        if verdict.decision is not Decision.QUARANTINE:
+            campaign = None
+        return Replayed(verdict, campaign, verdict.decision, verdict.weight)
+
+
 def replay(
     engine: Engine, stream: Iterable[Contribution], *, on_progress: Callable[[int], None] | None = None
 ) -> list[Replayed]:
@@ -76,44 +147,13 @@ def replay(
     ContributionError
         If an identifier occurs twice, or a text is beyond its bounds.
     """
-    budgets, now_us, verdicts = MemoryBudgets(), 0, dict[str, Verdict]()
-    campaigns: dict[str, str] = {}
+    session = Session(engine)
     for chunk in _chunks(stream, CHUNK):
-        observations = observe_now(engine.batcher, chunk)
-        for observation in observations:
-            item = observation.contribution
-            if item.id in verdicts:
-                raise ContributionError(
-                    f"{item.id!r} occurs twice; every contribution needs an id of its own", field="id"
-                )
-            now_us = max(now_us, item.at_us)
-            engine.memory.advance(now_us)
-            submission = Submission("", OnHold.PASS, (item,))
-            refusal = budgets.peek(engine.settler.early(submission), now_us)
-            if refusal is not None:
-                settled = engine.settler.limited(submission, [None], refusal)
-            else:
-                settled = engine.settler.settle(submission, [engine.assessor.assess(observation)], budgets, now_us)
-            verdict = verdicts[item.id] = settled.verdicts[0]
-            if refusal is None:
-                engine.memory.judged(observation, verdict.decision, now_us, verdict.campaign)
-            for charge in engine.memory.take_pulled():
-                campaigns[charge.ident] = charge.campaign
-                engine.memory.withdrawn(charge.ident, now_us)
+        for observation in observe_now(engine.batcher, chunk):
+            session.judge(observation)
         if on_progress is not None:
             on_progress(len(chunk))
-    return [_finally(engine, verdict, campaigns.get(ident)) for ident, verdict in verdicts.items()]
-
-
-def _finally(engine: Engine, verdict: Verdict, pulled: str | None) -> Replayed:
-    """What a snapshot that is cut now would hold of a contribution, if no moderator decided anything."""
-    evidence = engine.memory.evidence
-    campaign = pulled or verdict.campaign or (evidence.campaign_of(verdict.id) if evidence is not None else None)
-    if pulled is not None and verdict.decision is Decision.ACCEPT:
-        return Replayed(verdict, campaign, Decision.QUARANTINE, 0.0)
-    if verdict.decision is not Decision.QUARANTINE:
-        campaign = None
-    return Replayed(verdict, campaign, verdict.decision, verdict.weight)
+    return session.final()
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
