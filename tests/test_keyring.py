@@ -83,6 +83,7 @@ def test_keys_are_read_from_a_variable_or_a_file(tmp_path: Path, monkeypatch: py
         (" ".join(new_key() for _ in range(65)), "at most 64"),
         ("x" * (MAX_SECRET_BYTES + 1), "more than 65536 bytes"),
     ],
+    ids=["empty", "blank", "short", "nonsense", "second", "too-many", "too-long"],
 )
 def test_what_is_no_key_is_said_without_it(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(text)

@@ -79,12 +79,19 @@ class Called:
                 self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="feedback_guard.identify")
             context = contextvars.copy_context()
             loop = asyncio.get_running_loop()
-            found: Any = await loop.run_in_executor(self._threads, lambda: context.run(self._function, scope))
+            found: Any = await loop.run_in_executor(self._threads, lambda: context.run(self._ask, scope))
         else:
             found = self._function(scope)
         if inspect.isawaitable(found):
             found = await found
         return found  # type: ignore[no-any-return]
+
+    def _ask(self, scope: dict[str, Any]) -> Any:
+        try:
+            return self._function(scope)
+        except StopIteration as error:
+            # A future cannot carry it: whoever waits would wait until the deadline.
+            raise RuntimeError("StopIteration") from error
 
     def _principal(self, found: Named) -> Principal | None:
         if found is None:
