@@ -216,7 +216,7 @@ class Guard:
             await self.start()
         engine, began = self.engine, self.clock.monotonic()
         early = engine.settler.early(submission)
-        refusal = self.store.latest.peek(early, self.clock.now_us())
+        refusal = self.store.latest.peek(early, self.store.now_us())
         self._time("limits", began)
         observations: dict[str, Observation] = {}
         proposals: list[Assessment] = []
@@ -234,7 +234,7 @@ class Guard:
         conceal = submission.conceal and refusal is not None and refusal.charge.budget.measure is Measure.WEIGHT
 
         def record(tx: Transaction) -> tuple[Settled, Delivery]:
-            at_us = self.clock.now_us()
+            at_us = tx.now_us()
             # To a client that must not learn of it, a refused contribution counts like any other.
             found = tx.budgets.charge(engine.settler.attempts(submission), at_us) if refusal and conceal else None
             if refusal is not None:
@@ -354,10 +354,9 @@ class Guard:
         TransitionError
             If the version is stale, the submission is unknown, or that is no way on from its present state.
         """
-        now_us = self.clock.now_us()
         stored = await self.store.run(
             lambda tx: tx.resolve(
-                submission_id, resolution, moderator=moderator, note=note, version=version, now_us=now_us
+                submission_id, resolution, moderator=moderator, note=note, version=version, now_us=tx.now_us()
             )
         )
         self.decided.set()
@@ -373,7 +372,6 @@ class Guard:
         TransitionError
             If the version is stale, the submission is unknown, or the decision cannot follow its present state.
         """
-        now_us = self.clock.now_us()
         stored = await self.store.run(
             lambda tx: tx.decide(
                 submission_id,
@@ -381,7 +379,7 @@ class Guard:
                 moderator=moderator,
                 note=note,
                 version=version,
-                now_us=now_us,
+                now_us=tx.now_us(),
                 limits=self.policy.limits,
             )
         )
@@ -410,7 +408,7 @@ class Guard:
             log.warning("%d outcomes are unknown, %s first: their process is gone", len(lost), lost[0])
         for _ in lost:
             self.metrics.delivery(Delivery.UNKNOWN.value)
-        summary, now_us = await asyncio.to_thread(self.store.held_summary), self.clock.now_us()
+        summary, now_us = await asyncio.to_thread(self.store.held_summary), self.store.now_us()
         age_us = now_us - summary.oldest_at_us if summary.oldest_at_us is not None else 0
         self.metrics.held(summary.count, max(0, age_us) / MICROSECONDS)
         self.metrics.undelivered(await asyncio.to_thread(self.store.count_stuck))
@@ -504,8 +502,8 @@ class Guard:
         if not self.enforcing:
             return
         pulled = [PullBack(charge.ident, charge.campaign) for charge in charges]
-        now_us, mature = self.clock.now_us(), self.policy.staging.mature_after
-        held = await self.store.run(lambda tx: tx.pull_back(pulled, now_us=now_us, mature_after_us=mature))
+        mature = self.policy.staging.mature_after
+        held = await self.store.run(lambda tx: tx.pull_back(pulled, now_us=tx.now_us(), mature_after_us=mature))
         self.metrics.pulled_back(len(held))
         if held:
             log.warning(

@@ -15,8 +15,8 @@ from feedback_guard.policy.schema import Policy
 from feedback_guard.settle import Settled
 from feedback_guard.store import repeats
 from feedback_guard.store.database import Store, Transaction
-from feedback_guard.store.group import store_time
 from feedback_guard.store.repeats import Claim, Found, KeptAnswer, RepeatKey
+from feedback_guard.store.timing import store_time
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision
 

@@ -73,6 +73,11 @@ class GroupBudgets:
         """The counters that were charged, as they will be, by their key."""
         return {key: level for key in self._changed if (level := self._levels[key]) is not None}
 
+    @property
+    def known(self) -> Mapping[str, Level]:
+        """Every counter that was read or charged: what the store holds once this transaction is committed."""
+        return {key: level for key, level in self._levels.items() if level is not None}
+
     def flush(self) -> None:
         """Write every counter that was charged. Only after it may the transaction commit."""
         write_levels(self._connection, self._changed, self.changed)

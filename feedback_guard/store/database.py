@@ -25,6 +25,7 @@ from feedback_guard.store.group import Group
 from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
 from feedback_guard.store.sqlite import DriverError
 from feedback_guard.store.states import Delivery
+from feedback_guard.store.timing import StoreTime
 from feedback_guard.store.transaction import Transaction
 from feedback_guard.store.writer import Writer
 
@@ -53,12 +54,13 @@ class Store:
         """What was found about the database when it was opened, such as its version."""
         self.latest = LatestLevels()
         """Budgets as this process last charged them, without asking the database."""
+        self._time = StoreTime(clock)
         self._writer = Writer(
             engines,
             lambda connection: Group(connection, policy.hold_capacity, clock),
             queue_size=policy.queue_size,
             max_group=policy.max_group,
-            on_commit=lambda group: self.latest.note(group.budgets.changed),
+            on_commit=self._committed,
         )
 
     @classmethod
@@ -102,6 +104,10 @@ class Store:
         """Do what is queued, then close all connections. It may be called twice."""
         self._writer.close()
         self._engines.dispose()
+
+    def now_us(self) -> int:
+        """The time by the store's clock, as near as it is known without asking: see `store.timing`."""
+        return self._time.now_us()
 
     @property
     def queue_depth(self) -> int:
@@ -221,6 +227,11 @@ class Store:
         """Number of submissions in each state of delivery that has any."""
         with self.reading() as connection:
             return reads.count_by_delivery(connection)
+
+    def _committed(self, group: Group) -> None:
+        if group.server_time is not None:
+            self._time.note(*group.server_time)
+        self.latest.note(group.budgets.known)
 
 
 def _prepare(engines: Engines) -> dict[str, str]:

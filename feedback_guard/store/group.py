@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from feedback_guard.clock import Clock, SystemClock
 from feedback_guard.errors import StoreFullError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, link
 from feedback_guard.limits.grouped import GroupBudgets
 from feedback_guard.store import tables
+from feedback_guard.store.timing import store_time
 
 _HEAD: Final = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
 _HELD: Final = select(func.count(), func.coalesce(func.sum(tables.submission.c.n_held), 0)).where(
@@ -22,18 +23,6 @@ _APPEND: Final = tables.ledger.insert()
 _SUBMISSION: Final = tables.submission.insert()
 _CONTRIBUTIONS: Final = tables.contribution.insert()
 _REPLAYS: Final = tables.replay.insert()
-_SERVER_TIME: Final = text("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint")
-
-
-def store_time(connection: Connection, clock: Clock) -> int:
-    """The time by the store's clock, in microseconds since the epoch: what leases are counted by.
-
-    SQLite serves one host, so that is its clock. On PostgreSQL the hosts' clocks may differ, and the server's
-    counts; a clock that was injected goes before it.
-    """
-    if connection.dialect.name == "postgresql" and isinstance(clock, SystemClock):
-        return int(connection.execute(_SERVER_TIME).scalar_one())
-    return clock.now_us()
 
 
 class _Mark(NamedTuple):
@@ -77,6 +66,8 @@ class Group:
         self._own = (0, 0)  # where the present job's submissions and contributions begin
         self._job = 0
         self._saved = False
+        self.server_time: tuple[int, float] | None = None
+        """What the server's clock said in this transaction, and when by this host's monotonic one."""
 
     @property
     def connection(self) -> Connection:
@@ -127,8 +118,15 @@ class Group:
         self._contributions += contributions
 
     def now_us(self) -> int:
-        """The time by the store's clock; see `store_time`."""
-        return store_time(self._connection, self._clock)
+        """The time by the store's clock; a server is asked once in a transaction, after it has the writer's lock."""
+        if self._connection.dialect.name != "postgresql" or not isinstance(self._clock, SystemClock):
+            return self._clock.now_us()
+        if self.server_time is None:
+            # The moment before the question: whoever counts on from it is a little ahead of the server, never behind,
+            # and so refuses nothing that the store has room for.
+            asked = self._clock.monotonic()
+            self.server_time = store_time(self._connection, self._clock), asked
+        return self.server_time[0]
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], at_us: int) -> int:
         """Add an entry to the end of the ledger; returns its position."""
