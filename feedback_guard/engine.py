@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,7 @@ from feedback_guard.evidence.baseline import Baseline, load
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.memory import Memory
 from feedback_guard.policy.schema import EmbeddingPolicy, Mode, Policy
+from feedback_guard.policy.snapshot import SnapshotPolicy
 from feedback_guard.settle import Settler
 from feedback_guard.signals.interface import Observation
 
@@ -40,6 +41,8 @@ class Engine:
         From proposals to verdicts.
     enforcing
         Whether verdicts are acted upon: the policy says so and there is a baseline.
+    snapshot
+        What a snapshot may hold.
     """
 
     batcher: Batcher
@@ -47,6 +50,7 @@ class Engine:
     assessor: Assessor
     settler: Settler
     enforcing: bool
+    snapshot: SnapshotPolicy = field(default_factory=SnapshotPolicy)
 
     @classmethod
     def assemble(cls, policy: Policy, digest: str, batcher: Batcher, baseline: Baseline | None) -> Self:
@@ -72,6 +76,7 @@ class Engine:
             ),
             settler=Settler(policy.limits, digest, baseline.digest if baseline else None, not enforcing),
             enforcing=enforcing,
+            snapshot=policy.snapshot,
         )
 
     @classmethod

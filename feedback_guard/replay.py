@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from feedback_guard.contribution import Contribution
 from feedback_guard.engine import Engine, observe_now
 from feedback_guard.errors import ContributionError
+from feedback_guard.learning.allotment import Allotment, Outcome, Teacher
+from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.policy.schema import OnHold
 from feedback_guard.signals.interface import Observation
@@ -36,7 +38,8 @@ class Replayed:
     campaign
         The campaign that it belongs to by the end of the input.
     final_decision, final_weight
-        What a snapshot would hold: a campaign that was found later takes back what was accepted before.
+        What a snapshot would hold, cut when all that came has become mature: a campaign that was found later takes back
+        what was accepted before, and the policy's caps take weight from whoever would teach too much of the whole.
     """
 
     verdict: Verdict
@@ -79,6 +82,7 @@ class Session:
         """What was accepted and taken back later, by identifier."""
         self._budgets = MemoryBudgets()
         self._verdicts: dict[str, Verdict] = {}
+        self._teachers: dict[str, Teacher] = {}
 
     def judge(self, observation: Observation) -> Verdict:
         """Judge a contribution. A time that lies before an earlier one counts as that earlier one.
@@ -100,6 +104,7 @@ class Session:
         else:
             settled = engine.settler.settle(submission, [engine.assessor.assess(observation)], self._budgets, now_us)
         verdict = self._verdicts[item.id] = settled.verdicts[0]
+        self._teachers[item.id] = Teacher(item.contributor, item.groups)
         if refusal is None:
             engine.memory.judged(observation, verdict.decision, now_us, verdict.campaign)
         for charge in engine.memory.take_pulled():
@@ -108,8 +113,27 @@ class Session:
         return verdict
 
     def final(self) -> list[Replayed]:
-        """What a snapshot that is cut now would hold of each contribution, in order, without any human decision."""
-        return [self._finally(verdict) for verdict in self._verdicts.values()]
+        """What a snapshot would hold of each contribution, in order, without any human decision."""
+        return self.cut()[0]
+
+    def cut(self) -> tuple[list[Replayed], Outcome]:
+        """`final`, and what the caps of the snapshot did."""
+        found = [self._finally(verdict) for verdict in self._verdicts.values()]
+        allotment = Allotment.of(self.engine.snapshot)
+        taught = [
+            (place, self._teachers[item.verdict.id], weight)
+            for place, item in enumerate(found)
+            if item.final_decision is Decision.ACCEPT and (weight := round(item.final_weight * UNIT)) > 0
+        ]
+        for _, teacher, weight in taught:
+            allotment.add(teacher, weight)
+        outcome = allotment.settle()
+        for place, teacher, weight in taught:
+            given = allotment.give(teacher, weight)
+            if given is None or given.weight != weight:
+                capped = 0.0 if given is None else given.weight / UNIT
+                found[place] = replace(found[place], final_weight=capped)
+        return found, outcome
 
     def _finally(self, verdict: Verdict) -> Replayed:
         pulled, evidence = self.pulled.get(verdict.id), self.engine.memory.evidence
@@ -124,7 +148,11 @@ class Session:
 
 
 def replay(
-    engine: Engine, stream: Iterable[Contribution], *, on_progress: Callable[[int], None] | None = None
+    engine: Engine,
+    stream: Iterable[Contribution],
+    *,
+    on_progress: Callable[[int], None] | None = None,
+    on_cut: Callable[[Outcome], None] | None = None,
 ) -> list[Replayed]:
     """Judge a stream in its order.
 
@@ -136,6 +164,8 @@ def replay(
         Contributions in arrival order. A time that lies before an earlier one counts as that earlier one.
     on_progress
         Called with the number of contributions judged since the last call.
+    on_cut
+        Called at the end with what the caps of the snapshot did.
 
     Returns
     -------
@@ -153,7 +183,10 @@ def replay(
             session.judge(observation)
         if on_progress is not None:
             on_progress(len(chunk))
-    return session.final()
+    found, outcome = session.cut()
+    if on_cut is not None:
+        on_cut(outcome)
+    return found
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

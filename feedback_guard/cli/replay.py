@@ -30,6 +30,7 @@ def replay(
     from feedback_guard.errors import UsageError
     from feedback_guard.evidence.baseline import build_baseline, load
     from feedback_guard.jsonl import read_contributions
+    from feedback_guard.learning.allotment import Outcome, what_caps_did
     from feedback_guard.policy.loader import load_policy
     from feedback_guard.replay import CHUNK
     from feedback_guard.replay import replay as judge
@@ -58,13 +59,17 @@ def replay(
                 frozen = load(Path(str(baseline)), fingerprint=batcher.embedder.fingerprint, digest=None)
             engine = Engine.assemble(loaded.policy, loaded.digest, batcher, frozen)
             task = progress.add_task("stream", total=total)
+            outcomes: list[Outcome] = []
             counts: collections.Counter[str] = collections.Counter()
             out.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as lines:
                     for verdict in judge(
-                        engine, read_contributions(stream), on_progress=lambda n: progress.advance(task, n)
+                        engine,
+                        read_contributions(stream),
+                        on_progress=lambda n: progress.advance(task, n),
+                        on_cut=outcomes.append,
                     ):
                         counts[verdict.verdict.decision.value] += 1
                         lines.write(json.dumps(verdict.to_json(), ensure_ascii=False) + "\n")
@@ -77,5 +82,8 @@ def replay(
             batcher.close()
     said = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
     console.print(f"{total} contributions: {said or 'none'}; policy {loaded.digest}; baseline {frozen.digest}")
+    for outcome in outcomes:
+        for sentence in what_caps_did(outcome):
+            console.print(f"snapshot: {sentence}")
     if status is not None and status.alarm:
         console.print(f"drift: {status.message}")

@@ -23,6 +23,7 @@ from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sh
 from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
 from feedback_guard.policy.replay import CredentialMode, CredentialsPolicy, ReplayPolicy, ServiceCredential
+from feedback_guard.policy.snapshot import SnapshotPolicy
 
 
 class Named(Protocol):
@@ -374,6 +375,7 @@ class Policy(Strict):
     limits: tuple[LimitPolicy, ...] = Field((), max_length=64)
     """Budgets. Every one that fits a contribution must have room for it."""
     staging: StagingPolicy = StagingPolicy()
+    snapshot: SnapshotPolicy = SnapshotPolicy()
     failure: FailurePolicy = FailurePolicy()
     identity: IdentityPolicy = IdentityPolicy()
     routes: tuple[RoutePolicy, ...] = Field((), max_length=256)
