@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +22,7 @@ from feedback_guard.policy.schema import StorePolicy
 from feedback_guard.store import postgres, reads, schema, sqlite
 from feedback_guard.store.decisions import read_submission
 from feedback_guard.store.engines import Engines, open_engines, store_error
+from feedback_guard.store.gathering import Gathering
 from feedback_guard.store.group import Group
 from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
 from feedback_guard.store.sqlite import DriverError
@@ -55,6 +57,7 @@ class Store:
         self.latest = LatestLevels()
         """Budgets as this process last charged them, without asking the database."""
         self._time = StoreTime(clock)
+        self._gatherings: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering] = WeakKeyDictionary()
         self._writer = Writer(
             engines,
             lambda connection: Group(connection, policy.hold_capacity, clock),
@@ -140,16 +143,10 @@ class Store:
     async def run(self, job: Callable[[Transaction], T]) -> T:
         """`submit` for coroutines. A caller that is cancelled leaves; the job is done all the same."""
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[T] = loop.create_future()
-
-        def tell(done: Future[T]) -> None:
-            try:
-                loop.call_soon_threadsafe(_pass_on, done, waiter)
-            except RuntimeError:
-                return  # the loop was closed: nobody waits any more
-
-        self.submit(job).add_done_callback(tell)
-        return await waiter
+        gathering = self._gatherings.get(loop)
+        if gathering is None:
+            gathering = self._gatherings[loop] = Gathering(loop, self.submit)
+        return await gathering.run(job)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -248,14 +245,3 @@ def _prepare(engines: Engines) -> dict[str, str]:
         schema.migrate(connection)
         connection.commit()
     return facts
-
-
-def _pass_on(done: Future[Any], waiter: asyncio.Future[Any]) -> None:
-    if waiter.done():
-        done.exception()
-        return
-    error = done.exception()
-    if error is not None:
-        waiter.set_exception(error)
-    else:
-        waiter.set_result(done.result())

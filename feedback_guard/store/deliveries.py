@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, exists, select, update
 
 from feedback_guard.errors import FencedError, TransitionError
 from feedback_guard.ledger.canonical import canonical_json
@@ -32,6 +32,17 @@ _MOVE: Final = (
         detail=bindparam("known"),
     )
 )
+_OUTCOME: Final = (
+    update(tables.submission)
+    .where(
+        _S.id == bindparam("which"),
+        _S.delivery == Delivery.DISPATCHING.value,
+        ~exists().where(tables.replay.c.submission == bindparam("which")),
+    )
+    .values(delivery=bindparam("to"), version=_S.version + 1, moved_us=bindparam("now"), detail=bindparam("known"))
+    .returning(_S.worker)
+)
+"""For a request that was given to the application at once: it is not kept, so it has no claim and no retry."""
 _REPLAY: Final = update(tables.replay).where(tables.replay.c.submission == bindparam("which"))
 _DENIED: Final = select(_C.id).where(_C.submission == bindparam("which"), _C.learning == Learning.DENIED.value).limit(1)
 _FRESH: Final[Mapping[str, Any]] = {"attempts": 0, "since_us": 0, "due_us": 0}
@@ -131,6 +142,8 @@ def deliver(
     retries: Retries | None = None,
 ) -> Delivery:
     """See `Transaction.deliver`."""
+    if fence == 0 and to in OUTCOMES and _at_once(group, submission_id, to, now_us=now_us, detail=detail):
+        return to
     row = find(group, submission_id)
     if row.fence != fence:
         raise FencedError(
@@ -140,6 +153,20 @@ def deliver(
         raise TransitionError(f"a request cannot go from {row.delivery} to {to} as the outcome of a call")
     move(group, row, to, now_us=now_us, detail=detail, told=_status(detail))
     return schedule(group, submission_id, retries, now_us=now_us, detail=detail)
+
+
+def _at_once(group: Group, submission_id: str, to: Delivery, *, now_us: int, detail: Mapping[str, JsonValue]) -> bool:
+    """Record the outcome of a request that is not kept; False if this is none, and nothing was done."""
+    known = canonical_json(detail) if detail else None
+    told = {"detail_sha256": None if known is None else sha256_hex(known), "fence": 0, **_status(detail)}
+    row = group.last.execute(
+        _OUTCOME, {"which": submission_id, "to": to.value, "now": now_us, "known": known}
+    ).one_or_none()
+    if row is None:
+        return False
+    move = {"from": Delivery.DISPATCHING.value, "to": to.value, "worker": row.worker}
+    group.append("delivery", submission_id, {**move, **told}, now_us)
+    return True
 
 
 def schedule(

@@ -81,6 +81,12 @@ class Group:
         self._insert()
         return self._connection
 
+    @property
+    def last(self) -> Connection:
+        """The connection, for the one statement of a job that does nothing afterwards that could fail: no savepoint."""
+        self._insert()
+        return self._connection
+
     def begin_job(self) -> None:
         """The next job begins: what comes from now on can be undone by itself."""
         self._job += 1

@@ -1,0 +1,71 @@
+"""Coroutines that were woken together share a transaction, and each is told what became of its own job."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from feedback_guard.clock import ManualClock
+from feedback_guard.errors import StoreError
+from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.store.database import Store, Transaction
+
+
+def _open(folder: Path, **bounds: int) -> Store:
+    policy = StorePolicy.model_validate({"url": f"sqlite:///{folder / 'guard.db'}", **bounds})
+    return Store.open(policy, clock=ManualClock())
+
+
+def test_they_share_a_transaction(tmp_path: Path) -> None:
+    groups: list[int] = []
+
+    def job(tx: Transaction) -> int:
+        groups.append(id(tx._group))
+        return tx.append("noted", "x", {}, 0)
+
+    async def run(store: Store) -> list[int]:
+        return await asyncio.gather(*(store.run(job) for _ in range(20)))
+
+    with _open(tmp_path) as store:
+        # The writer may take the first few before the others are handed over, but never one by one.
+        assert asyncio.run(run(store)) == list(range(1, 21))
+    assert len(set(groups)) <= 3
+
+
+def test_each_is_told_of_its_own(tmp_path: Path) -> None:
+    def fails(_: Transaction) -> int:
+        raise ValueError("no")
+
+    async def run(store: Store) -> list[int | BaseException]:
+        jobs = [store.run(fails if n % 3 == 1 else lambda tx: tx.append("noted", "x", {}, 0)) for n in range(9)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    with _open(tmp_path) as store:
+        found = asyncio.run(run(store))
+    assert [type(each) for each in found] == [int, ValueError, int] * 3
+    assert [each for each in found if isinstance(each, int)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_caller_that_leaves_does_not_undo_its_job(tmp_path: Path) -> None:
+    async def run(store: Store) -> int:
+        leaves = asyncio.ensure_future(store.run(lambda tx: tx.append("noted", "left", {}, 0)))
+        await asyncio.sleep(0)
+        leaves.cancel()
+        await asyncio.gather(leaves, return_exceptions=True)
+        return await store.run(lambda tx: tx.append("noted", "x", {}, 0))
+
+    with _open(tmp_path) as store:
+        assert asyncio.run(run(store)) == 2
+
+
+def test_what_the_store_does_not_take_is_said_to_whom_it_was(tmp_path: Path) -> None:
+    store = _open(tmp_path)
+    store.close()
+
+    async def run() -> None:
+        with pytest.raises(StoreError, match="closed"):
+            await store.run(lambda tx: tx.append("noted", "x", {}, 0))
+
+    asyncio.run(run())
