@@ -37,19 +37,45 @@ _TOUCH: Final = (
     .where(_S.id == bindparam("which"), _S.version == bindparam("seen"))
     .values(version=_S.version + 1, n_held=bindparam("held"), waiting=bindparam("waits"))
 )
-_WAITING: Final = frozenset({Delivery.HELD, Delivery.APPROVED, Delivery.DENIED})
+WAITING: Final = frozenset({Delivery.HELD, Delivery.APPROVED, Delivery.DENIED})
 """Deliveries that a decision can still change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision: which way, by whom, why, on what version, when."""
+    """A decision: which way, by whom, why, on what version, when; and the campaign whose members it is about."""
 
     approve: bool
     moderator: str
     note: str
     version: int | None
     now_us: int
+    campaign: str | None = None
+
+    @property
+    def to(self) -> Learning:
+        """The state that it leads to."""
+        return Learning.APPROVED if self.approve else Learning.DENIED
+
+
+def check_words(moderator: str, note: str) -> None:
+    """Refuse a decision that nobody made, or whose note is too long.
+
+    Raises
+    ------
+    UsageError
+        Saying which.
+    """
+    if not moderator:
+        raise UsageError("a decision names the moderator who made it")
+    if len(note) > MAX_NOTE_CHARS:
+        raise UsageError(f"a note has at most {MAX_NOTE_CHARS} characters, not {len(note)}")
+
+
+def rows_of(connection: Connection, submission_id: str) -> tuple[AnyRow, Sequence[AnyRow]] | None:
+    """The row of a submission, one of `rows.SUBMISSIONS`, and those of its contributions; None if there is none."""
+    row = connection.execute(_SUBMISSION, {"which": submission_id}).one_or_none()
+    return None if row is None else (row, connection.execute(_CONTRIBUTIONS, {"which": submission_id}).all())
 
 
 def read_submission(connection: Connection, submission_id: str) -> StoredSubmission | None:
@@ -64,38 +90,69 @@ def decide(
     group: Group, budgets: BudgetStore, submission_id: str, decided: Decided, limits: Sequence[LimitPolicy]
 ) -> StoredSubmission:
     """See `Transaction.decide`."""
-    if not decided.moderator:
-        raise UsageError("a decision names the moderator who made it")
-    if len(decided.note) > MAX_NOTE_CHARS:
-        raise UsageError(f"a note has at most {MAX_NOTE_CHARS} characters, not {len(decided.note)}")
-    connection = group.connection
-    row = connection.execute(_SUBMISSION, {"which": submission_id}).one_or_none()
-    if row is None:
+    check_words(decided.moderator, decided.note)
+    found = rows_of(group.connection, submission_id)
+    if found is None:
         raise TransitionError(f"there is no submission {submission_id!r}")
+    row, contributions = found
     if decided.version is not None and decided.version != row.version:
         raise TransitionError(
             f"submission {submission_id} is at version {row.version} by now, not {decided.version}; look at it again"
         )
-    contributions = connection.execute(_CONTRIBUTIONS, {"which": submission_id}).all()
-    to = Learning.APPROVED if decided.approve else Learning.DENIED
-    moving = {item.id for item in contributions if to in LEARNING[Learning(item.learning)]}
+    if not apply(group, budgets, row, contributions, decided, limits):
+        check_learning(Learning(contributions[0].learning), decided.to)
+    group.recount()
+    stored = read_submission(group.connection, submission_id)
+    if stored is None:
+        raise TransitionError(f"there is no submission {submission_id!r}")
+    return stored
+
+
+def apply(
+    group: Group,
+    budgets: BudgetStore,
+    row: AnyRow,
+    contributions: Sequence[AnyRow],
+    decided: Decided,
+    limits: Sequence[LimitPolicy],
+    *,
+    only: frozenset[str] | None = None,
+) -> bool:
+    """Move a submission's contributions, and its request, as far as a decision can.
+
+    Parameters
+    ----------
+    row, contributions
+        As they stand in this transaction; see `rows_of`.
+    only
+        Which contributions; None for all. A request that waits goes with them, whole.
+
+    Returns
+    -------
+    bool
+        Whether anything moved. The caller has the group count anew what is held.
+    """
+    to = decided.to
+    moving = {
+        item.id
+        for item in contributions
+        if to in LEARNING[Learning(item.learning)] and (only is None or item.id in only)
+    }
     for item in contributions:
         if item.id in moving:
             _learn(group, budgets, item, to, decided, limits, anonymous=bool(row.anonymous))
     n_held = sum(item.learning == Learning.HELD.value and item.id not in moving for item in contributions)
     delivery, goal = Delivery(row.delivery), Delivery.APPROVED if decided.approve else Delivery.DENIED
-    if delivery in _WAITING and delivery is not goal:
+    if delivery in WAITING and delivery is not goal:
         by: dict[str, JsonValue] = {"moderator": decided.moderator}
+        if decided.campaign is not None:
+            by["campaign"] = decided.campaign
         move(group, row, goal, now_us=decided.now_us, detail=by, n_held=n_held, told=by)
     elif moving:
-        touch(connection, row, n_held, which=row.id)
+        touch(group.connection, row, n_held, which=row.id)
     else:
-        check_learning(Learning(contributions[0].learning), to)
-    group.recount()
-    stored = read_submission(connection, submission_id)
-    if stored is None:
-        raise TransitionError(f"there is no submission {submission_id!r}")
-    return stored
+        return False
+    return True
 
 
 def _learn(
@@ -127,6 +184,7 @@ def _learn(
             "moderator": decided.moderator,
             "note": decided.note,
             "weight_micro": weight,
+            **({} if decided.campaign is None else {"campaign": decided.campaign}),
         },
         decided.now_us,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic import JsonValue
@@ -13,6 +13,7 @@ from feedback_guard.errors import StoreFullError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, link
 from feedback_guard.limits.grouped import GroupBudgets
 from feedback_guard.store import tables
+from feedback_guard.store.campaigns import NewMember, join
 from feedback_guard.store.timing import store_time
 
 _HEAD: Final = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
@@ -62,6 +63,7 @@ class Group:
         self._submissions: list[dict[str, Any]] = []
         self._contributions: list[dict[str, Any]] = []
         self._replays: dict[str, dict[str, Any]] = {}
+        self._members: dict[str, Sequence[NewMember]] = {}
         self._mark = _Mark(None, 0, None, 0)
         self._own = (0, 0)  # where the present job's submissions and contributions begin
         self._job = 0
@@ -115,10 +117,17 @@ class Group:
         submission: dict[str, Any],
         contributions: list[dict[str, Any]],
         replay: dict[str, Any] | None = None,
+        members: Sequence[NewMember] = (),
     ) -> None:
-        """Add the rows of a new submission; it has one in `replay` if its request is kept."""
+        """Add the rows of a new submission; it has one in `replay` if its request is kept.
+
+        `members` are those of its contributions that belong to a campaign.
+        """
         self._submissions.append(submission)
         self._replays.pop(submission["id"], None)  # of a job that was undone
+        self._members.pop(submission["id"], None)
+        if members:
+            self._members[submission["id"]] = members
         if replay is not None:
             self._replays[submission["id"]] = replay
         self._contributions += contributions
@@ -180,6 +189,9 @@ class Group:
             replays = [self._replays.pop(ident) for ident in idents if ident in self._replays]
             if replays:
                 self._connection.execute(_REPLAYS, replays)
+            members = [each for ident in idents for each in self._members.pop(ident, ())] if self._members else []
+            if members:
+                join(self._connection, members)
             self._submissions, self._contributions = [], []
 
     def _split(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -8,15 +8,17 @@ from typing import Final
 from sqlalchemy import bindparam, select, update
 
 from feedback_guard.store import tables
+from feedback_guard.store.campaigns import join, member_of
 from feedback_guard.store.decisions import touch
 from feedback_guard.store.group import Group
 from feedback_guard.store.records import PullBack
+from feedback_guard.store.rows import parse_payload
 from feedback_guard.store.states import Learning, check_learning
 
 _C: Final = tables.contribution.c
 _S: Final = tables.submission.c
 _ROW: Final = (
-    select(_C.id, _C.learning, _C.submission, _S.at_us, _S.delivery, _S.version, _S.n_held)
+    select(_C.id, _C.learning, _C.payload, _C.submission, _S.at_us, _S.delivery, _S.version, _S.n_held)
     .join(tables.submission, _S.id == _C.submission)
     .where(_C.id == bindparam("which"))
 )
@@ -27,7 +29,7 @@ _HOLD: Final = (
 
 def pull_back(group: Group, pulled: Sequence[PullBack], *, now_us: int, mature_after_us: int) -> list[str]:
     """See `Transaction.pull_back`."""
-    held = []
+    held, members = [], []
     for each in pulled:
         row = group.connection.execute(_ROW, {"which": each.contribution}).one_or_none()
         # Another process may have been faster, or a moderator may have decided: both are final here.
@@ -36,6 +38,8 @@ def pull_back(group: Group, pulled: Sequence[PullBack], *, now_us: int, mature_a
         check_learning(Learning.ACCEPTED, Learning.HELD)
         group.connection.execute(_HOLD, {"which": row.id})
         touch(group.connection, row, row.n_held + 1, which=row.submission)
+        mature = now_us - row.at_us >= mature_after_us
+        members.append(member_of(parse_payload(row.payload), each.campaign, row.at_us, mature=mature))
         group.append(
             Learning.HELD.value,
             row.id,
@@ -44,12 +48,13 @@ def pull_back(group: Group, pulled: Sequence[PullBack], *, now_us: int, mature_a
                 "from": row.learning,
                 "to": Learning.HELD.value,
                 "campaign": each.campaign,
-                "mature": now_us - row.at_us >= mature_after_us,
+                "mature": mature,
                 "weight_micro": 0,
             },
             now_us,
         )
         held.append(row.id)
     if held:
+        join(group.connection, members)
         group.recount()
     return held

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -12,14 +12,25 @@ from sqlalchemy.dialects import postgresql, sqlite
 from feedback_guard.errors import LedgerError, UsageError
 from feedback_guard.limits.interface import BudgetStore, Charge
 from feedback_guard.policy.schema import LimitPolicy
-from feedback_guard.store import decisions, deliveries, leases, pulling, resolutions, tables
+from feedback_guard.store import (
+    campaign_decisions,
+    campaigns,
+    decisions,
+    deliveries,
+    leases,
+    pulling,
+    resolutions,
+    tables,
+)
+from feedback_guard.store.campaign_decisions import CampaignDecision, Selection
+from feedback_guard.store.campaigns import Told, member_of
 from feedback_guard.store.group import Group
 from feedback_guard.store.records import Claim, NewSubmission, PullBack, StoredSubmission
 from feedback_guard.store.retries import Retries
 from feedback_guard.store.rows import Surroundings, contribution_row, judged_body, sha256_hex
 from feedback_guard.store.states import Delivery, Learning, Resolution, check_delivery, check_learning
 
-RESERVED: Final = frozenset({"judged", "approved", "denied", "held", "delivery"})
+RESERVED: Final = frozenset({"judged", "approved", "denied", "held", "delivery", *campaign_decisions.RULINGS.values()})
 """Kinds of ledger entries that only transitions write."""
 
 
@@ -121,6 +132,11 @@ class Transaction:
             },
             rows,
             None if request is None else _replay_row(submission),
+            [
+                member_of(item.contribution, item.verdict.campaign, submission.at_us)
+                for item in submission.judged
+                if item.verdict.campaign is not None
+            ],
         )
         around = Surroundings(
             submission=submission.id,
@@ -222,6 +238,86 @@ class Transaction:
             The contributions that are held now and were not before.
         """
         return pulling.pull_back(self._group, pulled, now_us=now_us, mature_after_us=mature_after_us)
+
+    def tell(self, told: Sequence[Told]) -> None:
+        """Write down what the evidence says about campaigns now; it is no event, so the ledger does not have it."""
+        campaigns.tell(self.connection, told)
+
+    def decide_campaign(
+        self,
+        name: str,
+        selection: Selection,
+        *,
+        approve: bool,
+        moderator: str,
+        note: str = "",
+        version: int | None = None,
+        fence: int | None = None,
+        now_us: int,
+    ) -> CampaignDecision:
+        """Record a decision on members of a campaign; `carry_on_campaign` then moves them, a batch at a time.
+
+        Parameters
+        ----------
+        version
+            The version of the campaign that the moderator saw; None decides on whatever is there.
+        fence
+            Number of the last member that she saw; later ones are not decided. None for all that are there.
+
+        Raises
+        ------
+        TransitionError
+            If there is no such campaign, the version is stale, another decision on it is under way, or nothing is left
+            to decide.
+        UsageError
+            If the moderator has no name, or the note is too long.
+        """
+        return campaign_decisions.begin(
+            self._group,
+            name,
+            selection,
+            approve=approve,
+            moderator=moderator,
+            note=note,
+            version=version,
+            fence=fence,
+            now_us=now_us,
+        )
+
+    def carry_on_campaign(
+        self,
+        decision: int,
+        *,
+        same_person: Callable[[str, str], bool],
+        now_us: int,
+        limits: Sequence[LimitPolicy] = (),
+        most: int = campaign_decisions.BATCH,
+    ) -> CampaignDecision:
+        """Carry out the next batch of a decision on a campaign. Whoever does it, and however often, it is done once.
+
+        Parameters
+        ----------
+        same_person
+            Whether a contributor is the moderator; her own contributions are left alone.
+        limits
+            As for `decide`.
+        most
+            Most members in this batch.
+
+        Returns
+        -------
+        CampaignDecision
+            How far it got; call again while it is running.
+        """
+        return campaign_decisions.carry_on(
+            self._group,
+            self._group.budgets,
+            decision,
+            limits,
+            same_person=same_person,
+            now_us=now_us,
+            most=most,
+        )
 
     def deliver(
         self,

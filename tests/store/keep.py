@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from alembic.command import upgrade
+from alembic.command import downgrade, upgrade
 from alembic.config import Config
 from sqlalchemy import MetaData
 
@@ -82,6 +82,20 @@ def restore(url: str, revision: str, rows: dict[str, list[dict[str, Any]]]) -> N
                 ]
                 if values:
                     connection.execute(metadata.tables[table].insert(), values)
+            connection.commit()
+    finally:
+        engines.dispose()
+
+
+def downgraded(url: str, revision: str) -> None:
+    """Take a store back to an older schema version, with all that fits into it."""
+    engines = open_engines(url, 5_000_000)
+    try:
+        with engines.writer.connect() as connection:
+            engines.begin(connection)
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", MIGRATIONS)
+            downgrade(config, revision)
             connection.commit()
     finally:
         engines.dispose()
