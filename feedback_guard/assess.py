@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import SignalError
@@ -32,7 +33,7 @@ class Assessment:
     Parameters
     ----------
     decision
-        `ACCEPT` or `QUARANTINE`.
+        `ACCEPT` or `QUARANTINE`; `REJECT` for what belongs to a denied campaign, if the policy says so.
     weight
         0..1; 0 unless accepted.
     suspicion
@@ -68,6 +69,8 @@ class Assessor:
         Whether a contribution that cannot be scored passes.
     evidence
         What contributions teach together; None judges each by itself.
+    after_denial
+        What becomes of later members of a campaign that a moderator denied.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Assessor:
         labels: frozenset[str],
         fail_open: bool,
         evidence: Evidence | None = None,
+        after_denial: Literal["hold", "reject"] = "hold",
     ) -> None:
         self._policy = policy
         self._shares = {name: share for name, share in policy.shares.items() if share > 0.0}
@@ -85,6 +89,7 @@ class Assessor:
         self._labels = labels
         self._fail_open = fail_open
         self._evidence = evidence
+        self._rejects = after_denial == "reject"
 
     @property
     def has_baseline(self) -> bool:
@@ -104,7 +109,14 @@ class Assessor:
                 cause = error if isinstance(error, SignalError) else type(error).__name__
                 return self.failed(f"the signal {name} failed ({cause})")
         assessment = self._conclude(observation.contribution, findings)
-        return assessment if self._evidence is None else self._with_evidence(assessment, observation, self._evidence)
+        if self._evidence is None:
+            return assessment
+        assessment = self._with_evidence(assessment, observation, self._evidence)
+        if self._rejects and assessment.campaign is not None and self._evidence.is_denied(assessment.campaign):
+            denied = Reason("evidence", f"a moderator denied {assessment.campaign}, which it belongs to")
+            reasons = (denied, *assessment.reasons[: MAX_REASONS - 1])
+            return replace(assessment, decision=Decision.REJECT, weight=0.0, reasons=reasons)
+        return assessment
 
     def _with_evidence(self, assessment: Assessment, observation: Observation, evidence: Evidence) -> Assessment:
         """Hold what belongs to a campaign, whatever it looks like by itself."""

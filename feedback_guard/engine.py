@@ -73,6 +73,7 @@ class Engine:
                 labels=baseline.labels if baseline else frozenset(),
                 fail_open=policy.failure.fail_open,
                 evidence=memory.evidence,
+                after_denial=policy.evidence.after_denial,
             ),
             settler=Settler(policy.limits, digest, baseline.digest if baseline else None, not enforcing),
             enforcing=enforcing,
