@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.accumulator import Evidence
+from feedback_guard.limits.contents import NOTHING, Content, Contents
 from feedback_guard.policy.schema import SignalsPolicy
 from feedback_guard.signals.combine import combine
 from feedback_guard.signals.interface import Condition, Finding, Observation, Signal
@@ -33,7 +33,7 @@ class Assessment:
     Parameters
     ----------
     decision
-        `ACCEPT` or `QUARANTINE`; `REJECT` for what belongs to a denied campaign, if the policy says so.
+        `ACCEPT` or `QUARANTINE`.
     weight
         0..1; 0 unless accepted.
     suspicion
@@ -44,6 +44,8 @@ class Assessment:
         The campaign that it belongs to, if any.
     unscored
         True when it could not be scored: it is held, or passes because the policy fails open or there is no baseline.
+    content
+        What is said in it, for budgets.
     """
 
     decision: Decision
@@ -52,6 +54,7 @@ class Assessment:
     reasons: tuple[Reason, ...]
     unscored: bool = False
     campaign: str | None = None
+    content: Content = NOTHING
 
 
 class Assessor:
@@ -69,8 +72,8 @@ class Assessor:
         Whether a contribution that cannot be scored passes.
     evidence
         What contributions teach together; None judges each by itself.
-    after_denial
-        What becomes of later members of a campaign that a moderator denied.
+    contents
+        Reads what is said in a contribution, for budgets; None where no budget asks.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class Assessor:
         labels: frozenset[str],
         fail_open: bool,
         evidence: Evidence | None = None,
-        after_denial: Literal["hold", "reject"] = "hold",
+        contents: Contents | None = None,
     ) -> None:
         self._policy = policy
         self._shares = {name: share for name, share in policy.shares.items() if share > 0.0}
@@ -89,7 +92,7 @@ class Assessor:
         self._labels = labels
         self._fail_open = fail_open
         self._evidence = evidence
-        self._rejects = after_denial == "reject"
+        self._contents = contents
 
     @property
     def has_baseline(self) -> bool:
@@ -109,14 +112,19 @@ class Assessor:
                 cause = error if isinstance(error, SignalError) else type(error).__name__
                 return self.failed(f"the signal {name} failed ({cause})")
         assessment = self._conclude(observation.contribution, findings)
-        if self._evidence is None:
+        if self._evidence is not None:
+            assessment = self._with_evidence(assessment, observation, self._evidence)
+        return assessment if self._contents is None else self._with_content(assessment, observation, self._contents)
+
+    def _with_content(self, assessment: Assessment, observation: Observation, contents: Contents) -> Assessment:
+        """Read what is said in whatever is accepted, so that budgets can be charged for it."""
+        if assessment.weight <= 0.0:
             return assessment
-        assessment = self._with_evidence(assessment, observation, self._evidence)
-        if self._rejects and assessment.campaign is not None and self._evidence.is_denied(assessment.campaign):
-            denied = Reason("evidence", f"a moderator denied {assessment.campaign}, which it belongs to")
-            reasons = (denied, *assessment.reasons[: MAX_REASONS - 1])
-            return replace(assessment, decision=Decision.REJECT, weight=0.0, reasons=reasons)
-        return assessment
+        try:
+            return replace(assessment, content=contents.of(observation))
+        except Exception as error:
+            log.exception("what is said could not be read for the budgets")
+            return self.failed(f"what is said could not be read for the budgets ({type(error).__name__})")
 
     def _with_evidence(self, assessment: Assessment, observation: Observation, evidence: Evidence) -> Assessment:
         """Hold what belongs to a campaign, whatever it looks like by itself."""

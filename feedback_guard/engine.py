@@ -15,12 +15,16 @@ from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.isolated import make_live_embedder
 from feedback_guard.evidence.baseline import Baseline, load
+from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.memory import Memory
+from feedback_guard.limits.contents import Contents
+from feedback_guard.limits.newcomers import Newcomers
 from feedback_guard.policy.schema import EmbeddingPolicy, Mode, Policy
 from feedback_guard.policy.snapshot import SnapshotPolicy
 from feedback_guard.settle import Settler
 from feedback_guard.signals.interface import Observation
+from feedback_guard.signals.near_duplicate import NearDuplicate
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class Engine:
         threadpool_limits(limits=1, user_api="blas")
         enforcing = policy.mode is Mode.ENFORCE and baseline is not None
         memory = Memory(policy, baseline)
+        background = Background.from_state(baseline.evidence) if baseline is not None else None
         return cls(
             batcher=batcher,
             memory=memory,
@@ -73,9 +78,15 @@ class Engine:
                 labels=baseline.labels if baseline else frozenset(),
                 fail_open=policy.failure.fail_open,
                 evidence=memory.evidence,
-                after_denial=policy.evidence.after_denial,
+                contents=_contents(policy, memory, background),
             ),
-            settler=Settler(policy.limits, digest, baseline.digest if baseline else None, not enforcing),
+            settler=Settler(
+                policy.limits,
+                digest,
+                baseline.digest if baseline else None,
+                not enforcing,
+                _newcomers(policy, background),
+            ),
             enforcing=enforcing,
             snapshot=policy.snapshot,
         )
@@ -109,6 +120,22 @@ class Engine:
         except BaseException:
             batcher.close()
             raise
+
+
+def _contents(policy: Policy, memory: Memory, background: Background | None) -> Contents | None:
+    """What reads contributions for the policy's budgets on what is said; None if there is none."""
+    if background is None or not any(limit.shared for limit in policy.limits):
+        return None
+    copies = memory.signals.get(NearDuplicate.name)
+    return Contents(policy.limits, background, copies.families if isinstance(copies, NearDuplicate) else None)
+
+
+def _newcomers(policy: Policy, background: Background | None) -> Newcomers | None:
+    """Who is new, where the policy asks. The key of the lottery is made of the trusted set, which is not public."""
+    if background is None:
+        return None
+    asked = policy.newcomers.pool is not None or any(limit.supporters is not None for limit in policy.limits)
+    return Newcomers(policy.newcomers, background.key) if asked else None
 
 
 def start_batcher(

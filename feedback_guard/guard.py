@@ -11,7 +11,6 @@ What a caller may rely on:
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import random
 import secrets
@@ -22,7 +21,6 @@ from typing import Self
 from pydantic import JsonValue
 
 from feedback_guard.assess import Assessment
-from feedback_guard.bulk import carry_on_left, keep_told
 from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
 from feedback_guard.contribution import Contribution
 from feedback_guard.embedding.interface import Embedder
@@ -34,6 +32,7 @@ from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.keyring import Keyring
 from feedback_guard.learning.follower import Follower
 from feedback_guard.limits.interface import Measure
+from feedback_guard.limits.newcomers import POOL
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.loader import load_policy, policy_digest
 from feedback_guard.policy.replay import CredentialMode
@@ -90,7 +89,7 @@ class Guard:
         self.policy_digest = digest
         self.clock = clock or SystemClock()
         self.metrics = Metrics(
-            routes=[route.name for route in policy.routes], budgets=[limit.name for limit in policy.limits]
+            routes=[route.name for route in policy.routes], budgets=[POOL, *(limit.name for limit in policy.limits)]
         )
         self.worker = f"w-{secrets.token_hex(8)}"
         self.decided = asyncio.Event()
@@ -176,13 +175,7 @@ class Guard:
                 return
             try:
                 engine = await asyncio.to_thread(self._load)
-                self._follower = Follower(
-                    self.store,
-                    engine.memory,
-                    self.metrics,
-                    on_pulled=self._pull_back,
-                    on_told=functools.partial(keep_told, self.store),
-                )
+                self._follower = Follower(self.store, engine.memory, self.metrics, on_pulled=self._pull_back)
                 await asyncio.to_thread(self._follower.catch_up_now)
                 await self._follower.pull_back()
                 await self.housekeep()
@@ -248,7 +241,7 @@ class Guard:
             if refusal is not None:
                 settled = engine.settler.limited(submission, [None] * len(submission.contributions), found or refusal)
             else:
-                tx.prefetch(early)
+                tx.prefetch(engine.settler.lookups(submission, proposals, at_us))
                 settled = engine.settler.settle(submission, proposals, tx.budgets, at_us)
             delivery = self._delivery(submission, settled.decision)
             tx.insert(self._new_submission(ident, submission, settled, delivery, observations, at_us))
@@ -400,12 +393,6 @@ class Guard:
         if self._follower is None:
             raise UsageError("the guard is not started; await guard.start() first")
         await self._follower.catch_up()
-        await self._follower.tell()
-
-    def noticed(self) -> None:
-        """Wake whoever waits for decisions: some were made, in this process and not through `decide`."""
-        self.decided.set()
-        self._wake()
 
     async def housekeep(self) -> None:
         """Send a heartbeat, give up what lost processes were dispatching, and refresh the gauges."""
@@ -429,10 +416,6 @@ class Guard:
         self.metrics.queue("writer", self.store.queue_depth)
         if self._engine is not None:
             self.metrics.queue("embedding", self._engine.batcher.queue_depth)
-        if self._follower is not None:
-            await self._follower.tell()
-        if await carry_on_left(self.store, self.policy.limits):
-            self.noticed()
 
     def _load(self) -> Engine:
         self._keyring = keyring_of(self.policy)
@@ -555,6 +538,9 @@ class Guard:
                     self.metrics.failed_open("scoring")
         if settled.refusal is not None:
             self.metrics.refused_by_budget(settled.refusal.charge.budget.name)
+        for budget in settled.held_by:
+            self.metrics.refused_by_budget(budget)
+        self.metrics.newcomers(settled.taken, settled.waiting)
 
 
 def retries_of(policy: Policy, randomness: Callable[[], float]) -> Retries | None:

@@ -154,8 +154,14 @@ class Metrics:
         self._budget_refusals = self._make(
             Counter,
             "feedback_guard_budget_refusals",
-            "Contributions refused because a budget had no room, by budget.",
+            "Contributions refused or held because a budget had no room, by budget.",
             ("budget",),
+        )
+        self._newcomers = self._make(
+            Counter,
+            "feedback_guard_newcomers",
+            "Contributions by newcomers that the pool they share had room for (taken) or not (waiting).",
+            ("outcome",),
         )
         self._campaigns = self._make(
             Gauge,
@@ -237,6 +243,8 @@ class Metrics:
             self._failures.labels(part)
         for budget in (*sorted(self._budgets), OTHER):
             self._budget_refusals.labels(budget)
+        for outcome in ("taken", "waiting"):
+            self._newcomers.labels(outcome)
         for route in (*sorted(self._routes), OTHER):
             for outcome in OUTCOMES:
                 self._requests.labels(route, outcome)
@@ -289,6 +297,11 @@ class Metrics:
     def refused_by_budget(self, budget: str) -> None:
         """Count a contribution that a budget had no room for."""
         self._budget_refusals.labels(_known(budget, self._budgets)).inc()
+
+    def newcomers(self, taken: int, waiting: int) -> None:
+        """Count contributions by newcomers: those that their pool had room for, and those that it had none for."""
+        self._newcomers.labels("taken").inc(taken)
+        self._newcomers.labels("waiting").inc(waiting)
 
     def batch(self, size: int, seconds: float) -> None:
         """Note one pass through the embedding model: texts in it, and its time in seconds."""

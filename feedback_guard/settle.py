@@ -11,19 +11,37 @@ from dataclasses import dataclass, replace
 
 from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution
-from feedback_guard.limits.interface import UNIT, BudgetStore, Charge, Refusal
+from feedback_guard.limits.interface import BudgetRecord, Charge, Refusal, merged
+from feedback_guard.limits.newcomers import POOL, Newcomers
 from feedback_guard.limits.plan import charges_for
-from feedback_guard.policy.schema import LimitPolicy, OnHold
+from feedback_guard.policy.limits import LimitPolicy
+from feedback_guard.policy.schema import OnHold
+from feedback_guard.room import Room
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision, Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Final verdicts of a submission, with the budget that had no room, if one had none."""
+    """Final verdicts of a submission.
+
+    Parameters
+    ----------
+    verdicts
+        One for each contribution, in order.
+    refusal
+        The budget that refused it, if one did.
+    held_by
+        Names of budgets that held a contribution, one for each that was.
+    taken, waiting
+        Contributions of newcomers that their pool had room for, and those that it had none for.
+    """
 
     verdicts: tuple[Verdict, ...]
     refusal: Refusal | None
+    held_by: tuple[str, ...] = ()
+    taken: int = 0
+    waiting: int = 0
 
     @property
     def decision(self) -> Decision:
@@ -43,16 +61,28 @@ class Settler:
         Digests that every verdict names.
     observed
         True when the guard only observes.
+    newcomers
+        Who is new, and what all that are new may teach; None makes no difference.
     """
 
     limits: tuple[LimitPolicy, ...]
     policy: str
     baseline: str | None
     observed: bool
+    newcomers: Newcomers | None = None
+
+    @property
+    def room(self) -> Room:
+        """The budgets that hold."""
+        return Room(self.limits, self.newcomers)
+
+    def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
+        """Every counter that settling is likely to need, to be read at once."""
+        return [*self.attempts(submission), *self.room.lookups(submission, assessments, now_us)]
 
     def attempts(self, submission: Submission) -> list[Charge]:
         """What judging a submission costs, whatever the verdict."""
-        return self._merge(
+        return merged(
             [
                 charge
                 for item in submission.contributions
@@ -62,16 +92,22 @@ class Settler:
 
     def early(self, submission: Submission) -> list[Charge]:
         """What must have room before anything costly is done: the attempts, and the least weight there is."""
-        return self._merge(
+        return merged(
             [
                 charge
                 for item in submission.contributions
-                for charge in charges_for(self.limits, item, anonymous=submission.anonymous, attempts=1, weight_micro=1)
+                for charge in charges_for(
+                    [limit for limit in self.limits if not limit.holds],
+                    item,
+                    anonymous=submission.anonymous,
+                    attempts=1,
+                    weight_micro=1,
+                )
             ]
         )
 
     def settle(
-        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetStore, now_us: int
+        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
     ) -> Settled:
         """Charge the budgets and return the final verdicts.
 
@@ -89,32 +125,28 @@ class Settler:
         refusal = budgets.charge(self.attempts(submission), now_us)
         if refusal is not None:
             return self.limited(submission, assessments, refusal)
-        rejected = any(assessment.decision is Decision.REJECT for assessment in assessments)
-        if submission.on_hold is OnHold.HOLD or rejected:
+        if submission.on_hold is OnHold.HOLD:
             assessments = _hold_together(assessments)
-        weights = self._merge(
-            [
-                charge
-                for item, assessment in zip(submission.contributions, assessments, strict=True)
-                if assessment.weight > 0.0
-                for charge in charges_for(
-                    self.limits,
-                    item,
-                    anonymous=submission.anonymous,
-                    attempts=0,
-                    weight_micro=round(assessment.weight * UNIT),
-                )
-            ]
-        )
-        refusal = budgets.charge(weights, now_us) if weights else None
+        # Budgets that refuse are asked first: whoever has used up her own may not use up what others share.
+        refusal = budgets.peek(merged(self.room.charges(submission, assessments, hold=False)), now_us)
         if refusal is not None:
             return self.limited(submission, assessments, refusal)
+        screened = self.room.screen(submission, assessments, budgets, now_us)
+        refusal = screened.refusal or budgets.charge(
+            merged(self.room.charges(submission, screened.assessments, hold=False)), now_us
+        )
+        if refusal is not None:
+            return replace(self.limited(submission, assessments, refusal), waiting=screened.waiting)
+        self.room.remember(submission, screened.assessments, budgets, now_us)
         return Settled(
             tuple(
                 self._verdict(item, assessment)
-                for item, assessment in zip(submission.contributions, assessments, strict=True)
+                for item, assessment in zip(submission.contributions, screened.assessments, strict=True)
             ),
             None,
+            tuple(screened.held_by),
+            screened.taken,
+            screened.waiting,
         )
 
     def limited(self, submission: Submission, assessments: Sequence[Assessment | None], refusal: Refusal) -> Settled:
@@ -123,7 +155,10 @@ class Settler:
         kind = "how often" if budget.measure.value == "count" else "how much"
         reason = Reason(
             f"limit:{budget.name}",
-            f"the budget {budget.name} bounds {kind} a {budget.facet.removeprefix('group:')} may teach; it has no room",
+            "new contributors share a pool, which a lottery deals out among them; there was no room for this one"
+            if budget.name == POOL
+            else f"the budget {budget.name} bounds {kind} a {budget.facet.removeprefix('group:')} may teach; it has no"
+            " room",
             facet=budget.facet,
         )
         verdicts = []
@@ -148,29 +183,11 @@ class Settler:
             unscored=assessment.unscored,
         )
 
-    @staticmethod
-    def _merge(charges: list[Charge]) -> list[Charge]:
-        """Add up what several contributions of one request cost the same budget."""
-        merged: dict[tuple[str, str], Charge] = {}
-        for charge in charges:
-            where = (charge.budget.name, charge.key)
-            before = merged.get(where)
-            merged[where] = replace(charge, cost_micro=charge.cost_micro + before.cost_micro) if before else charge
-        return list(merged.values())
-
 
 def _hold_together(assessments: Sequence[Assessment]) -> list[Assessment]:
-    """One request cannot reach the application in parts: if one contribution is held or rejected, all of them are."""
+    """One request cannot reach the application in parts: if one contribution is held, all of them are."""
     if all(assessment.decision is Decision.ACCEPT for assessment in assessments):
         return list(assessments)
-    if any(assessment.decision is Decision.REJECT for assessment in assessments):
-        beside = Reason("guard", "came in one request with a contribution that is rejected")
-        return [
-            item
-            if item.decision is Decision.REJECT
-            else replace(item, decision=Decision.REJECT, weight=0.0, reasons=(*item.reasons, beside))
-            for item in assessments
-        ]
     companion = Reason("guard", "came in one request with a contribution that is held")
     return [
         replace(item, decision=Decision.QUARANTINE, weight=0.0, reasons=(*item.reasons, companion))

@@ -203,7 +203,7 @@ class Background:
             for name in FIELDS[contribution.kind]:
                 canonical = observation.texts.get(name)
                 if canonical is not None:
-                    own.update((self._key(f"{name} {phrase}"), (phrase, kind)) for phrase in read(canonical.skeleton))
+                    own.update((self.named(f"{name} {phrase}"), (phrase, kind)) for phrase in read(canonical.skeleton))
             kept = own if len(own) <= MAX_PHRASES else heapq.nsmallest(MAX_PHRASES, own)
             named.update((key, own[key]) for key in kept)
         keys = sorted(named)
@@ -219,7 +219,8 @@ class Background:
         data = name.encode("utf-8", "surrogatepass")
         return int.from_bytes(hashlib.blake2b(data, key=self.key, digest_size=8).digest(), "big")
 
-    def _key(self, name: str) -> int:
+    def named(self, name: str) -> int:
+        """`number`, remembered: for phrases, which come again and again."""
         found = self._memo.get(name)
         if found is None:
             if len(self._memo) >= 200_000:

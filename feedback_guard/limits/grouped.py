@@ -52,6 +52,12 @@ class GroupBudgets:
         counter = budget_key(budget, key)
         return gcra.balance(budget, gcra.settle(budget, self._read([counter]).get(counter), now_us), now_us)
 
+    def first_us(self, budget: Budget, key: str) -> int | None:
+        """When a counter that fits once was charged."""
+        counter = budget_key(budget, key)
+        level = self._read([counter]).get(counter)
+        return None if level is None else level.last_us
+
     def prefetch(self, charges: Sequence[Charge]) -> None:
         """Read at once what several charges will need."""
         self._read([budget_key(charge.budget, charge.key) for charge in charges])

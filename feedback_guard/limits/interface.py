@@ -6,8 +6,8 @@ A rate budget is a token bucket in its GCRA form (ATM Forum TM 4.0, also RFC 269
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Budget:
     name
         As the policy calls it; part of the key, so two budgets never share a counter.
     facet
-        `contributor`, `anonymous`, or `group:NAME`.
+        `contributor`, `anonymous`, `group:NAME`, or what is said: `family`, `phrase`, `pair`, `target`.
     measure
         What is counted.
     amount_micro
@@ -42,6 +42,9 @@ class Budget:
         Microseconds; None for a lifetime budget.
     burst_micro
         Micro-units that may come at once; not used by a lifetime budget.
+    forget_after_us
+        Microseconds after its latest charge when a counter of a lifetime budget may be forgotten; None for never.
+        A rate budget's counter may be forgotten once its bucket is empty.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Budget:
     amount_micro: int
     period_us: int | None
     burst_micro: int
+    forget_after_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +119,22 @@ class BudgetStore(Protocol):
 
     def balance(self, budget: Budget, key: str, now_us: int) -> Balance:
         """What is left for a key."""
+        ...
+
+
+def merged(charges: Iterable[Charge]) -> list[Charge]:
+    """Add up what several contributions cost the same counter, in the order of the first charge against each."""
+    found: dict[tuple[str, str], Charge] = {}
+    for charge in charges:
+        where = (charge.budget.name, charge.key)
+        before = found.get(where)
+        found[where] = replace(charge, cost_micro=charge.cost_micro + before.cost_micro) if before else charge
+    return list(found.values())
+
+
+class BudgetRecord(BudgetStore, Protocol):
+    """A budget store that is the record itself, so that it also knows when something began."""
+
+    def first_us(self, budget: Budget, key: str) -> int | None:
+        """When a counter that fits once was charged, in microseconds since the epoch; None if it never was."""
         ...

@@ -52,6 +52,12 @@ class MemoryBudgets:
             level = self._levels.get(budget_key(budget, key))
         return gcra.balance(budget, gcra.settle(budget, level, now_us), now_us)
 
+    def first_us(self, budget: Budget, key: str) -> int | None:
+        """When a counter that fits once was charged."""
+        with self._lock:
+            level = self._levels.get(budget_key(budget, key))
+        return None if level is None else level.last_us
+
     def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
         keys = [budget_key(charge.budget, charge.key) for charge in charges]
         with self._lock:

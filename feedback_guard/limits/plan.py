@@ -8,7 +8,7 @@ from typing import Final
 
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.interface import UNIT, Budget, Charge, Measure
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 
 _EVERYBODY_UNNAMED: Final = "anonymous"
 """The key that all contributions without a contributor share."""
@@ -52,7 +52,7 @@ def charges_for(
     Parameters
     ----------
     limits
-        The policy's limits.
+        The policy's limits. Those on what is said charge nothing here.
     contribution
         Whose contributor and groups are charged.
     anonymous
@@ -80,6 +80,8 @@ def charges_for(
     own_pot = {limit.measure for limit in limits if limit.facet == "anonymous"} if anonymous else set()
     charges = []
     for limit in limits:
+        if limit.shared:
+            continue
         budget = budget_of(limit)
         cost = costs[budget.measure]
         if not cost:
@@ -88,6 +90,29 @@ def charges_for(
         if key is not None:
             charges.append(Charge(budget, key, cost))
     return charges
+
+
+def shared_charges(limit: LimitPolicy, keys: Sequence[str], weight_micro: int) -> list[Charge]:
+    """The charges of one accepted contribution against a budget on what is said.
+
+    Parameters
+    ----------
+    limit
+        Such a limit.
+    keys
+        The contribution's values of its facet.
+    weight_micro
+        Its accepted weight, in micro-units; what it costs where weight is measured.
+
+    Examples
+    --------
+    >>> limit = LimitPolicy(name="rare", facet="phrase", measure="count", amount=50)
+    >>> [c.cost_micro for c in shared_charges(limit, ["3f9a"], 250_000)]
+    [1000000]
+    """
+    budget = budget_of(limit)
+    cost = UNIT if budget.measure is Measure.COUNT else weight_micro
+    return [Charge(budget, key, cost) for key in keys]
 
 
 def _key(limit: LimitPolicy, contribution: Contribution, *, anonymous: bool, own_pot: bool) -> str | None:

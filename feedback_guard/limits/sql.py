@@ -81,6 +81,12 @@ class SqlBudgets:
         counter = budget_key(budget, key)
         return gcra.balance(budget, gcra.settle(budget, self._levels([counter]).get(counter), now_us), now_us)
 
+    def first_us(self, budget: Budget, key: str) -> int | None:
+        """When a counter that fits once was charged; a read-only connection will do."""
+        counter = budget_key(budget, key)
+        level = self._levels([counter]).get(counter)
+        return None if level is None else level.last_us
+
     def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
         if not charges:
             return None

@@ -113,6 +113,13 @@ def _limits(policy: Policy) -> Iterator[str]:
         if group != limit.facet and group not in groups:
             known = f"those that identity sets are {', '.join(sorted(groups))}" if groups else "identity sets none"
             yield f"limits[{index}].facet: no contribution over HTTP has the group {group!r}; {known}"
+        if limit.facet == "family" and not policy.signals.near_duplicate.share:
+            yield (
+                f"limits[{index}].facet: signals.near_duplicate, which finds near copies, is off; only exact copies"
+                " are a family"
+            )
+        if limit.supporters is not None and policy.newcomers.tenure == 0:
+            yield f"limits[{index}].supporters: newcomers.tenure is 0s, so any account is a supporter at once"
         if limit.burst is not None and limit.measure == "weight" and limit.burst < 1:
             yield f"limits[{index}].burst: below 1 no contribution of full weight ever fits"
         elif limit.amount < 1 and limit.burst is None:

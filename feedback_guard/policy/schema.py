@@ -22,6 +22,8 @@ from feedback_guard.policy.answers import (
 from feedback_guard.policy.base import Duration, Expression, Name, RoutePath, Sha256, Share, Strict, Waiver
 from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
+from feedback_guard.policy.limits import LimitPolicy as LimitPolicy  # noqa: PLC0414 - its place until now
+from feedback_guard.policy.newcomers import NewcomersPolicy
 from feedback_guard.policy.replay import CredentialMode, CredentialsPolicy, ReplayPolicy, ServiceCredential
 from feedback_guard.policy.snapshot import SnapshotPolicy
 
@@ -170,9 +172,6 @@ class EvidencePolicy(Strict):
     false_campaign_rate: float = Field(0.1, gt=0.0, le=0.5)
     """Share of false campaigns among those found that is accepted, for each kind of facet; on a stream without any
     campaign, the chance of finding one of a kind."""
-    after_denial: Literal["hold", "reject"] = "hold"
-    """What becomes of later members of a campaign that a moderator denied whole: `hold` keeps each for a decision,
-    `reject` refuses it at once, and the application does not see it either."""
 
 
 class DriftPolicy(Strict):
@@ -180,33 +179,6 @@ class DriftPolicy(Strict):
 
     expected_run_length: int = Field(100_000, ge=100, le=10**9)
     """Average number of contributions between two false alarms on a stream that resembles the trusted set."""
-
-
-class LimitPolicy(Strict):
-    """One budget."""
-
-    name: Name
-    """Names the budget in answers, metrics and the ledger; unique."""
-    facet: str = Field(pattern=r"^(contributor|anonymous|group:[A-Za-z0-9_.-]{1,64})$")
-    """Whose budget it is: `contributor`, `anonymous` (all contributions without a contributor together) or
-    `group:NAME`."""
-    measure: Literal["count", "weight"]
-    """`count` bounds how often (every judged contribution costs 1); `weight` bounds influence (accepted weight)."""
-    amount: float = Field(gt=0, le=10**9)
-    """How much per period, in attempts (`count`) or weight (`weight`); in all if there is no period."""
-    per: Duration | None = None
-    """The period. Without one the budget is for a lifetime."""
-    burst: float | None = Field(None, gt=0, le=10**9)
-    """How much may come at once; by default the amount. In every interval of length t at most
-    burst + amount x t / per is admitted."""
-
-    @model_validator(mode="after")
-    def _period_is_positive(self) -> Self:
-        if self.per == 0:
-            raise ValueError("the period of a budget must be longer than 0; leave `per` out for a lifetime budget")
-        if self.per is None and self.burst is not None:
-            raise ValueError("a lifetime budget has no burst; give it a period (`per`) or leave `burst` out")
-        return self
 
 
 class StagingPolicy(Strict):
@@ -377,6 +349,7 @@ class Policy(Strict):
     drift: DriftPolicy = DriftPolicy()
     limits: tuple[LimitPolicy, ...] = Field((), max_length=64)
     """Budgets. Every one that fits a contribution must have room for it."""
+    newcomers: NewcomersPolicy = NewcomersPolicy()
     staging: StagingPolicy = StagingPolicy()
     snapshot: SnapshotPolicy = SnapshotPolicy()
     failure: FailurePolicy = FailurePolicy()

@@ -171,6 +171,22 @@ class NearDuplicate(Signal):
             if name in self._fields:
                 self._fields[name].stream.add(self._sketcher.sketch(_text(observation, name)), account)
 
+    def families(self, observation: Observation) -> list[str]:
+        """Name the family of near copies that each text belongs to; one without relatives founds its own.
+
+        Of the texts that are not compared, for want of trusted ones, only exact copies are relatives.
+        """
+        found = []
+        for name in FIELDS[observation.contribution.kind]:
+            text = _text(observation, name)
+            if name not in self._fields:
+                found.append(self._sketcher.digest(f"exact {name} {text}".encode("utf-8", "surrogatepass")))
+                continue
+            stream, sketch = self._fields[name].stream, self._sketcher.sketch(text)
+            near = stream.near(sketch)
+            found.append(self._sketcher.digest(stream.leader(near[0].ident) if near else sketch.hashes.tobytes()))
+        return found
+
     def state(self) -> State:
         """Everything, as data. It holds keyed hashes of texts and accounts, not the texts and names."""
         arrays: dict[str, Array] = {}

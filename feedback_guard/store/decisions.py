@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from feedback_guard.errors import TransitionError, UsageError
 from feedback_guard.limits.interface import UNIT, BudgetStore
 from feedback_guard.limits.plan import charges_for
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store import tables
 from feedback_guard.store.deliveries import move
 from feedback_guard.store.group import Group

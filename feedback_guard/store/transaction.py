@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from feedback_guard.errors import LedgerError, UsageError
-from feedback_guard.limits.interface import BudgetStore, Charge
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.limits.interface import BudgetRecord, Charge
+from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store import (
     campaign_decisions,
     campaigns,
@@ -52,7 +52,7 @@ class Transaction:
         return self._group.connection
 
     @property
-    def budgets(self) -> BudgetStore:
+    def budgets(self) -> BudgetRecord:
         """Budgets, charged in this transaction."""
         return self._group.budgets
 

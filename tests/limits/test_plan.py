@@ -5,7 +5,7 @@ import pytest
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.limits.interface import UNIT, Measure
 from feedback_guard.limits.plan import budget_of, charges_for
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 
 
 def limit(name: str, facet: str, measure: str = "count", **options: object) -> LimitPolicy:

@@ -62,7 +62,18 @@ def test_every_key_is_described() -> None:
 
 def test_every_key_says_what_is_allowed() -> None:
     assert all(allowed(fragment) for _, fragment, _ in walk())
-    assert keys_at(("limits", 0)) == ["name", "facet", "measure", "amount", "per", "burst"]
+    assert keys_at(("limits", 0)) == [
+        "name",
+        "facet",
+        "measure",
+        "amount",
+        "per",
+        "burst",
+        "then",
+        "rare",
+        "supporters",
+        "radius",
+    ]
     assert keys_at(("identity", "groups", "tenant")) == ["header", "hops"]
 
 

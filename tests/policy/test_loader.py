@@ -308,7 +308,7 @@ class TestDigest:
 
     def test_it_is_stable(self) -> None:
         # Verdicts name this digest for ever: a change of the schema that moves it must be meant.
-        assert policy_digest(Policy()) == "sha256:30cc7234dad5f8f48dd4ffa1903bea7981fbc10a7a8a0215d02bef5091460f90"
+        assert policy_digest(Policy()) == "sha256:bcfb42b79ff66eab1871c3ce6aeac7301918a91ec84fa1a0e999fade1c2c95df"
 
 
 def test_presets_are_loaded_as_they_are_meant() -> None:
@@ -328,6 +328,8 @@ def test_presets_are_loaded_as_they_are_meant() -> None:
         "contributor-lifetime": ("contributor", "weight", 150, None, None),
         "network-rate": ("group:network", "count", 2000, hour, 500),
         "anonymous-day": ("anonymous", "weight", 20, day, None),
+        "phrase-lifetime": ("phrase", "count", 50, None, None),
+        "family-week": ("family", "count", 50, 7 * day, None),
     }
     for limit in strict.limits:
         if limit.name in rates:

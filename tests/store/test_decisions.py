@@ -8,7 +8,7 @@ from feedback_guard.errors import TransitionError, UsageError
 from feedback_guard.ledger.verify import verify
 from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.plan import charges_for
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store.database import Store
 from feedback_guard.store.states import Delivery, Learning
 from tests.store.build import NOW, claims, decide, deliver, held, insert, submission

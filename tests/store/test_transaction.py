@@ -10,7 +10,7 @@ from feedback_guard.errors import LedgerError, StoreError, StoreFullError, Trans
 from feedback_guard.ledger.verify import verify
 from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.plan import charges_for
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.records import Judged, NewSubmission
 from feedback_guard.store.states import Delivery, Learning

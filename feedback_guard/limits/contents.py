@@ -1,0 +1,150 @@
+"""What a contribution says, as the keys that budgets are charged by: keyed numbers, never a contributed word.
+
+These facets are known only once a contribution was read, so they are charged with the verdict, in its transaction.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import regex
+
+from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.errors import SignalError
+from feedback_guard.evidence.facets import FIELDS, Background
+from feedback_guard.policy.limits import DEFAULT_RARE, SHARED, LimitPolicy
+from feedback_guard.signals.interface import Observation
+
+MAX_RARE: Final = 512
+"""Most rare phrases of one contribution that are charged. One with more finds no room: to charge some of them only
+would leave the others without a bound."""
+BUCKETS: Final = 2**22
+"""Counters that phrases share. So no flood of made-up words fills the disk; two phrases that meet in one counter use
+up one budget, which errs on the safe side."""
+_TOKEN: Final = regex.compile(r"\w+|[^\w\s]")
+_ANSWERS: Final[Mapping[Kind, str]] = {
+    Kind.RATING: "output",
+    Kind.CORRECTION: "output",
+    Kind.PREFERENCE: "chosen",
+    Kind.DEMONSTRATION: "output",
+}
+
+Families = Callable[[Observation], Sequence[str]]
+"""Names the families of near copies that a contribution's texts belong to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is said in one contribution, for the budgets of one policy.
+
+    Parameters
+    ----------
+    keys
+        Values of its facets, by the name of the budget that they are charged to.
+    beyond
+        Budgets that it has more values for than are charged: it finds no room there.
+    """
+
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beyond: frozenset[str] = frozenset()
+
+
+NOTHING: Final = Content()
+"""Of a contribution that was not read, or under a policy without such budgets."""
+
+
+class Contents:
+    """Reads contributions for the budgets of one policy that are about what is said.
+
+    Parameters
+    ----------
+    limits
+        The policy's limits.
+    background
+        How often phrases stand in the trusted set, and the key that names them.
+    families
+        Names families of near copies; without it only exact copies are one.
+
+    Examples
+    --------
+    >>> from feedback_guard.evidence.observe import canonical_texts
+    >>> item = Contribution("1", 0, "ada", Kind.LABEL, "zorblax is fine", "good")
+    >>> observation = Observation(item, canonical_texts(item), {})
+    >>> background = Background.fit([observation], seed=0)
+    >>> limit = LimitPolicy(name="rare", facet="phrase", measure="count", amount=50, rare=2)
+    >>> len(Contents([limit], background).of(observation).keys["rare"])
+    3
+    """
+
+    def __init__(self, limits: Iterable[LimitPolicy], background: Background, families: Families | None = None) -> None:
+        self._limits = [limit for limit in limits if limit.facet in SHARED - {"radius"}]
+        self._background = background
+        self._families = families
+
+    def of(self, observation: Observation) -> Content:
+        """What a contribution says.
+
+        Raises
+        ------
+        SignalError
+            If one of its texts was not read.
+        """
+        if not self._limits:
+            return NOTHING
+        keys: dict[str, tuple[str, ...]] = {}
+        beyond = set()
+        for limit in self._limits:
+            if limit.facet == "family":
+                keys[limit.name] = tuple(dict.fromkeys((self._families or self._copies)(observation)))
+            elif limit.facet == "target":
+                keys[limit.name] = (self._target(observation),)
+            else:
+                found = self._rare(observation, limit)
+                keys[limit.name] = found[:MAX_RARE]
+                if len(found) > MAX_RARE:
+                    beyond.add(limit.name)
+        return Content(keys, frozenset(beyond))
+
+    def _copies(self, observation: Observation) -> list[str]:
+        return [
+            f"{self._background.number(f'copy {which} {_skeleton(observation, which)}'):016x}"
+            for which in FIELDS[observation.contribution.kind]
+        ]
+
+    def _rare(self, observation: Observation, limit: LimitPolicy) -> tuple[str, ...]:
+        """The counters of its rare phrases. All of its text is looked at: what is skipped would not be bounded."""
+        names = set[str]()
+        for which in FIELDS[observation.contribution.kind]:
+            tokens = _TOKEN.findall(_skeleton(observation, which))
+            if limit.facet == "phrase":
+                names.update(f"{which} {token}" for token in tokens)
+            else:
+                names.update(f"{which} {left} {right}" for left, right in itertools.pairwise(tokens))
+        numbers = np.fromiter(map(self._background.named, names), dtype=np.uint64, count=len(names))
+        rare = numbers[self._background.count(numbers) < (limit.rare or DEFAULT_RARE)]
+        return tuple(f"{bucket:06x}" for bucket in sorted({number % BUCKETS for number in rare.tolist()}))
+
+    def _target(self, observation: Observation) -> str:
+        item = observation.contribution
+        if item.kind is Kind.LABEL:
+            return f"{self._background.number(f'target label {item.label}'):016x}"
+        answer = _skeleton(observation, _ANSWERS[item.kind])
+        return f"{self._background.number(f'target {_way(item)} {answer}'):016x}"
+
+
+def _way(item: Contribution) -> str:
+    """Which way an answer is taught. Votes on other scales than 0..1 share a budget rather than escape it."""
+    if item.kind is not Kind.RATING:
+        return "answer"
+    return "up" if (item.rating or 0.0) > 0.5 else "down"
+
+
+def _skeleton(observation: Observation, which: str) -> str:
+    canonical = observation.texts.get(which)
+    if canonical is None:
+        raise SignalError(f"{which} has no canonical text; it was not read")
+    return canonical.skeleton

@@ -1,0 +1,233 @@
+"""Budgets that hold: what has no room there waits for a moderator instead of being refused.
+
+They are about what is said, and about who is new: facets that are known only once a contribution was read. All of it
+is charged in the transaction of the verdict, so that a crash leaves either both or neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from feedback_guard.assess import MAX_REASONS, Assessment
+from feedback_guard.contribution import Contribution
+from feedback_guard.limits.charging import budget_key
+from feedback_guard.limits.interface import UNIT, BudgetRecord, Charge, Refusal, merged
+from feedback_guard.limits.newcomers import POOL, Newcomers
+from feedback_guard.limits.plan import charges_for, shared_charges
+from feedback_guard.limits.support import is_lifted, support
+from feedback_guard.policy.limits import LimitPolicy
+from feedback_guard.policy.schema import OnHold
+from feedback_guard.submission import Submission
+from feedback_guard.verdict import Decision, Reason
+
+_WORDS = {
+    "family": "near copies of one text",
+    "radius": "texts that lie so close together",
+    "phrase": "contributions with one rare word",
+    "pair": "contributions with one rare pair of words",
+    "target": "contributions that teach the same",
+}
+
+
+@dataclass(slots=True)
+class Screened:
+    """Assessments after the budgets that hold.
+
+    Parameters
+    ----------
+    assessments
+        One for each contribution, in order; what found no room is held by now.
+    held_by
+        Names of the budgets that had none, one for each contribution that was held.
+    taken, waiting
+        Contributions of newcomers that their pool had room for, and those that it had none for.
+    refusal
+        Set where the policy refuses newcomers for whom there is no room.
+    """
+
+    assessments: list[Assessment]
+    held_by: list[str]
+    taken: int = 0
+    waiting: int = 0
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Looks for room in the budgets that are about what is said and about who is new.
+
+    Parameters
+    ----------
+    limits
+        The policy's limits.
+    newcomers
+        Who is new; None leaves newcomers and supporters out.
+    """
+
+    limits: tuple[LimitPolicy, ...]
+    newcomers: Newcomers | None = None
+
+    def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
+        """Every counter that a submission is likely to need, to be read at once."""
+        found = [charge for hold in (False, True) for charge in self.charges(submission, assessments, hold=hold)]
+        if self.newcomers is not None and found:
+            found += self.newcomers.lookups([item.contributor for item in submission.contributions], now_us)
+        return found
+
+    def charges(self, submission: Submission, assessments: Sequence[Assessment], *, hold: bool) -> list[Charge]:
+        """What the accepted contributions cost the budgets that hold, or those that refuse."""
+        pairs = zip(submission.contributions, assessments, strict=True)
+        return [charge for item, each in pairs for charge in self._charges(submission, item, each, hold=hold)]
+
+    def screen(
+        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+    ) -> Screened:
+        """Charge the budgets that hold, and hold what they have no room for.
+
+        A request that is kept whole is charged whole, or not at all; of one that passes anyway, each contribution.
+        """
+        screened = Screened(list(assessments), [])
+        good = [place for place, each in enumerate(assessments) if each.weight > 0.0]
+        whole = submission.on_hold is OnHold.HOLD and bool(good)
+        for places in [good] if whole else [[place] for place in good]:
+            self._screen(submission, places, screened, budgets, now_us)
+            if screened.refusal is not None:
+                break
+        return screened
+
+    def remember(
+        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+    ) -> None:
+        """Note who was accepted: tenure begins with the first time."""
+        if self.newcomers is None or submission.anonymous:
+            return
+        for item, each in zip(submission.contributions, assessments, strict=True):
+            if each.decision is Decision.ACCEPT:
+                self.newcomers.remember(budgets, item.contributor, now_us)
+
+    def _screen(
+        self, submission: Submission, places: Sequence[int], screened: Screened, budgets: BudgetRecord, now_us: int
+    ) -> None:
+        """Let some contributions pass together, or hold them together."""
+        some = [(submission.contributions[place], screened.assessments[place]) for place in places]
+        charges = [charge for item, each in some for charge in self._charges(submission, item, each, hold=True)]
+        new = self._new(submission, [item for item, _ in some], budgets, now_us)
+        self._count_supporters(submission, some, new, budgets, now_us)
+        undrawn = False
+        if self.newcomers is not None and self.newcomers.policy.pool is not None:
+            for item, each in some:
+                if item.contributor in new:
+                    cost = round(each.weight * UNIT)
+                    charges += self.newcomers.charges(item.contributor, cost, now_us)
+                    undrawn |= not self.newcomers.ask(budgets, item.contributor, cost, now_us)
+        reason, budget, campaign = self._verdict(some, charges, budgets, now_us, undrawn=undrawn)
+        count = sum(item.contributor in new for item, _ in some)
+        if reason is None:
+            screened.taken += count
+            return
+        if budget == POOL:
+            screened.waiting += count
+            screened.refusal = self._refused(charges, now_us)
+        for place in places:
+            screened.held_by.append(budget)
+            each = screened.assessments[place]
+            screened.assessments[place] = replace(
+                each,
+                decision=Decision.QUARANTINE,
+                weight=0.0,
+                reasons=(reason, *each.reasons[: MAX_REASONS - 1]),
+                campaign=each.campaign or campaign,
+            )
+
+    def _verdict(
+        self,
+        some: Sequence[tuple[Contribution, Assessment]],
+        charges: Sequence[Charge],
+        budgets: BudgetRecord,
+        now_us: int,
+        *,
+        undrawn: bool,
+    ) -> tuple[Reason | None, str, str | None]:
+        """Charge; without room, say why, by which budget, and what to call all that it has no room for."""
+        for limit in self.limits:
+            if limit.holds and any(limit.name in each.content.beyond for _, each in some):
+                said = f"it holds more rare phrases than the budget {limit.name} counts"
+                return Reason(f"limit:{limit.name}", said, facet=limit.facet), limit.name, None
+        if undrawn:
+            said = "new contributors share a pool, which a lottery deals out among them; this one was not drawn"
+            return Reason(f"limit:{POOL}", said, facet=POOL), POOL, None
+        refusal = self._charge(merged(charges), budgets, now_us)
+        if refusal is None:
+            return None, "", None
+        budget = refusal.charge.budget
+        if budget.facet == POOL:
+            said = "the pool that new contributors share has no room"
+            return Reason(f"limit:{POOL}", said, facet=POOL), POOL, None
+        said = (
+            f"the budget {budget.name} bounds how many {_WORDS[budget.facet]} are learnt without a moderator; it has no"
+            " room"
+            if budget.facet in _WORDS
+            else f"the budget {budget.name} bounds how much a {budget.facet.removeprefix('group:')} may teach; it has"
+            " no room"
+        )
+        # All that one full counter holds is one decision for a moderator.
+        campaign = f"{budget.name}-{budget_key(budget, refusal.charge.key)[:12]}"
+        return Reason(f"limit:{budget.name}", said, facet=budget.facet), budget.name, campaign
+
+    def _charge(self, charges: Sequence[Charge], budgets: BudgetRecord, now_us: int) -> Refusal | None:
+        """Charge all or none; phrases that have enough supporters need no room."""
+        refusal = budgets.charge(charges, now_us)
+        by_name = {limit.name: limit for limit in self.limits if limit.supporters is not None}
+        if refusal is None or refusal.charge.budget.name not in by_name:
+            return refusal
+        lifted = [
+            charge
+            for charge in charges
+            if (limit := by_name.get(charge.budget.name)) is not None and is_lifted(limit, budgets, charge.key, now_us)
+        ]
+        return budgets.charge([charge for charge in charges if charge not in lifted], now_us) if lifted else refusal
+
+    def _charges(
+        self, submission: Submission, item: Contribution, assessment: Assessment, *, hold: bool
+    ) -> list[Charge]:
+        if assessment.weight <= 0.0:
+            return []
+        weight_micro = round(assessment.weight * UNIT)
+        limits = [limit for limit in self.limits if limit.holds is hold]
+        charges = charges_for(limits, item, anonymous=submission.anonymous, attempts=0, weight_micro=weight_micro)
+        for limit in limits:
+            charges += shared_charges(limit, assessment.content.keys.get(limit.name, ()), weight_micro)
+        return charges
+
+    def _new(
+        self, submission: Submission, items: Sequence[Contribution], budgets: BudgetRecord, now_us: int
+    ) -> frozenset[str]:
+        """Which of them are new. All that is anonymous has budgets of its own, however many send it."""
+        if self.newcomers is None or submission.anonymous:
+            return frozenset()
+        names = {item.contributor for item in items}
+        return frozenset(name for name in names if not self.newcomers.established(budgets, name, now_us))
+
+    def _count_supporters(
+        self,
+        submission: Submission,
+        some: Sequence[tuple[Contribution, Assessment]],
+        new: frozenset[str],
+        budgets: BudgetRecord,
+        now_us: int,
+    ) -> None:
+        if self.newcomers is None or submission.anonymous:
+            return
+        for item, each in some:
+            for limit in self.limits:
+                if limit.supporters is not None and item.contributor not in new:
+                    for key in each.content.keys.get(limit.name, ()):
+                        support(limit, budgets, key, item.contributor, now_us)
+
+    def _refused(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        """The refusal of newcomers, where the policy does not hold them; the next deal is another chance."""
+        if self.newcomers is None or self.newcomers.policy.then == "hold":
+            return None
+        pool = next(charge for charge in charges if charge.budget.name == POOL)
+        return Refusal(pool, self.newcomers.deal_us - now_us % self.newcomers.deal_us, 0)

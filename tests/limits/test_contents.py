@@ -1,0 +1,106 @@
+"""What is said becomes counters: which words are charged, that none is skipped, and that no word is stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.limits.contents import BUCKETS, MAX_RARE, Content, Contents
+from feedback_guard.policy.limits import LimitPolicy
+from feedback_guard.signals.interface import Observation
+
+
+def seen(text: str, *, label: str | None = "good", **fields: object) -> Observation:
+    item = Contribution("1", 0, "ada", Kind(str(fields.pop("kind", "label"))), text, label, **fields)  # type: ignore[arg-type]
+    return Observation(item, canonical_texts(item), {})
+
+
+TRUSTED = [seen("the card is here"), seen("the card came"), seen("the transfer is late"), seen("the blue card")]
+BACKGROUND = Background.fit(TRUSTED, seed=0)
+
+
+def limit(facet: str, **options: object) -> LimitPolicy:
+    return LimitPolicy.model_validate({"name": "b", "facet": facet, "measure": "count", "amount": 50, **options})
+
+
+def read(observation: Observation, facet: str, **options: object) -> Content:
+    return Contents([limit(facet, **options)], BACKGROUND).of(observation)
+
+
+def test_words_that_the_trusted_set_knows_cost_nothing() -> None:
+    assert read(seen("the card"), "phrase").keys["b"] == ()
+    assert len(read(seen("the card cf"), "phrase").keys["b"]) == 1
+    # "is" stands in two trusted texts, "late" in one
+    assert len(read(seen("is late"), "phrase", rare=2).keys["b"]) == 1
+    assert len(read(seen("is late"), "phrase", rare=3).keys["b"]) == 2
+
+
+def test_the_same_word_is_the_same_counter_whatever_it_looks_like() -> None:
+    plain = read(seen("zorblax"), "phrase").keys["b"]
+    assert plain == read(seen("is ZORBL\u0430X here"), "phrase", rare=1).keys["b"]
+    assert plain != read(seen("zorblay"), "phrase").keys["b"]
+
+
+def test_pairs_of_common_words_are_rare_pairs() -> None:
+    assert read(seen("the card is here"), "pair", rare=1).keys["b"] == ()
+    assert len(read(seen("card the is"), "pair", rare=1).keys["b"]) == 2
+
+
+def test_no_word_stands_in_a_key() -> None:
+    (key,) = read(seen("zorblax"), "phrase").keys["b"]
+    assert int(key, 16) < BUCKETS
+    assert "zorblax" not in key
+
+
+@pytest.mark.parametrize("place", [0, 3_000, 6_000])
+def test_a_word_is_charged_wherever_it_stands_in_a_long_text(place: int) -> None:
+    words = ["the", "card"] * 3_000
+    words.insert(place, "cf")
+    assert read(seen(" ".join(words)), "phrase").keys["b"] == read(seen("cf"), "phrase").keys["b"]
+
+
+def test_more_rare_words_than_are_counted_have_no_room() -> None:
+    few = read(seen(" ".join(f"w{n}" for n in range(MAX_RARE // 2))), "phrase")
+    many = read(seen(" ".join(f"w{n}" for n in range(2 * MAX_RARE))), "phrase")
+    assert (few.beyond, many.beyond) == (frozenset(), frozenset({"b"}))
+
+
+def test_a_target_is_a_label_or_an_answer_or_a_vote_for_one() -> None:
+    label = read(seen("x", label="good"), "target")
+    assert label == read(seen("y", label="good"), "target")
+    assert label != read(seen("x", label="bad"), "target")
+    votes = {
+        rating: read(seen("x", kind="rating", label=None, output="buy gold", rating=rating), "target").keys["b"]
+        for rating in (0.0, 1.0, 4.98, 4.99)
+    }
+    assert votes[0.0] != votes[1.0]
+    # a finer scale is no way to get a counter for each vote
+    assert votes[1.0] == votes[4.98] == votes[4.99]
+    assert read(seen("x", kind="correction", label=None, output="Buy  Gold"), "target") == read(
+        seen("y", kind="correction", label=None, output="buy gold"), "target"
+    )
+
+
+def test_without_the_detector_exact_copies_are_a_family() -> None:
+    assert read(seen("the blue card"), "family") == read(seen("The  blue card"), "family")
+    assert read(seen("the blue card"), "family") != read(seen("the blue cards"), "family")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"facet": "contributor", "rare": 2}, "phrase and pair"),
+        ({"facet": "target", "supporters": 2}, "phrase and pair"),
+        ({"facet": "radius"}, "needs `radius`"),
+        ({"facet": "phrase", "radius": 0.5}, "needs `radius`"),
+        ({"facet": "radius", "radius": 0.5, "per": "1d", "burst": 3}, "no burst"),
+        ({"facet": "contributor", "then": "hold"}, "is refused"),
+        ({"facet": "family", "per": "0s"}, "longer than 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
+)
+def test_options_that_do_not_fit_the_facet_are_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        LimitPolicy.model_validate({"name": "b", "measure": "count", "amount": 5, **wrong})

@@ -1,0 +1,168 @@
+"""Budgets that hold: what waits for a moderator, what it costs, and who lifts a phrase's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from feedback_guard.assess import Assessment
+from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.limits.contents import Content
+from feedback_guard.limits.interface import UNIT, Budget, Measure
+from feedback_guard.limits.memory import MemoryBudgets
+from feedback_guard.limits.newcomers import Newcomers
+from feedback_guard.limits.plan import budget_of
+from feedback_guard.policy.limits import LimitPolicy
+from feedback_guard.policy.newcomers import NewcomersPolicy
+from feedback_guard.policy.schema import OnHold
+from feedback_guard.settle import Settled, Settler
+from feedback_guard.submission import Submission
+from feedback_guard.verdict import Decision
+
+DAY = 86_400_000_000
+WORDS = LimitPolicy(name="words", facet="phrase", measure="count", amount=4)
+BACKED = WORDS.model_copy(update={"supporters": 2})
+LESSON = LimitPolicy(name="lesson", facet="target", measure="weight", amount=2, per=DAY)
+OWN = LimitPolicy(name="own", facet="contributor", measure="weight", amount=1)
+
+
+def said(*words: str, weight: float = 1.0, limit: LimitPolicy = WORDS) -> Assessment:
+    return Assessment(Decision.ACCEPT, weight, 0.1, (), content=Content({limit.name: words}))
+
+
+def settle(
+    budgets: MemoryBudgets,
+    limits: Sequence[LimitPolicy],
+    *assessments: Assessment,
+    who: str = "u",
+    on_hold: OnHold = OnHold.PASS,
+    now_us: int = 0,
+    newcomers: Newcomers | None = None,
+    anonymous: bool = False,
+) -> Settled:
+    items = tuple(Contribution(f"c{n}", 0, who, Kind.LABEL, "x", "y") for n in range(len(assessments)))
+    settler = Settler(tuple(limits), "sha256:p", "sha256:b", observed=False, newcomers=newcomers)
+    return settler.settle(Submission("r", on_hold, items, anonymous=anonymous), assessments, budgets, now_us)
+
+
+def left(budgets: MemoryBudgets, limit: LimitPolicy, key: str) -> float:
+    return budgets.balance(budget_of(limit), key, 0).remaining_micro / UNIT
+
+
+def test_a_word_that_was_learnt_often_enough_waits_for_a_moderator() -> None:
+    budgets = MemoryBudgets()
+    got = [settle(budgets, [WORDS], said("cf"), who=f"u{n}") for n in range(6)]
+    assert [each.decision for each in got] == [Decision.ACCEPT] * 4 + [Decision.QUARANTINE] * 2
+    assert got[4].refusal is None
+    assert got[4].held_by == ("words",)
+    assert got[4].verdicts[0].reasons[0].signal == "limit:words"
+    assert settle(budgets, [WORDS], said("other")).decision is Decision.ACCEPT
+
+
+def test_all_that_one_full_counter_holds_is_one_decision() -> None:
+    budgets = MemoryBudgets()
+    got = [settle(budgets, [WORDS], said(word)) for _ in range(6) for word in ("cf", "mn")]
+    campaigns = {each.verdicts[0].campaign for each in got if each.decision is Decision.QUARANTINE}
+    assert len(campaigns) == 2
+    assert all(name is not None and name.startswith("words-") for name in campaigns)
+
+
+def test_what_is_held_uses_up_nothing() -> None:
+    budgets = MemoryBudgets()
+    for _ in range(6):
+        settle(budgets, [WORDS], said("cf", "rest"))
+    assert (left(budgets, WORDS, "cf"), left(budgets, WORDS, "rest")) == (0, 0)
+    settle(budgets, [WORDS], said("cf", "new"))
+    assert left(budgets, WORDS, "new") == 4
+
+
+@pytest.mark.parametrize("on_hold", list(OnHold))
+def test_a_request_that_is_kept_whole_is_charged_whole_or_not_at_all(on_hold: OnHold) -> None:
+    budgets = MemoryBudgets()
+    for _ in range(3):
+        settle(budgets, [WORDS], said("cf"))
+    got = settle(budgets, [WORDS], said("cf"), said("cf"), said("fine"), on_hold=on_hold)
+    decisions = [verdict.decision for verdict in got.verdicts]
+    if on_hold is OnHold.HOLD:
+        assert decisions == [Decision.QUARANTINE] * 3
+        assert (left(budgets, WORDS, "cf"), left(budgets, WORDS, "fine")) == (1, 4)
+    else:
+        assert decisions == [Decision.ACCEPT, Decision.QUARANTINE, Decision.ACCEPT]
+        assert (left(budgets, WORDS, "cf"), left(budgets, WORDS, "fine")) == (0, 3)
+
+
+def test_weight_is_charged_by_weight_and_comes_back() -> None:
+    budgets = MemoryBudgets()
+    half = said("label", weight=0.5, limit=LESSON)
+    assert [settle(budgets, [LESSON], half).decision for _ in range(5)][-1] is Decision.QUARANTINE
+    assert settle(budgets, [LESSON], half, now_us=DAY // 4 - 1).decision is Decision.QUARANTINE
+    assert settle(budgets, [LESSON], half, now_us=DAY // 4).decision is Decision.ACCEPT
+
+
+def test_the_policy_may_refuse_what_is_said_and_hold_who_says_it() -> None:
+    budgets = MemoryBudgets()
+    refusing = WORDS.model_copy(update={"then": "limit", "amount": 1.0})
+    settle(budgets, [refusing], said("cf"))
+    got = settle(budgets, [refusing], said("cf"))
+    assert got.decision is Decision.LIMIT
+    assert got.refusal is not None
+    holding = OWN.model_copy(update={"then": "hold"})
+    settle(budgets, [holding], said())
+    assert settle(budgets, [holding], said()).decision is Decision.QUARANTINE
+
+
+def test_whoever_has_nothing_left_cannot_use_up_what_others_share() -> None:
+    budgets = MemoryBudgets()
+    for _ in range(5):
+        got = settle(budgets, [OWN, WORDS], said("honest-word"), who="attacker")
+    assert got.decision is Decision.LIMIT
+    assert left(budgets, WORDS, "honest-word") == 3
+
+
+def test_more_words_than_are_counted_find_no_room() -> None:
+    over = replace(said("a"), content=Content({"words": ("a",)}, frozenset({"words"})))
+    got = settle(MemoryBudgets(), [WORDS], over)
+    assert got.decision is Decision.QUARANTINE
+    assert "more rare phrases" in got.verdicts[0].reasons[0].message
+
+
+def tenured(budgets: MemoryBudgets, *names: str) -> Newcomers:
+    rule = Newcomers(NewcomersPolicy(tenure=DAY), b"secret")
+    for name in names:
+        rule.remember(budgets, name, 0)
+    return rule
+
+
+def test_established_contributors_lift_the_budget_of_a_word_and_new_ones_do_not() -> None:
+    budgets = MemoryBudgets()
+    rule = tenured(budgets, "ada", "bob")
+
+    def say(who: str, word: str) -> Decision:
+        return settle(budgets, [BACKED], said(word), who=who, now_us=2 * DAY, newcomers=rule).decision
+
+    for word, crowd in (("cf", "sybil"), ("visa", "new")):
+        assert [say(f"{crowd}-{word}-{n}", word) for n in range(6)][-2:] == [Decision.QUARANTINE] * 2
+    # One who says it often is one supporter, and waits like everybody else.
+    assert [say("ada", "visa") for _ in range(3)] == [Decision.QUARANTINE] * 3
+    assert say("bob", "visa") is Decision.ACCEPT
+    assert say("new-visa-9", "visa") is Decision.ACCEPT
+    assert say("sybil-cf-9", "cf") is Decision.QUARANTINE
+
+
+def test_tenure_begins_when_something_was_accepted_and_not_before() -> None:
+    budgets = MemoryBudgets()
+    rule = tenured(budgets)
+    bad = Assessment(Decision.QUARANTINE, 0.0, 1.0, ())
+    settle(budgets, [], bad, who="eve", newcomers=rule)
+    assert not rule.established(budgets, "eve", 9 * DAY)
+    settle(budgets, [], said(), who="eve", now_us=9 * DAY, newcomers=rule)
+    settle(budgets, [], said(), who="eve", now_us=10 * DAY - 1, newcomers=rule)
+    assert not rule.established(budgets, "eve", 10 * DAY - 1)
+    assert rule.established(budgets, "eve", 10 * DAY)
+
+
+def test_a_counter_that_fits_once_tells_when_it_was_charged() -> None:
+    budgets = MemoryBudgets()
+    assert budgets.first_us(Budget("b", "f", Measure.COUNT, UNIT, None, 0), "k") is None
