@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
     from feedback_guard.policy.loader import load_policy
     from feedback_guard.policy.schema import Policy
+    from feedback_guard.receipts.signer import ReceiptSigner
     from feedback_guard.review.app import review_app
     from feedback_guard.submission import Judgement, Submission
     from feedback_guard.verdict import Decision, Reason, Verdict
@@ -35,6 +36,7 @@ __all__ = [
     "Kind",
     "Policy",
     "Reason",
+    "ReceiptSigner",
     "Submission",
     "Verdict",
     "load_policy",
@@ -52,6 +54,7 @@ _HOMES = {
     "Kind": "contribution",
     "Policy": "policy.schema",
     "Reason": "verdict",
+    "ReceiptSigner": "receipts.signer",
     "Submission": "submission",
     "Verdict": "verdict",
     "load_policy": "policy.loader",

@@ -58,6 +58,7 @@ def diagnose(loaded: LoadedPolicy, clock: Clock, *, with_model: bool = True) -> 
         "sqlite": _sqlite,
         "store": _store,
         "credentials": _credentials,
+        "receipts": _receipts,
         "metrics": _metrics,
         "baseline": _baseline,
     }
@@ -154,6 +155,39 @@ def _credentials(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, s
         yield (
             Health.FAILURE,
             f"{counts[ident]} kept need the key {ident}, which is not there: put it back, below the newest",
+        )
+
+
+def _receipts(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
+    from feedback_guard.receipts.keys import ReceiptKeys
+    from feedback_guard.store.database import Store
+    from feedback_guard.store.votes import latest_issued
+
+    policy = loaded.policy
+    if policy.receipts.keys is None:
+        yield Health.OK, "none are asked for"
+        return
+    keys = ReceiptKeys.read(policy.receipts.keys)
+    yield Health.OK, f"signed with the key {keys.newest.ident}; {len(keys.ids)} are believed"
+    asking = [route.name for route in policy.routes if route.receipt is not None]
+    if not asking:
+        yield Health.WARNING, "no route asks for them; write `receipt: {}` in those that take feedback on answers"
+    audiences = {route.receipt.audience for route in policy.routes if route.receipt is not None}
+    for served in policy.receipts.serving:
+        if asking and served.audience not in audiences:
+            yield Health.WARNING, f"no route takes those of {served.name}: their audience is {served.audience}"
+    store = Store.open(policy.store, clock=clock)
+    try:
+        with store.reading() as connection:
+            latest = latest_issued(connection)
+    finally:
+        store.close()
+    if latest is not None and latest > clock.now_us() + policy.receipts.leeway:
+        ahead = (latest - clock.now_us()) / MICROSECONDS
+        yield (
+            Health.FAILURE,
+            f"the newest one that was used was signed {ahead:.0f} s from now: this clock was set back or is slow, and "
+            "new ones are refused until it is right",
         )
 
 

@@ -17,6 +17,7 @@
     │   │   └── FencedError              an outcome of a claim that has passed to somebody else
     │   ├── ClaimLostError           another delivery of the same request took over
     │   └── UnsafeDatabaseError      a database that would lose or corrupt records
+    ├── ReceiptError             a receipt that feedback came with does not fit, or is used up
     ├── CredentialError          a key or a credential is not there, or cannot be used
     ├── LedgerError              the record is not what was written
     ├── LimitError               a budget is defined or charged wrongly
@@ -28,6 +29,8 @@ Every error says what is wrong, where, and what to do about it.
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 
 class GuardError(Exception):
@@ -104,6 +107,38 @@ class UnsafeDatabaseError(StoreError):
 
 class CredentialError(GuardError):
     """A key or a credential is not there, or cannot be used. The message never holds any of it."""
+
+
+class Refused(StrEnum):
+    """What is wrong with a receipt; also how it is counted."""
+
+    MISSING = "missing"
+    MALFORMED = "malformed"
+    UNKNOWN_KEY = "unknown_key"
+    FORGED = "forged"
+    OTHER_AUDIENCE = "other_audience"
+    EARLY = "early"
+    EXPIRED = "expired"
+    OTHER_CONTRIBUTOR = "other_contributor"
+    OTHER_INTERACTION = "other_interaction"
+    OTHER_MODEL = "other_model"
+    OTHER_OUTPUT = "other_output"
+    UNBOUND = "unbound"
+    USED = "used"
+
+
+class ReceiptError(GuardError):
+    """A receipt that feedback came with does not fit, or is used up.
+
+    Parameters
+    ----------
+    reason
+        What is wrong with it.
+    """
+
+    def __init__(self, reason: Refused) -> None:
+        super().__init__(f"the receipt is refused: {reason.value.replace('_', ' ')}")
+        self.reason = reason
 
 
 class LedgerError(GuardError):

@@ -40,6 +40,7 @@ from feedback_guard.policy.schema import Mode, OnHold, Policy
 from feedback_guard.repeats import RepeatBook, lease_of, settle_claim
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
+from feedback_guard.store import votes
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.leases import LEASE_US
 from feedback_guard.store.records import Claim, Judged, NewSubmission, PullBack, Sealed, StoredSubmission
@@ -48,6 +49,7 @@ from feedback_guard.store.retries import Retries
 from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.verdict import Decision
+from feedback_guard.votes import ReceiptBook
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +91,16 @@ class Guard:
         self.policy_digest = digest
         self.clock = clock or SystemClock()
         self.metrics = Metrics(
-            routes=[route.name for route in policy.routes], budgets=[POOL, *(limit.name for limit in policy.limits)]
+            routes=[*(route.name for route in policy.routes), *(served.name for served in policy.receipts.serving)],
+            budgets=[POOL, *(limit.name for limit in policy.limits)],
         )
         self.worker = f"w-{secrets.token_hex(8)}"
         self.decided = asyncio.Event()
         """Set whenever a decision was made in this process, so that a dispatcher need not wait for its next poll."""
         self.repeats = RepeatBook(lambda: self.store, self.clock, lease_of(policy))
         """Who has the keys of requests that may come again."""
+        self.receipts = ReceiptBook(policy, lambda: self.store, self.clock)
+        """The keys of receipts, and which are used up."""
         self._embedder = embedder
         self._store: Store | None = None
         self._engine: Engine | None = None
@@ -210,11 +215,14 @@ class Guard:
         StoreError
             If the record could not be made; then nothing happened. `StoreFullError` if nothing more can be held,
             `ClaimLostError` if another delivery of the same request took over.
+        ReceiptError
+            If a receipt is used up, or what was served is not what the contribution says.
         """
         if not submission.contributions:
             raise UsageError("a submission holds at least one contribution")
         if self._engine is None:
             await self.start()
+        await self.receipts.look(submission.votes)
         engine, began = self.engine, self.clock.monotonic()
         early = engine.settler.early(submission)
         refusal = self.store.latest.peek(early, self.store.now_us())
@@ -234,7 +242,7 @@ class Guard:
         ident, mark = self.new_id(), self.clock.monotonic()
         conceal = submission.conceal and refusal is not None and refusal.charge.budget.measure is Measure.WEIGHT
 
-        def record(tx: Transaction) -> tuple[Settled, Delivery]:
+        def record(tx: Transaction) -> tuple[Settled, Delivery, int]:
             at_us = tx.now_us()
             # To a client that must not learn of it, a refused contribution counts like any other.
             found = tx.budgets.charge(engine.settler.attempts(submission), at_us) if refusal and conceal else None
@@ -246,12 +254,12 @@ class Guard:
             delivery = self._delivery(submission, settled.decision)
             tx.insert(self._new_submission(ident, submission, settled, delivery, observations, at_us))
             settle_claim(tx, submission, settled, ident)
-            return settled, delivery
+            return settled, delivery, self.receipts.cast(tx, submission, settled, acts=self.enforcing)
 
         if self._follower is not None:
             self._follower.expect(observations)
         try:
-            settled, delivery = await self.store.run(record)
+            settled, delivery, withdrawn = await self.store.run(record)
         except ClaimLostError:
             raise
         except StoreError:
@@ -260,6 +268,8 @@ class Guard:
         self._time("record", mark)
         self._time("total", began)
         self._count(submission, settled)
+        self.metrics.receipt(submission.route, "valid", len(submission.votes))
+        self.metrics.receipt(submission.route, "replaced", withdrawn)
         self._wake()
         return Judgement(
             submission=ident,
@@ -402,6 +412,7 @@ class Guard:
             at_us = tx.now_us()
             tx.heartbeat(self.worker, at_us)
             purge(tx.connection, at_us)
+            votes.purge(tx.connection, at_us)
             return tx.abandon_lost(at_us, LOST_AFTER_US, self._retries)
 
         lost = await self.store.run(beat)
@@ -419,6 +430,7 @@ class Guard:
 
     def _load(self) -> Engine:
         self._keyring = keyring_of(self.policy)
+        self.receipts.load()
         self._store = self._store or Store.open(self.policy.store, clock=self.clock)
         self._engine = Engine.load(
             self.policy, self.policy_digest, embedder=self._embedder, on_batch=self.metrics.batch

@@ -85,10 +85,7 @@ class Keyring:
         CredentialError
             If they are not there, or are no keys. The message says which one, by its place.
         """
-        parts = [part for part in _SEPARATORS.split(read_secret(source, where)) if part]
-        if len(parts) > MAX_KEYS:
-            raise CredentialError(f"{where}: {len(parts)} keys; at most {MAX_KEYS} can be read")
-        return cls([_key(part, f"{where}: key {number}") for number, part in enumerate(parts, 1)])
+        return cls(read_keys(source, where))
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -125,6 +122,20 @@ class Keyring:
             return cipher.decrypt(sealed.data[:NONCE_BYTES], sealed.data[NONCE_BYTES:], _bound(bound_to))
         except (InvalidTag, ValueError):
             raise CredentialError("the kept credentials are not what was encrypted for this request") from None
+
+
+def read_keys(source: SecretSource, where: str) -> list[bytes]:
+    """Read keys: base64 of 32 bytes each, newest first, a line each or with commas.
+
+    Raises
+    ------
+    CredentialError
+        If they are not there, or are no keys. The message says which one, by its place.
+    """
+    parts = [part for part in _SEPARATORS.split(read_secret(source, where)) if part]
+    if len(parts) > MAX_KEYS:
+        raise CredentialError(f"{where}: {len(parts)} keys; at most {MAX_KEYS} can be read")
+    return [_key(part, f"{where}: key {number}") for number, part in enumerate(parts, 1)]
 
 
 def _bound(ident: str) -> bytes:

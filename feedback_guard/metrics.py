@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from feedback_guard.contribution import Kind
+from feedback_guard.errors import Refused
 from feedback_guard.metrics_workers import WorkerFiles, shared_directory
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
@@ -43,6 +44,17 @@ OUTCOMES: Final = (
     "passed",
 )
 """How a request to a guarded route ended."""
+RECEIPTS: Final = (
+    "valid",
+    "replaced",
+    *(reason.value for reason in Refused),
+    "issued",
+    "unnamed",
+    "unreadable",
+    "too_large",
+    "unsigned",
+)
+"""What became of a receipt that feedback came with, and of one that a served answer was to have."""
 PARTS: Final = (
     "limits",
     "text",
@@ -64,6 +76,7 @@ PARTS: Final = (
     "answer",
     "delivery",
     "upstream",
+    "receipt",
 )
 """Parts of the guard that may fail."""
 
@@ -162,6 +175,12 @@ class Metrics:
             "feedback_guard_newcomers",
             "Contributions by newcomers that the pool they share had room for (taken) or not (waiting).",
             ("outcome",),
+        )
+        self._receipts = self._make(
+            Counter,
+            "feedback_guard_receipts",
+            "Receipts of feedback, by what was found of them, and of served answers, by whether they got one.",
+            ("route", "outcome"),
         )
         self._campaigns = self._make(
             Gauge,
@@ -302,6 +321,11 @@ class Metrics:
         """Count contributions by newcomers: those that their pool had room for, and those that it had none for."""
         self._newcomers.labels("taken").inc(taken)
         self._newcomers.labels("waiting").inc(waiting)
+
+    def receipt(self, route: str, outcome: str, count: int = 1) -> None:
+        """Count receipts of a route or serving endpoint by their outcome, one of `RECEIPTS`."""
+        if count:
+            self._receipts.labels(self._route(route), _known(outcome, RECEIPTS)).inc(count)
 
     def batch(self, size: int, seconds: float) -> None:
         """Note one pass through the embedding model: texts in it, and its time in seconds."""

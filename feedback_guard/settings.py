@@ -100,3 +100,11 @@ MAX_REPEATS_WAITING: Final = 1_024
 """Most repetitions that wait in one process; further ones are told at once to come back."""
 MAX_UNIFORM_FLOOR_US: Final = 30 * 1_000_000
 """Longest time that a uniform answer may be put off, in microseconds."""
+MAX_RECEIPT_CHARS: Final = 4_096
+"""Longest receipt, in characters."""
+MAX_RECEIPT_LIFETIME_US: Final = 366 * 86_400 * 1_000_000
+"""Longest time that a receipt may be good for, in microseconds."""
+MAX_SERVED_BYTES: Final = 4 * 1024 * 1024
+"""Largest answer that a serving route may be configured to wait for, in bytes."""
+MAX_EVENT_BYTES: Final = 256 * 1024
+"""Longest event of a streamed answer that is read for its receipt, in bytes."""

@@ -9,6 +9,7 @@ from feedback_guard.limits.interface import Refusal
 from feedback_guard.policy.schema import OnHold
 from feedback_guard.store.repeats import Claim
 from feedback_guard.store.states import Delivery
+from feedback_guard.store.votes import Vote
 from feedback_guard.verdict import Decision, Verdict
 
 
@@ -34,6 +35,8 @@ class Submission:
         True when the client must not learn what was decided.
     credentials
         What was taken out of the request, to be encrypted and kept if the request is held; None to keep none.
+    votes
+        What the contributions are by the receipts that they came with, one for each, in order; none without receipts.
     """
 
     route: str
@@ -44,6 +47,7 @@ class Submission:
     claim: Claim | None = None
     conceal: bool = False
     credentials: bytes | None = field(default=None, repr=False)
+    votes: tuple[Vote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

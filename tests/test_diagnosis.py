@@ -15,7 +15,8 @@ from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store
 from feedback_guard.store.sqlite import assert_sqlite_version
 from tests.guards import START_US, make_policy
-from tests.store.build import held, insert
+from tests.store.build import NOW, held, insert
+from tests.store.voter import cast
 
 BASIC = """\
 name: test
@@ -39,7 +40,9 @@ def test_a_sound_deployment_has_no_failure(tmp_path: Path) -> None:
     make_policy(tmp_path)
     got = found(policy(tmp_path, f"baseline: {{path: {tmp_path}/baseline}}\n"))
     assert not [key for key in got if key[1] is Health.FAILURE]
-    assert {check for check, _ in got} == set("policy clock sqlite store credentials metrics baseline model".split())
+    assert {check for check, _ in got} == set(
+        "policy clock sqlite store credentials receipts metrics baseline model".split()
+    )
 
 
 def test_a_baseline_of_another_model_an_altered_one_and_a_missing_one_are_failures(tmp_path: Path) -> None:
@@ -104,3 +107,27 @@ def test_a_sqlite_with_the_wal_reset_bug_is_refused(version: tuple[int, int, int
 
 def test_the_default_policy_is_valid() -> None:
     assert Policy().mode.value == "enforce"
+
+
+def test_receipts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = "receipts: {keys: {env: RECEIPT_KEYS}}\n"
+    route = "routes: [{name: r, path: /r, extract: '@', receipt: {audience: chat}}]\n"
+    monkeypatch.setenv("RECEIPT_KEYS", "no key")
+    assert "key 1 is not" in found(policy(tmp_path, keys), with_model=False)["receipts", Health.FAILURE]
+    monkeypatch.setenv("RECEIPT_KEYS", f"{new_key()},{new_key()}")
+    got = found(policy(tmp_path, keys), with_model=False)
+    assert "2 are believed" in got["receipts", Health.OK]
+    assert "no route asks" in got["receipts", Health.WARNING]
+    loaded = policy(tmp_path, keys + route)
+    got = found(loaded, with_model=False)
+    assert ("receipts", Health.WARNING) not in got
+    with Store.open(loaded.policy.store, clock=ManualClock(START_US)) as store:
+        cast(store, "s", 0, replaces=False)
+    at_us = NOW - 31_000_000
+    assert "was signed 31 s from now" in found(loaded, at_us, with_model=False)["receipts", Health.FAILURE]
+    assert ("receipts", Health.FAILURE) not in found(loaded, NOW - 30_000_000, with_model=False)
+    elsewhere = "receipts: {keys: {env: RECEIPT_KEYS}, serving: [{name: a, path: /a, output: t}]}\n"
+    assert (
+        "audience is default"
+        in found(policy(tmp_path, elsewhere + route), with_model=False)["receipts", Health.WARNING]
+    )

@@ -128,7 +128,7 @@ class Follower:
         ident = stored.contribution.id
         observation = self._recent.pop(ident, None)
         try:
-            if event.kind in {"denied", "held"}:
+            if event.kind in {"denied", "held", "withdrawn"}:
                 self._memory.withdrawn(ident, event.at_us)
                 return
             if event.kind not in {"judged", "approved"} or not stored.vectors:

@@ -27,9 +27,11 @@ from feedback_guard.middleware.interface import (
     Send,
 )
 from feedback_guard.middleware.pace import Pace
+from feedback_guard.middleware.receipts import Receipts
 from feedback_guard.middleware.repeats import Repeats
 from feedback_guard.middleware.routes import RouteTable, own_root_path, parameters
 from feedback_guard.middleware.service import Service
+from feedback_guard.middleware.serving import Serving
 from feedback_guard.middleware.sources import make_identifier
 from feedback_guard.middleware.spelling import routes_exactly
 from feedback_guard.middleware.tasks import Wait, wait_for_event
@@ -41,7 +43,8 @@ class FeedbackGuardMiddleware:
     """Judges the feedback that reaches an application, before the application does anything with it.
 
     Requests to the policy's routes are read, judged and recorded; then they are passed on, held for a moderator, or
-    refused. Everything else, websockets included, passes untouched and unbuffered. The verdicts stand in
+    refused. Everything else, websockets included, passes untouched and unbuffered; only answers of endpoints that
+    `receipts.serving` names get a receipt. The verdicts stand in
     `scope["state"]["feedback_guard"]`, which is `request.state.feedback_guard` in Starlette and FastAPI.
 
     It may stand outside an application, be added to it (`add_middleware`), or wrap a mounted one. Where it stands
@@ -122,14 +125,19 @@ class FeedbackGuardMiddleware:
             poll_seconds=poll_seconds,
             deadline_seconds=replay_deadline_seconds,
         )
+        identifier = make_identifier(guard.policy.identity, guard.clock, identify)
+        self._unguarded = app
+        if guard.policy.receipts.serving:
+            self._unguarded = Serving(app, guard, identifier, self._service, root_path=own_root_path(app))
         self._setup = Setup(
             app=app,
             guard=guard,
             intake=Intake(
                 guard,
-                make_identifier(guard.policy.identity, guard.clock, identify),
+                identifier,
                 {route.name: Extractor(route, parameters(route), callables.get(route.name)) for route in routes},
             ),
+            receipts=Receipts(guard, routes),
             answers={route.name: Answers(route, parameters(route), guard.metrics) for route in routes},
             service=self._service,
             endings=Endings(self._service, Repeats(guard, self._service.tasks, wait), Pace(wait)),
@@ -145,4 +153,4 @@ class FeedbackGuardMiddleware:
         elif scope["type"] == "lifespan":
             await self._service.lifespan(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        await self._unguarded(scope, receive, send)

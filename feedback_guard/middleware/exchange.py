@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from feedback_guard.errors import ClaimLostError, ContributionError, GuardError, IdentityError, StoreError
+from feedback_guard.errors import ClaimLostError, ContributionError, GuardError, IdentityError, ReceiptError, StoreError
 from feedback_guard.middleware.answers import Answers, Asked
 from feedback_guard.middleware.body import Body, ClientLeftError, framed
 from feedback_guard.middleware.ending import Ending, Endings, Step
@@ -21,6 +21,7 @@ from feedback_guard.middleware.intake import Intake, Taken
 from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Receive, Scope, Send
 from feedback_guard.middleware.outcome import NOT_CALLED
 from feedback_guard.middleware.passage import Passage
+from feedback_guard.middleware.receipts import Receipts, problem_of
 from feedback_guard.middleware.repeats import Admitted, Again, in_flight
 from feedback_guard.middleware.replies import BadInputError, Reply, bad_input, unavailable
 from feedback_guard.middleware.routes import Match
@@ -43,6 +44,7 @@ class Setup:
     app: ASGIApp
     guard: JudgingGuard
     intake: Intake
+    receipts: Receipts
     answers: dict[str, Answers]
     service: Service
     endings: Endings
@@ -128,6 +130,7 @@ class Exchange:
         admitted: Admitted | Again | None = None
         try:
             await self._setup.service.ready(self._scope)
+            submission = self._setup.receipts.hold(self._match, self._scope, asked.document, submission)
             if self._enforcing:
                 admitted = await repeats.admit(self._route, self._scope, data, submission, answers, asked)
             if isinstance(admitted, Again):
@@ -136,6 +139,8 @@ class Exchange:
             judgement = await self._ask(submission, admitted)
         except BadInputError as error:
             return partial(self._refuse, error)
+        except ReceiptError as error:
+            return self._unreceipted(error, ending, asked)
         except ContributionError as error:
             return partial(self._refuse, bad_input(422, "no_contribution", f"{error}.", route=self._route.name))
         except ClaimLostError:
@@ -154,6 +159,14 @@ class Exchange:
             return partial(self._fail, "assess")
         self._count(_outcome(judgement))
         return ending.judged(judgement, data, asked, repeatable=admitted is not None)
+
+    def _unreceipted(self, error: ReceiptError, ending: Ending, asked: Asked) -> Step:
+        """Refuse what came without a good receipt; where answers are uniform, answer as if it had been received."""
+        self._guard.metrics.receipt(self._route.name, error.reason.value)
+        if self._enforcing and self._answers.uniform:
+            self._count("bad_input")
+            return ending.again(Again(self._answers.acknowledged(asked, self._guard.new_id()), "bad_input"))
+        return partial(self._refuse, BadInputError(problem_of(error, self._route.name)))
 
     async def _ask(self, submission: Submission, admitted: Admitted | None) -> Judgement:
         """Have the submission judged; the judgement is finished, and closed, even if this request is cancelled."""

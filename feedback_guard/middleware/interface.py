@@ -10,6 +10,8 @@ from pydantic import JsonValue
 
 from feedback_guard.clock import Clock
 from feedback_guard.policy.schema import Policy
+from feedback_guard.receipts.signer import ReceiptSigner
+from feedback_guard.receipts.verifier import Verifier
 from feedback_guard.store.records import Claim, StoredSubmission
 from feedback_guard.store.repeats import Claim as RepeatClaim
 from feedback_guard.store.repeats import Found, KeptAnswer, RepeatKey
@@ -39,6 +41,9 @@ class RequestMetrics(Protocol):
 
     def request(self, route: str, outcome: str) -> None:
         """Count a request to a guarded route by its outcome."""
+
+    def receipt(self, route: str, outcome: str, count: int = 1) -> None:
+        """Count receipts by their outcome."""
 
     def failed(self, part: str) -> None:
         """Count a failure of a part of the guard."""
@@ -73,6 +78,21 @@ class RepeatKeeper(Protocol):
         """Let a submission's request be judged again."""
 
 
+class ReceiptKeeper(Protocol):
+    """The part of `feedback_guard.votes.ReceiptBook` that the middleware uses."""
+
+    @property
+    def signer(self) -> ReceiptSigner:
+        """Signs with the newest key."""
+
+    @property
+    def verifier(self) -> Verifier:
+        """Believes all keys."""
+
+    async def serve(self, key_sha256: str, output: bytes, /) -> None:
+        """Keep the digest of a streamed answer."""
+
+
 class JudgingGuard(Protocol):
     """The part of `feedback_guard.Guard` that the middleware uses."""
 
@@ -95,6 +115,10 @@ class JudgingGuard(Protocol):
     @property
     def repeats(self) -> RepeatKeeper:
         """Who has the keys of requests that may come again."""
+
+    @property
+    def receipts(self) -> ReceiptKeeper:
+        """The keys of receipts."""
 
     @property
     def enforcing(self) -> bool:

@@ -24,6 +24,7 @@ from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
 from feedback_guard.policy.limits import LimitPolicy as LimitPolicy  # noqa: PLC0414 - its place until now
 from feedback_guard.policy.newcomers import NewcomersPolicy
+from feedback_guard.policy.receipts import ReceiptsPolicy, RouteReceiptPolicy
 from feedback_guard.policy.replay import CredentialMode, CredentialsPolicy, ReplayPolicy, ServiceCredential
 from feedback_guard.policy.snapshot import SnapshotPolicy
 
@@ -253,6 +254,8 @@ class RoutePolicy(Strict):
     uniform: UniformPolicy = UniformPolicy()
     idempotency: IdempotencyPolicy = IdempotencyPolicy()
     duplicates: DuplicatesPolicy = DuplicatesPolicy()
+    receipt: RouteReceiptPolicy | None = None
+    """The receipt that feedback must come with; none by default."""
 
     @model_validator(mode="after")
     def _service_is_named(self) -> Self:
@@ -361,6 +364,7 @@ class Policy(Strict):
     everything else; `feedback-guard doctor --app` does not report them."""
     replay: ReplayPolicy = ReplayPolicy()
     credentials: CredentialsPolicy = CredentialsPolicy()
+    receipts: ReceiptsPolicy = ReceiptsPolicy()
     review: ReviewPolicy = ReviewPolicy()
 
     @field_validator("limits", "routes")
@@ -375,4 +379,16 @@ class Policy(Strict):
             raise ValueError(
                 f"the route {keeping[0]!r} keeps credentials, and `credentials.keys` does not say where the key is"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _receipts_have_a_key(self) -> Self:
+        asking = [route.name for route in self.routes if route.receipt is not None]
+        if asking and self.receipts.keys is None:
+            raise ValueError(
+                f"the route {asking[0]!r} asks for receipts, and `receipts.keys` does not say where the key is"
+            )
+        both = sorted({route.name for route in self.routes} & {endpoint.name for endpoint in self.receipts.serving})
+        if both:
+            raise ValueError(f"the name {both[0]!r} is used for a route and for a serving endpoint; rename one")
         return self

@@ -76,7 +76,7 @@ def _barred(stored: StoredSubmission, to: Delivery) -> str:
         return ""
     if stored.request is None:
         return NOTHING_TO_SEND
-    if any(item.learning in {Learning.DENIED, Learning.HELD} for item in stored.contributions):
+    if any(item.learning in {Learning.DENIED, Learning.HELD, Learning.WITHDRAWN} for item in stored.contributions):
         return "It is denied. Approve it before it is sent again."
     return ""
 

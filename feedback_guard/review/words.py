@@ -34,6 +34,7 @@ DELIVERY_WORDS: Mapping[Delivery, tuple[str, str]] = {
         "The application wants other credentials than the request could be given with.",
     ),
     Delivery.GIVEN_UP: ("given up", "A moderator decided that the request is not sent again."),
+    Delivery.WITHDRAWN: ("withdrawn", "The application never sees the request: its contributor sent another one."),
 }
 """Each state of a request: a few words, and a sentence."""
 
@@ -44,6 +45,7 @@ LEARNING_WORDS: Mapping[Learning, tuple[str, str]] = {
     Learning.REJECTED: ("rejected", "The model does not learn it."),
     Learning.APPROVED: ("approved", "A moderator approved it; the model may learn it."),
     Learning.DENIED: ("denied", "A moderator denied it; the model does not learn it."),
+    Learning.WITHDRAWN: ("withdrawn", "Its contributor sent another one in its place; the model does not learn it."),
 }
 """Each state of a contribution: a few words, and a sentence."""
 

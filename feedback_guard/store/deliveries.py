@@ -44,10 +44,11 @@ _OUTCOME: Final = (
 )
 """For a request that was given to the application at once: it is not kept, so it has no claim and no retry."""
 _REPLAY: Final = update(tables.replay).where(tables.replay.c.submission == bindparam("which"))
-_DENIED: Final = select(_C.id).where(_C.submission == bindparam("which"), _C.learning == Learning.DENIED.value).limit(1)
+_BARRED: Final = (Learning.DENIED.value, Learning.WITHDRAWN.value)
+_DENIED: Final = select(_C.id).where(_C.submission == bindparam("which"), _C.learning.in_(_BARRED)).limit(1)
 _FRESH: Final[Mapping[str, Any]] = {"attempts": 0, "since_us": 0, "due_us": 0}
 """A moderator lets it through: what was tried before does not count."""
-_ERASES: Final = frozenset({Delivery.DELIVERED, Delivery.DENIED, Delivery.GIVEN_UP})
+_ERASES: Final = frozenset({Delivery.DELIVERED, Delivery.DENIED, Delivery.GIVEN_UP, Delivery.WITHDRAWN})
 """States in which kept credentials are not needed any more, and are erased."""
 
 

@@ -14,7 +14,7 @@ from feedback_guard.store.records import Event, HeldSummary, StoredContribution,
 from feedback_guard.store.rows import SUBMISSIONS, AnyRow, stored_contribution, stored_submission
 from feedback_guard.store.states import Delivery
 
-TELLING: Final = ("judged", "approved", "denied", "held")
+TELLING: Final = ("judged", "approved", "denied", "held", "withdrawn")
 """Kinds of ledger entries that are about a contribution."""
 
 _S: Final = tables.submission.c

@@ -16,11 +16,8 @@ from feedback_guard.store.records import StoredSubmission
 from feedback_guard.store.states import RESOLUTIONS, Delivery, Learning, Resolution
 
 _C: Final = tables.contribution.c
-_UNAPPROVED: Final = (
-    select(_C.id)
-    .where(_C.submission == bindparam("which"), _C.learning.in_((Learning.DENIED.value, Learning.HELD.value)))
-    .limit(1)
-)
+_BARRED: Final = (Learning.DENIED.value, Learning.HELD.value, Learning.WITHDRAWN.value)
+_UNAPPROVED: Final = select(_C.id).where(_C.submission == bindparam("which"), _C.learning.in_(_BARRED)).limit(1)
 
 
 @dataclass(frozen=True, slots=True)

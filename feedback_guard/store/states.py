@@ -22,6 +22,8 @@ class Learning(StrEnum):
     REJECTED = "rejected"
     APPROVED = "approved"
     DENIED = "denied"
+    WITHDRAWN = "withdrawn"
+    """Its contributor put another one in its place: a later vote for the same output."""
 
 
 class Delivery(StrEnum):
@@ -50,6 +52,8 @@ class Delivery(StrEnum):
     to be had."""
     GIVEN_UP = "given_up"
     """A moderator decided that a kept request is not sent again."""
+    WITHDRAWN = "withdrawn"
+    """A kept request that the application never saw, and whose contributor put another one in its place."""
 
 
 class Resolution(StrEnum):
@@ -68,12 +72,13 @@ class Resolution(StrEnum):
 LEARNING: Mapping[Learning | None, frozenset[Learning]] = {
     None: frozenset({Learning.ACCEPTED, Learning.HELD, Learning.LIMITED, Learning.REJECTED}),
     # A campaign that is found late pulls its earlier members back.
-    Learning.ACCEPTED: frozenset({Learning.HELD}),
-    Learning.HELD: frozenset({Learning.APPROVED, Learning.DENIED}),
+    Learning.ACCEPTED: frozenset({Learning.HELD, Learning.WITHDRAWN}),
+    Learning.HELD: frozenset({Learning.APPROVED, Learning.DENIED, Learning.WITHDRAWN}),
     Learning.LIMITED: frozenset(),
     Learning.REJECTED: frozenset(),
-    Learning.APPROVED: frozenset({Learning.DENIED}),
+    Learning.APPROVED: frozenset({Learning.DENIED, Learning.WITHDRAWN}),
     Learning.DENIED: frozenset({Learning.APPROVED}),
+    Learning.WITHDRAWN: frozenset(),
 }
 """What may follow what; None is before the verdict. A moderator may change her mind, both ways."""
 
@@ -81,8 +86,8 @@ DELIVERY: Mapping[Delivery | None, frozenset[Delivery]] = {
     None: frozenset({Delivery.NONE, Delivery.REFUSED, Delivery.HELD, Delivery.DISPATCHING}),
     Delivery.NONE: frozenset(),
     Delivery.REFUSED: frozenset(),
-    Delivery.HELD: frozenset({Delivery.APPROVED, Delivery.DENIED}),
-    Delivery.APPROVED: frozenset({Delivery.DISPATCHING, Delivery.DENIED}),
+    Delivery.HELD: frozenset({Delivery.APPROVED, Delivery.DENIED, Delivery.WITHDRAWN}),
+    Delivery.APPROVED: frozenset({Delivery.DISPATCHING, Delivery.DENIED, Delivery.WITHDRAWN}),
     Delivery.DENIED: frozenset({Delivery.APPROVED}),
     # Back to APPROVED is a claim that was given back before the application was called.
     Delivery.DISPATCHING: frozenset(
@@ -93,6 +98,7 @@ DELIVERY: Mapping[Delivery | None, frozenset[Delivery]] = {
     Delivery.UNKNOWN: frozenset({Delivery.DELIVERED, Delivery.APPROVED, Delivery.GIVEN_UP}),
     Delivery.NEEDS_CREDENTIALS: frozenset({Delivery.APPROVED, Delivery.GIVEN_UP}),
     Delivery.GIVEN_UP: frozenset({Delivery.APPROVED}),
+    Delivery.WITHDRAWN: frozenset(),
 }
 """What may follow what. Nothing leaves `UNKNOWN` by itself, because sending it again could have the effect twice:
 a moderator says what happened, or the policy declares the application idempotent."""

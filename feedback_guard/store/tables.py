@@ -196,6 +196,31 @@ repeat: Final = Table(
 Index("ix_repeat_submission", repeat.c.submission, unique=True)
 Index("ix_repeat_expires", repeat.c.expires_us)
 
+vote: Final = Table(
+    "vote",
+    metadata,
+    Column("key_sha256", Text, primary_key=True, comment="digest of audience, interaction and contributor"),
+    Column("contribution", Text, ForeignKey("contribution.id"), nullable=False, comment="the live one"),
+    Column("issued_us", Number, nullable=False, comment="when the receipt that it came with was signed"),
+    Column("at_us", Number, nullable=False),
+    sqlite_strict=True,
+)
+"""One row for each served output that a contributor spoke of with a receipt; never two."""
+
+Index("ix_vote_issued", vote.c.issued_us)
+
+served: Final = Table(
+    "served",
+    metadata,
+    Column("key_sha256", Text, primary_key=True, comment="digest of audience, interaction and contributor"),
+    Column("output_sha256", Text, nullable=False, comment="digest of the served text"),
+    Column("expires_us", Number, nullable=False, comment="when it is forgotten"),
+    sqlite_strict=True,
+)
+"""One row for each streamed answer whose receipt was signed before its end."""
+
+Index("ix_served_expires", served.c.expires_us)
+
 meta: Final = Table(
     "meta",
     metadata,

@@ -21,6 +21,7 @@ from feedback_guard.store import (
     pulling,
     resolutions,
     tables,
+    withdrawing,
 )
 from feedback_guard.store.campaign_decisions import CampaignDecision, Selection
 from feedback_guard.store.campaigns import Told, member_of
@@ -30,7 +31,9 @@ from feedback_guard.store.retries import Retries
 from feedback_guard.store.rows import Surroundings, contribution_row, judged_body, sha256_hex
 from feedback_guard.store.states import Delivery, Learning, Resolution, check_delivery, check_learning
 
-RESERVED: Final = frozenset({"judged", "approved", "denied", "held", "delivery", *campaign_decisions.RULINGS.values()})
+RESERVED: Final = frozenset(
+    {"judged", "approved", "denied", "held", "withdrawn", "delivery", *campaign_decisions.RULINGS.values()}
+)
 """Kinds of ledger entries that only transitions write."""
 
 
@@ -318,6 +321,23 @@ class Transaction:
             now_us=now_us,
             most=most,
         )
+
+    def withdraw(self, contribution_id: str, *, by: str, now_us: int) -> bool:
+        """Withdraw a contribution in whose place its contributor put another; nothing teaches from it any more.
+
+        A kept request that the application has not seen goes with it, unless other contributions of it stand.
+
+        Parameters
+        ----------
+        by
+            The contribution that takes its place.
+
+        Returns
+        -------
+        bool
+            Whether it could still teach; one that was limited, rejected or denied stays as it is.
+        """
+        return withdrawing.withdraw(self._group, contribution_id, by=by, now_us=now_us)
 
     def deliver(
         self,

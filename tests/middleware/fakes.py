@@ -16,12 +16,14 @@ from feedback_guard.errors import FencedError, GuardError, TransitionError
 from feedback_guard.limits.interface import Refusal
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.schema import OnHold, Policy
+from feedback_guard.store.database import Store
 from feedback_guard.store.records import Claim, Sealed, StoredContribution, StoredSubmission
 from feedback_guard.store.repeats import Claim as RepeatClaim
 from feedback_guard.store.repeats import Found, KeptAnswer, RepeatKey
 from feedback_guard.store.states import OUTCOMES, Delivery, Learning, check_delivery
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.verdict import Decision, Verdict
+from feedback_guard.votes import ReceiptBook
 
 EXTRACT = "{kind: 'label', input: input, label: label}"
 FEEDBACK = {"input": "where is my card?", "label": "card_arrival"}
@@ -115,6 +117,10 @@ class NoRepeats:
         raise AssertionError(f"a test that uses keys needs a real guard: {submission}")
 
 
+def no_store() -> Store:
+    raise AssertionError("a test that uses up receipts needs a real guard")
+
+
 class FakeGuard:
     """Same methods as the guard; states move only as the real machine allows."""
 
@@ -127,6 +133,7 @@ class FakeGuard:
         self.kept: dict[str, Kept] = {}
         self.store = FakeStore(self.kept)
         self.repeats = NoRepeats()
+        self.receipts = ReceiptBook(self.policy, no_store, self.clock)
         self.worker = "w-test"
         self.starts = self.stops = self.claims = self.lease_us = 0
         self.again: list[tuple[str, bool]] = []
