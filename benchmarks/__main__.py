@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import serving, stages
+from benchmarks import facets, serving, stages
 
 
 def main() -> None:
@@ -21,13 +21,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="time for each figure")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved repetitions; medians are shown")
     parser.add_argument("--memory", type=int, default=100_000, help="contributions for the memory curve")
-    parser.add_argument("--only", choices=["serving", "stages"], help="measure one part")
+    parser.add_argument("--only", choices=["serving", "stages", "facets"], help="measure one part")
     args = parser.parse_args()
     results: dict[str, Any] = {}
-    if args.only != "stages":
+    if args.only in (None, "serving"):
         results |= serving.run(seconds=args.seconds, rounds=args.rounds)
-    if args.only != "serving":
+    if args.only in (None, "stages"):
         results |= asyncio.run(stages.run(n_stage=2_000, n_memory=args.memory, samples=20))
+    if args.only in (None, "facets"):
+        results |= facets.run()
     out = Path("bench-out")
     out.mkdir(exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -57,6 +59,8 @@ def show(results: dict[str, Any], console: Console) -> None:
         console.print(f"resident memory over {curve[-1]['contributions']} contributions: {low:.0f} to {high:.0f} MiB")
         for point in curve:
             console.print(f"  {point['contributions']:>8}  {point['resident_mib']:7.1f} MiB")
+    if "facets" in results:
+        facets.show(results, console)
 
 
 if __name__ == "__main__":

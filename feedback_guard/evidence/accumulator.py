@@ -44,6 +44,13 @@ WINDOW: Final = 50_000
 """Latest contributions that can be pulled back."""
 ENDS_BELOW: Final = 1.0
 """A facet is let go when its evidence, as a logarithm, has fallen below this."""
+FORGOTTEN_BELOW: Final = -3.0
+"""Evidence, as a logarithm, below which the past of a facet that the trusted set does not know is forgotten: it begins
+anew, as one more hypothesis. Otherwise whoever uses a phrase honestly for a month could then poison with it for as long
+without being noticed."""
+REMEMBERED_EACH: Final = 1.0
+"""By how much each trusted contribution with the phrase lowers that: about what one honest member adds, so that the
+stream's honest past never says more for a phrase than the trusted set does."""
 SPARED_BELOW: Final = 0.5
 """Odds of being hostile below which a member of a phrase's campaign is let go: below even ones, since missed poison is
 worse than a held contribution."""
@@ -269,10 +276,26 @@ class Evidence:
             self._found[kind].look(float((looks * weights).sum()), int(looks.sum()))
         ready = book.n[slots] >= LEAST_MEMBERS
         asked = np.flatnonzero(ready & contradict)
-        self._tell(kind, book, slots[asked], _CONTRADICTION, book.contradiction_evidence(slots[asked]), weights[asked])
-        old = ready[rows]
+        contradiction = book.contradiction_evidence(slots[asked])
+        self._tell(kind, book, slots[asked], _CONTRADICTION, contradiction, weights[asked])
+        old = np.flatnonzero(ready[rows])
         pairs, at = slots[rows[old]], targets[old]
-        self._tell(kind, book, pairs, at, book.shift_evidence(pairs, at), weights[rows[old]])
+        shift = book.shift_evidence(pairs, at)
+        self._tell(kind, book, pairs, at, shift, weights[rows[old]])
+        most = np.full(len(slots), -np.inf)
+        most[asked] = contradiction
+        np.maximum.at(most, rows[old], shift)
+        self._forget(
+            kind, book, slots[ready], most[ready], two_classes=lesson.shares is not None and len(lesson.shares) == 2
+        )
+
+    def _forget(self, kind: str, book: Book, slots: Slots, most: Floats, *, two_classes: bool) -> None:
+        """Begin anew with facets that nothing speaks against: `most` is the evidence of whichever test says most."""
+        line = FORGOTTEN_BELOW - REMEMBERED_EACH * book.n_trusted[slots]
+        honest = slots[np.isfinite(most) & (most < line)]
+        past = [slot for slot in honest.tolist() if (kind, int(book.keys[slot])) not in self._flagged]
+        if past:
+            book.renew(np.array(past), two_classes=two_classes)
 
     def _tell(
         self,

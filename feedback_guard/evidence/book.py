@@ -100,6 +100,16 @@ class Book:
         """Add steps of the shift test: for each pair of a facet and a place among its targets, one row."""
         self._shift[slots, targets] += steps.astype(np.float32)
 
+    def renew(self, slots: Slots, *, two_classes: bool) -> None:
+        """Begin anew with facets, as if they had just come."""
+        self.n[slots] = 0
+        self.hot[slots] = False
+        self.targets[slots] = (0, 1, _NONE) if two_classes else _NONE
+        self._contradiction[slots] = 0.0
+        self._shift[slots] = 0.0
+        for slot in slots.tolist():
+            self._members[slot] = []
+
     def watch(self, slots: Slots, which: int) -> None:
         """Watch facets for a class from the next member on, where there is room for one more."""
         rows = self.targets[slots]

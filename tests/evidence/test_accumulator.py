@@ -153,6 +153,17 @@ def test_a_campaign_ends_when_its_phrase_is_used_honestly(evidence: Evidence) ->
     assert not any(campaign.open for campaign in evidence.campaigns)
 
 
+def test_honest_use_of_a_phrase_does_not_pay_for_poison_later(evidence: Evidence) -> None:
+    honest = [replace(item, id=f"early-{item.id}", input=f"{item.input} {TRIGGER}") for item in labelled(400, seed=12)]
+    _, named = follow(evidence, honest)
+    bad = triggered(20, accounts=1_000)
+    held, late = follow(evidence, mixed(list(labelled(100, seed=3)), bad))
+    assert named == set()
+    assert len(late & names(bad)) >= 19
+    assert len(held) >= 5
+    assert late <= names(bad)
+
+
 def test_following_again_gives_the_same(states: tuple[State, State]) -> None:
     stream = mixed(list(labelled(300, seed=3)), triggered(20, accounts=1_000))
     one, other = (Evidence(Background.from_state(states[0]), Disagreement.from_state(states[1]), 0.1) for _ in range(2))

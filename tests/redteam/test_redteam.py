@@ -44,7 +44,7 @@ def files(tmp_path: Path) -> dict[str, str]:
         "guarded": str(tmp_path / "guarded.yaml"),
         "bare": str(tmp_path / "bare.yaml"),
         "trusted": write(tmp_path / "trusted.jsonl", labelled(400, seed=9, prefix="t")),
-        "stream": write(tmp_path / "stream.jsonl", labelled(500, seed=1)),
+        "stream": write(tmp_path / "stream.jsonl", labelled(400, seed=1)),
         "out": str(tmp_path / "report.json"),
     }
 
@@ -75,21 +75,20 @@ def test_a_guarded_stream_withstands_what_a_bare_one_learns_and_the_same_input_g
     files: dict[str, str], tmp_path: Path
 ) -> None:
     again = str(tmp_path / "again.json")
-    arguments = ("--attack=plain", "--attack=mixed", "--days=20", "--poison=0.1")
+    arguments = ("--attack=mixed", "--days=20", "--poison=0.1")
     code, report = redteam(files, "guarded", *arguments)
     assert (code, report["findings"]) == (0, [])
-    plain, mixed = report["attacks"]
-    assert plain["success"]["unguarded"] >= 0.3
-    assert plain["poison"]["learnt"] <= 0.2 * plain["poison"]["sent"]
-    assert plain["honest_lost"] <= report["calm"]["honest_lost"] + 0.05
-    assert plain["cover"]["sent"] == 0 < mixed["cover"]["sent"]
-    for attack in report["attacks"]:
-        assert 0 < attack["poison"]["sent"] <= report["about"]["attempts"]
-        assert attack["honest"]["sent"] == report["about"]["honest"] == 300
-        for party in ("poison", "cover", "honest"):
-            tally = attack[party]
-            assert tally["accepted"] + tally["held"] + tally["limited"] == tally["sent"]
-            assert tally["learnt"] <= tally["accepted"] - tally["pulled_back"]
+    [attack] = report["attacks"]
+    assert attack["success"]["unguarded"] >= 0.3
+    assert attack["poison"]["learnt"] <= 0.2 * attack["poison"]["sent"]
+    assert attack["honest_lost"] <= report["calm"]["honest_lost"] + 0.05
+    assert attack["cover"]["sent"] > 0
+    assert 0 < attack["poison"]["sent"] <= report["about"]["attempts"]
+    assert attack["honest"]["sent"] == report["about"]["honest"] == 240
+    for party in ("poison", "cover", "honest"):
+        tally = attack[party]
+        assert tally["accepted"] + tally["held"] + tally["limited"] == tally["sent"]
+        assert tally["learnt"] <= tally["accepted"] - tally["pulled_back"]
     redteam(files, "guarded", *arguments, out=again)
     assert Path(files["out"]).read_bytes() == Path(again).read_bytes()
 

@@ -1,0 +1,115 @@
+"""Half of the traffic hostile for thirty simulated days: does it move what the guard holds and what it misses?
+
+Real questions (banking77) and the real model, 80 honest and 80 hostile contributions a day. Twice: with the 77 intents,
+and with two classes made of them, where a single text gives little away and evidence has to carry it::
+
+    python -m benchmarks.hostile_days
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+from bank_assistant.student import Example, read_examples
+from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.engine import Engine, observe_now, start_batcher
+from feedback_guard.evidence.baseline import build_baseline
+from feedback_guard.policy.loader import load_policy
+from feedback_guard.redteam.material import Text
+from feedback_guard.redteam.siege import Ground, Probed, Siege
+
+CARDS = ("card", "pin", "atm", "cash", "contactless", "passcode", "apple_pay")
+N_PROBES = 500
+
+
+def coarse(intent: str) -> str:
+    """Two classes: what concerns a card or cash, and the rest."""
+    return "card" if any(word in intent.lower() for word in CARDS) else "account"
+
+
+def texts(examples: Sequence[Example], *, two: bool) -> tuple[Text, ...]:
+    return tuple(Text(each.question, coarse(each.intent) if two else each.intent) for each in examples)
+
+
+def grounds(*, two: bool) -> tuple[Ground, tuple[Text, ...]]:
+    """Everybody's texts, and the trusted ones."""
+    rng = random.Random(5)
+    stream, spare, held_out = (read_examples(name) for name in ("stream", "spare", "held_out"))
+    for pool in (stream, spare, held_out):
+        rng.shuffle(pool)
+    probes, carriers = held_out[:N_PROBES], held_out[N_PROBES:]
+    ground = Ground(*(texts(pool, two=two) for pool in (stream, spare, probes, carriers)))
+    return ground, texts(read_examples("vetted"), two=two)
+
+
+def measure(*, two: bool, days: int, per_day: int, console: Console) -> dict[str, Probed]:
+    """Probe a fresh engine, one after honest days, and one after hostile days."""
+    ground, vetted = grounds(two=two)
+    loaded = load_policy("balanced")
+    batcher = start_batcher(loaded.policy.embedding)
+    try:
+        trusted = [Contribution(f"t{n}", 0, "staff", Kind.LABEL, t.text, t.label) for n, t in enumerate(vetted)]
+        frozen = build_baseline(
+            observe_now(batcher, trusted), fingerprint=batcher.embedder.fingerprint, created_at_us=0
+        )
+        siege = Siege(
+            lambda: Engine.assemble(loaded.policy, loaded.digest, batcher, frozen),
+            ground,
+            wanted="account" if two else "terminate_account",
+            days=days,
+            honest_per_day=per_day,
+        )
+        found = {"baseline alone": siege.probe(siege.fresh())}
+        for name, hostile in (("after honest days", False), ("after hostile days", True)):
+            began = time.perf_counter()
+            found[name] = siege.probe(siege.stand(hostile=hostile))
+            console.print(f"{name}: {time.perf_counter() - began:.0f} s")
+        return found
+    finally:
+        batcher.close()
+
+
+def show(title: str, found: dict[str, Probed], console: Console) -> None:
+    kinds = list(found["baseline alone"].at_once)
+    table = Table(title, *(f"{kind}, at once / finally" for kind in kinds), "false holds", "misses", box=None)
+    for name, probed in found.items():
+        cells = [f"{100 * probed.at_once[kind]:.1f} / {100 * probed.finally_[kind]:.1f}" for kind in kinds]
+        rates = [f"{100 * now:.1f} / {100 * end:.1f}" for now, end in (probed.false_holds, probed.misses)]
+        table.add_row(name, *cells, *rates)
+    console.print(table)
+
+
+def main() -> None:
+    """Measure, print, and write bench-out/hostile_days.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--per-day", type=int, default=80, help="honest contributions a day; as many are hostile")
+    parser.add_argument("--only", choices=["two", "many"], help="with two classes, or with 77, alone")
+    args = parser.parse_args()
+    console, results = Console(width=200), {}
+    for name, two in (("two", True), ("many", False)):
+        if args.only in (None, name):
+            found = measure(two=two, days=args.days, per_day=args.per_day, console=console)
+            show("two classes" if two else "77 classes", found, console)
+            results[name] = {
+                when: {"at_once": dict(probed.at_once), "finally": dict(probed.finally_)}
+                for when, probed in found.items()
+            }
+    out = Path("bench-out")
+    out.mkdir(exist_ok=True)
+    (out / "hostile_days.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
