@@ -18,6 +18,7 @@
     │   ├── ClaimLostError           another delivery of the same request took over
     │   └── UnsafeDatabaseError      a database that would lose or corrupt records
     ├── ReceiptError             a receipt that feedback came with does not fit, or is used up
+    ├── SnapshotError            a snapshot cannot be cut, or is not what was written
     ├── CredentialError          a key or a credential is not there, or cannot be used
     ├── LedgerError              the record is not what was written
     ├── LimitError               a budget is defined or charged wrongly
@@ -103,6 +104,10 @@ class ClaimLostError(StoreError):
 
 class UnsafeDatabaseError(StoreError):
     """A database that would lose or corrupt records; start-up is refused."""
+
+
+class SnapshotError(GuardError):
+    """A snapshot cannot be cut, or cannot be read as what was written."""
 
 
 class CredentialError(GuardError):

@@ -62,6 +62,7 @@ COMMANDS: Mapping[str, Entry] = {
     "review": Entry("feedback_guard.cli.review:app", "List, show, approve or deny what is held."),
     "credentials": Entry("feedback_guard.cli.credentials:app", "Make keys for kept credentials, and rotate them."),
     "ledger": Entry("feedback_guard.cli.ledger:app", "Verify the record, or take a checkpoint of it."),
+    "snapshot": Entry("feedback_guard.cli.snapshot:app", "Cut, verify, list and show what a training job reads."),
     "doctor": Entry("feedback_guard.cli.doctor:doctor", "Say whether this deployment is sound."),
     "redteam": Entry("feedback_guard.cli.redteam:redteam", "Let adaptive attackers loose on a policy, and report."),
     "demo": Entry("feedback_guard.cli.demo:demo", "See an assistant being poisoned, and the same stream stopped."),

@@ -221,6 +221,42 @@ served: Final = Table(
 
 Index("ix_served_expires", served.c.expires_us)
 
+snapshot: Final = Table(
+    "snapshot",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("created_us", Number, nullable=False),
+    Column("as_of_us", Number, nullable=False),
+    Column("head_seq", Number, nullable=False, comment="end of the ledger that it was cut at"),
+    Column("contributions", Number, nullable=False),
+    Column("weight_micro", Number, nullable=False),
+    Column("manifest", Text, nullable=False, comment="canonical JSON"),
+    Column("complete", Integer, nullable=False, comment="0 while its members are being written"),
+    UniqueConstraint("id", name="uq_snapshot_id"),
+    sqlite_strict=True,
+)
+"""One row for each snapshot that a training job may have read."""
+
+snapshot_member: Final = Table(
+    "snapshot_member",
+    metadata,
+    Column("snapshot", Number, ForeignKey("snapshot.number"), primary_key=True, autoincrement=False),
+    Column(
+        "seq",
+        Number,
+        ForeignKey("ledger.seq"),
+        primary_key=True,
+        autoincrement=False,
+        comment="the ledger entry that accepted the contribution",
+    ),
+    Column("weight_micro", Number, nullable=False),
+    sqlite_strict=True,
+)
+"""What each snapshot holds."""
+
+Index("ix_snapshot_member_seq", snapshot_member.c.seq)
+
 meta: Final = Table(
     "meta",
     metadata,
