@@ -25,7 +25,7 @@ from feedback_guard.evidence.campaigns import MAX_NAMED, OVERLAP, Campaign
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.facets import COMMON, Background, Facets
 from feedback_guard.evidence.kin import Kin
-from feedback_guard.evidence.martingales import contradiction_step, contrary_share, shift_steps
+from feedback_guard.evidence.martingales import contradiction_step, shift_steps
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.lesson import Lesson
@@ -38,8 +38,8 @@ Facet = tuple[str, int]
 """Kind and key."""
 KINDS: Final = ("sender", "word", "pair", "shape")
 """Kinds of facets. Each has its own rate of false campaigns: words would drown among the many more pairs of words."""
-CAPACITY: Final = 200_000
-"""Most facets of each kind that evidence is kept on."""
+CAPACITY: Final = 400_000
+"""Most facets that evidence is kept on."""
 WINDOW: Final = 50_000
 """Latest contributions that can be pulled back."""
 ENDS_BELOW: Final = 1.0
@@ -59,7 +59,8 @@ MOST_CONTRARY: Final = 0.9
 RARE: Final = 2
 """Trusted contributions up to which a phrase is rare, and is asked about by the contradiction test: of a common one the
 trusted set knows more than any prior says."""
-_BY_RARITY: Final = ("word", "pair")
+_NUMBER: Final = {kind: number for number, kind in enumerate(KINDS)}
+_BY_RARITY: Final = np.array([kind in ("word", "pair") for kind in KINDS])
 """Kinds that are the likelier to be planted the rarer they are in the trusted set."""
 FAMILY: Final = "family-"
 """Beginning of the names of campaigns that are families of near copies, which a signal finds by itself."""
@@ -121,8 +122,7 @@ class Evidence:
     ) -> None:
         self._background = background
         self._reader = reader
-        self._phrases = Book(capacity)
-        self._senders = Book(capacity)
+        self._book = Book(capacity)
         self._kin = Kin(background.number("kin"))
         self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in KINDS}
         self._window = window
@@ -193,18 +193,20 @@ class Evidence:
         kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], self._n)
         nth = len(kin)
         two = lesson.shares is not None and len(lesson.shares) == 2
-        if facets.senders:
-            keys = np.array([key for key, _ in facets.senders], dtype=np.uint64)
-            slots = self._senders.place(keys, np.zeros(len(keys), dtype=np.int64), two_classes=two)
-            self._count("sender", self._senders, slots, lesson, nth, contradict=np.ones(len(keys), dtype=np.bool_))
+        keys = np.array([key for key, _ in facets.senders], dtype=np.uint64)
+        kinds = np.zeros(len(keys), dtype=np.int64)
+        contradict = np.ones(len(keys), dtype=np.bool_)
+        trusted = np.zeros(len(keys), dtype=np.int64)
         if lesson.comparable:
-            kinds = np.array(facets.kinds)
+            keys = np.concatenate([keys, facets.phrases])
+            kinds = np.concatenate([kinds, [_NUMBER[kind] for kind in facets.kinds]])
+            trusted = np.concatenate([trusted, n_trusted])
             # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
-            unchosen = lesson.shares is None
-            for kind in KINDS[1:]:
-                of = kinds == kind
-                slots = self._phrases.place(facets.phrases[of], n_trusted[of], two_classes=two)
-                self._count(kind, self._phrases, slots, lesson, nth, contradict=(n_trusted[of] <= RARE) & unchosen)
+            asked = (n_trusted <= RARE) & (lesson.shares is None)
+            contradict = np.concatenate([contradict, asked])
+        if len(keys):
+            slots = self._book.place(keys, trusted, two_classes=two)
+            self._count(kinds, slots, lesson, nth, contradict)
         for facet in self._facets_in(facets):
             if self._indicts(facet, lesson.which, lesson.log_ratio):
                 self._join(self._flagged[facet], facet, entry)
@@ -250,68 +252,79 @@ class Evidence:
         return [facet for facet in own if facet in self._flagged]
 
     def _count(
-        self, kind: str, book: Book, slots: Slots, lesson: Lesson, nth: int, *, contradict: NDArray[np.bool_]
+        self,
+        kinds: NDArray[np.int64],
+        slots: Slots,
+        lesson: Lesson,
+        nth: int,
+        contradict: NDArray[np.bool_],
     ) -> None:
         """Add a member to facets, and say what the evidence on each is now.
 
         Parameters
         ----------
+        kinds
+            The kind of each facet, as its place in `KINDS`.
         contradict
             Which facets the contradiction test is for.
         """
+        book = self._book
         book.add(slots, self._n, contradiction_step(lesson.log_ratio) / nth)
         rows = targets = np.zeros(0, dtype=np.int64)
         if lesson.shares is not None:
             watched = book.targets[slots]
             rows, targets = np.nonzero(watched >= 0)
-            classes = watched[rows, targets].astype(np.int64)
+            # The step depends on the class alone, and a contribution's facets are watched for few of them.
+            classes, which = np.unique(watched[rows, targets].astype(np.int64), return_inverse=True)
             steps = shift_steps(lesson.shares[classes], classes == lesson.which) / nth
-            book.add_shift(slots[rows], targets, steps)
+            book.add_shift(slots[rows], targets, steps[which])
             book.watch(slots, lesson.which)
-        rarity = 1.0 / (1.0 + book.n_trusted[slots])
-        weights = np.asarray(rarity if kind in _BY_RARITY else np.ones(len(slots)), dtype=np.float64)
-        new = book.n[slots] == LEAST_MEMBERS
+        n = book.n[slots]
+        ready = n >= LEAST_MEMBERS
+        if not ready.any():
+            return
+        weights = np.where(_BY_RARITY[kinds], 1.0 / (1.0 + book.n_trusted[slots]), 1.0)
+        new = n == LEAST_MEMBERS
         if new.any():
             looks = np.where(new, contradict + (book.targets[slots] >= 0).sum(axis=1), 0)
-            self._found[kind].look(float((looks * weights).sum()), int(looks.sum()))
-        ready = book.n[slots] >= LEAST_MEMBERS
-        asked = np.flatnonzero(ready & contradict)
-        contradiction = book.contradiction_evidence(slots[asked])
-        self._tell(kind, book, slots[asked], _CONTRADICTION, contradiction, weights[asked])
-        old = np.flatnonzero(ready[rows])
-        pairs, at = slots[rows[old]], targets[old]
-        shift = book.shift_evidence(pairs, at)
-        self._tell(kind, book, pairs, at, shift, weights[rows[old]])
+            for kind in set(kinds[new].tolist()):
+                own = kinds == kind
+                self._found[KINDS[kind]].look(float((looks * weights)[own].sum()), int(looks[own].sum()))
         most = np.full(len(slots), -np.inf)
-        most[asked] = contradiction
-        np.maximum.at(most, rows[old], shift)
-        self._forget(
-            kind, book, slots[ready], most[ready], two_classes=lesson.shares is not None and len(lesson.shares) == 2
-        )
+        asked = np.flatnonzero(ready & contradict)
+        if len(asked):
+            evidence = most[asked] = book.contradiction_evidence(slots[asked])
+            self._tell(kinds[asked], slots[asked], np.full(len(asked), _CONTRADICTION), evidence, weights[asked])
+        old = ready[rows]
+        if old.any():
+            rows, targets = rows[old], targets[old]
+            evidence = book.shift_evidence(slots[rows], targets)
+            np.maximum.at(most, rows, evidence)
+            self._tell(kinds[rows], slots[rows], targets, evidence, weights[rows])
+        self._forget(kinds, slots, most, two_classes=lesson.shares is not None and len(lesson.shares) == 2)
 
-    def _forget(self, kind: str, book: Book, slots: Slots, most: Floats, *, two_classes: bool) -> None:
+    def _forget(self, kinds: NDArray[np.int64], slots: Slots, most: Floats, *, two_classes: bool) -> None:
         """Begin anew with facets that nothing speaks against: `most` is the evidence of whichever test says most."""
-        line = FORGOTTEN_BELOW - REMEMBERED_EACH * book.n_trusted[slots]
-        honest = slots[np.isfinite(most) & (most < line)]
-        past = [slot for slot in honest.tolist() if (kind, int(book.keys[slot])) not in self._flagged]
+        line = FORGOTTEN_BELOW - REMEMBERED_EACH * self._book.n_trusted[slots]
+        honest = np.flatnonzero(np.isfinite(most) & (most < line))
+        if not len(honest):
+            return
+        facets = zip(kinds[honest].tolist(), self._book.keys[slots[honest]].tolist(), strict=True)
+        past = [at for at, (kind, key) in zip(honest, facets, strict=True) if (KINDS[kind], key) not in self._flagged]
         if past:
-            book.renew(np.array(past), two_classes=two_classes)
+            self._book.renew(slots[past], two_classes=two_classes)
 
     def _tell(
-        self,
-        kind: str,
-        book: Book,
-        slots: Slots,
-        targets: NDArray[np.int64] | int,
-        evidence: Floats,
-        weights: Floats,
+        self, kinds: NDArray[np.int64], slots: Slots, tests: NDArray[np.int64], evidence: Floats, weights: Floats
     ) -> None:
         # Nearly all facets have no evidence worth a word, now or before.
-        at = np.flatnonzero((evidence >= IN_VIEW) | book.hot[slots])
-        book.hot[slots[at]] = True
-        tests = np.broadcast_to(targets, len(slots))[at].tolist()
-        told = zip(book.keys[slots[at]].tolist(), tests, evidence[at].tolist(), weights[at].tolist(), strict=True)
-        for key, test, e, weight in told:
+        at = np.flatnonzero((evidence >= IN_VIEW) | self._book.hot[slots])
+        if not len(at):
+            return
+        self._book.hot[slots[at]] = True
+        of = (kinds[at], self._book.keys[slots[at]], tests[at], evidence[at], weights[at])
+        for number, key, test, e, weight in zip(*(each.tolist() for each in of), strict=True):
+            kind = KINDS[number]
             self._found[kind].tell((key, test), e, weight)
             facet = (kind, key)
             if facet in self._flagged:
@@ -330,24 +343,19 @@ class Evidence:
 
     def _discover(self) -> None:
         for kind in KINDS:
-            for key, target in self._found[kind].believed():
+            for key, target in self._found[kind].news():
                 facet = (kind, key)
-                book = self._book(kind)
-                slot = book.slot(key)
-                if slot is None:
+                if self._book.slot(key) is None:
                     continue
                 if facet in self._flagged:
                     self._tests[facet].add(target)
                 else:
                     self._flag(facet, target)
 
-    def _book(self, kind: str) -> Book:
-        return self._senders if kind == "sender" else self._phrases
-
     def _flag(self, facet: Facet, test: int) -> None:
         """A facet is believed: find its members, and the campaign that they belong to."""
         kind, key = facet
-        book = self._book(kind)
+        book = self._book
         slot = book.slot(key)
         if slot is None:
             return
@@ -391,16 +399,15 @@ class Evidence:
     def _indicts(self, facet: Facet, which: int, log_ratio: float) -> bool:
         """Whether the evidence on a facet speaks against one of its members."""
         kind, key = facet
-        book = self._book(kind)
-        slot = book.slot(key)
+        slot = self._book.slot(key)
         if slot is None:
             return False
-        share = min(MOST_CONTRARY, float(contrary_share(book.contradiction(np.array([slot])))[0]))
         if kind == "sender":
             return True  # nobody else can put words in an authenticated sender's mouth
         tests = self._tests[facet]
-        if _CONTRADICTION not in tests and which not in book.targets[slot, list(tests)]:
+        if _CONTRADICTION not in tests and which not in self._book.targets[slot, list(tests)]:
             return False
+        share = min(MOST_CONTRARY, self._book.contrary_share(slot))
         return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW
 
 

@@ -46,6 +46,7 @@ class Discoveries(Generic[H]):
         self._total_weight = 0.0
         self._n = 0
         self._evidence: dict[H, float] = {}
+        self._rose = False
 
     @property
     def n(self) -> int:
@@ -63,10 +64,17 @@ class Discoveries(Generic[H]):
             self._evidence.pop(hypothesis, None)
             return
         self._evidence[hypothesis] = log_e + math.log(weight)
+        self._rose = True
         if len(self._evidence) > MAX_CANDIDATES:
             weakest = sorted(self._evidence, key=self._evidence.__getitem__)[: MAX_CANDIDATES // 4]
             for name in weakest:
                 del self._evidence[name]
+
+    def news(self) -> list[H]:
+        """`believed`, if it can have grown since the last call; otherwise nothing."""
+        # Looking at more hypotheses raises the line, so without new evidence nothing new can be above it.
+        rose, self._rose = self._rose, False
+        return self.believed() if rose else []
 
     def believed(self) -> list[H]:
         """The hypotheses that are believed now, strongest first."""

@@ -11,6 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Self, cast
 
 import numpy as np
@@ -72,6 +73,12 @@ class Facets:
     kinds: tuple[str, ...]
 
 
+@lru_cache(maxsize=16)
+def _tokens(text: str) -> tuple[str, ...]:
+    """Words and signs in their order; each text is asked about several times in a row."""
+    return tuple(_TOKEN.findall(text)[:MAX_TOKENS])
+
+
 def words_of(text: str) -> set[str]:
     """The words and signs of a text in matching form (`CanonicalText.skeleton`).
 
@@ -80,7 +87,7 @@ def words_of(text: str) -> set[str]:
     >>> sorted(words_of("is it here?"))
     ['?', 'here', 'is', 'it']
     """
-    return set(_TOKEN.findall(text)[:MAX_TOKENS])
+    return set(_tokens(text))
 
 
 def pairs_of(text: str) -> set[str]:
@@ -91,7 +98,7 @@ def pairs_of(text: str) -> set[str]:
     >>> sorted(pairs_of("is it here?"))
     ['^ is', 'here ?', 'is it', 'it here']
     """
-    tokens = _TOKEN.findall(text)[:MAX_TOKENS]
+    tokens = _tokens(text)
     return {f"{left} {right}" for left, right in zip((_START, *tokens), tokens, strict=False)}
 
 
@@ -112,7 +119,7 @@ def shapes_of(text: str, common: frozenset[str]) -> set[str]:
     >>> sorted(shapes_of("when it rains, stay in", frozenset({"when", "it", ",", "in"})))
     ['~ , _ in', '~ ^ when it', '~ _ , _', '~ _ in $', '~ it _ ,', '~ when it _']
     """
-    tokens = [token if token in common else _OTHER for token in _TOKEN.findall(text)[:MAX_TOKENS]]
+    tokens = [token if token in common else _OTHER for token in _tokens(text)]
     kept = [token for i, token in enumerate(tokens) if token != _OTHER or i == 0 or tokens[i - 1] != _OTHER]
     frame = [_START, *kept, _END]
     return {f"{SHAPE} {one} {two} {three}" for one, two, three in zip(frame, frame[1:], frame[2:], strict=False)}
@@ -198,17 +205,21 @@ class Background:
         """The facets of a contribution."""
         contribution = observation.contribution
         named: dict[int, tuple[str, str]] = {}
+        memo = self._memo
         for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of)):
             own: dict[int, tuple[str, str]] = {}
             for name in FIELDS[contribution.kind]:
                 canonical = observation.texts.get(name)
-                if canonical is not None:
-                    own.update((self.named(f"{name} {phrase}"), (phrase, kind)) for phrase in read(canonical.skeleton))
+                if canonical is None:
+                    continue
+                for phrase in read(canonical.skeleton):
+                    whole = f"{name} {phrase}"
+                    own[memo.get(whole) or self.named(whole)] = phrase, kind
             kept = own if len(own) <= MAX_PHRASES else heapq.nsmallest(MAX_PHRASES, own)
             named.update((key, own[key]) for key in kept)
         keys = sorted(named)
         senders = tuple((self.number(f"{kind} {value}"), kind) for kind, value in _senders(contribution))
-        words, kinds = zip(*(named[key] for key in keys), strict=True) if keys else ((), ())
+        words, kinds = zip(*[named[key] for key in keys], strict=True) if keys else ((), ())
         return Facets(senders, np.array(keys, dtype=np.uint64), words, kinds)
 
     def _shapes_of(self, text: str) -> set[str]:

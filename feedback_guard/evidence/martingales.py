@@ -27,7 +27,7 @@ Statistical Science 38.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def shift_steps(chances: Floats, taught: NDArray[np.bool_]) -> Floats:
     return np.asarray(np.log(np.where(taught[:, None], whole, 1.0 - whole)), dtype=np.float64)
 
 
-def shift_evidence(sums: Floats, n_trusted: NDArray[np.int64]) -> Floats:
+def shift_evidence(sums: Floats, n_trusted: NDArray[np.integer[Any]]) -> Floats:
     """Logarithm of the e-value of facets and classes, from their summed steps of shape (n, N_SHIFT).
 
     Parameters
@@ -109,9 +109,7 @@ def shift_evidence(sums: Floats, n_trusted: NDArray[np.int64]) -> Floats:
     n_trusted
         In how many trusted contributions each facet stands, shape (n,): the more, the less is forgiven.
     """
-    precision = 1.0 / SHIFT_WIDTH**2 + INFORMATION * n_trusted
-    prior = -0.5 * precision[:, None] * SHIFTS**2
-    prior -= _log_mean(prior, 0.0)[:, None]
+    prior = _PRIORS[np.minimum(n_trusted, len(_PRIORS) - 1)]
     n = len(SHIFTS)
     return _log_mean(sums[:, n:], -np.log(len(WHATEVER))) - _log_mean(sums[:, :n], prior)
 
@@ -119,5 +117,18 @@ def shift_evidence(sums: Floats, n_trusted: NDArray[np.int64]) -> Floats:
 def _log_mean(logs: Floats, weights: Floats | float) -> Floats:
     """Logarithm of the weighted sum of exponentials, row by row."""
     weighted = logs + weights
-    top = weighted.max(axis=1, keepdims=True)
-    return np.asarray((top + np.log(np.exp(weighted - top).sum(axis=1, keepdims=True)))[:, 0], dtype=np.float64)
+    top = np.maximum.reduce(weighted, axis=1, keepdims=True)
+    return np.asarray((top + np.log(np.add.reduce(np.exp(weighted - top), axis=1, keepdims=True)))[:, 0])
+
+
+def _priors() -> Floats:
+    """How likely each shift is beforehand, as a logarithm, by the number of trusted contributions with the word.
+
+    With the last row even the smallest shift is out of the question, so it stands for all larger numbers.
+    """
+    precision = 1.0 / SHIFT_WIDTH**2 + INFORMATION * np.arange(4_096)
+    prior = -0.5 * precision[:, None] * SHIFTS**2
+    return np.asarray(prior - _log_mean(prior, 0.0)[:, None])
+
+
+_PRIORS: Final = _priors()

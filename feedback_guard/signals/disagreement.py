@@ -88,6 +88,7 @@ class Disagreement(Signal):
         self._state = state
         self._fitted: dict[Kind, _Classified | _Answered] = {}
         self._silent: dict[Kind, tuple[Condition, str]] = {}
+        self._last: tuple[Observation, tuple[float, NDArray[np.float64]]] | None = None
         for kind in Kind:
             about = cast("Mapping[str, JsonValue]", state.values[kind.value])
             if "silent" in about:
@@ -153,8 +154,7 @@ class Disagreement(Signal):
         which = fitted.classes.get(taught)
         if which is None or fitted.counts[which] < LEAST_PER_CLASS:
             return None
-        reading = read(observation, _width(contribution.kind, fitted.model))
-        score, logits = contradiction(fitted.model, fitted.weigher, reading, which)
+        score, logits = self._contradiction(fitted, observation, which)
         shares = fitted.scale.shares(logits)
         ratio = two_way_log_ratio(float(shares[which]))
         if len(shares) > 2:
@@ -164,6 +164,18 @@ class Disagreement(Signal):
         name = f"label {taught[:_MOST_NAMED]!r}" if contribution.kind is Kind.LABEL else _LESSONS[taught]
         chosen = None if contribution.kind is Kind.PREFERENCE else shares
         return Lesson(name, which, ratio, chosen, comparable=True)
+
+    def _contradiction(
+        self, fitted: _Classified, observation: Observation, which: int
+    ) -> tuple[float, NDArray[np.float64]]:
+        """See `heads.contradiction`. What is asked twice in a row, for the score and for the lesson, is read once."""
+        last = self._last
+        if last is not None and last[0] is observation:
+            return last[1]
+        reading = read(observation, _width(observation.contribution.kind, fitted.model))
+        found = contradiction(fitted.model, fitted.weigher, reading, which)
+        self._last = observation, found
+        return found
 
     def _answer(self, fitted: _Answered, observation: Observation) -> Finding:
         score, to_prompt, to_answers = fitted.pairs.oddness(observation)
@@ -185,12 +197,11 @@ class Disagreement(Signal):
         if fitted.counts[which] < LEAST_PER_CLASS:
             why = f"label seen only {fitted.counts[which]} times in the trusted set; {LEAST_PER_CLASS} are needed"
             return Finding(self.name, None, why, Condition.ABSTAINED, facet)
-        reading = read(observation, _width(contribution.kind, fitted.model))
-        score, logits = contradiction(fitted.model, fitted.weigher, reading, which)
+        score, logits = self._contradiction(fitted, observation, which)
         p = fitted.ruler.p_value(score, str(which))
         odds = np.exp(logits - logits.max())
         share = odds / odds.sum()
-        best_other = float(np.delete(share, which).max())
+        best_other = float(np.delete(share, which).max()) if len(share) > 2 else float(share[1 - which])
         return Finding(
             self.name,
             p,

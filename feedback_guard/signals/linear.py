@@ -86,8 +86,9 @@ def log_odds_against(logits: NDArray[np.float64], taught: int) -> NDArray[np.flo
     >>> log_odds_against(np.asarray([[2.0, 5.0, 1.0]]), 0).tolist()
     [3.0]
     """
-    others = np.delete(logits, taught, axis=1)
-    return np.asarray(others.max(axis=1) - logits[:, taught], dtype=np.float64)
+    others = logits.copy()
+    others[:, taught] = -np.inf
+    return np.asarray(np.maximum.reduce(others, axis=1) - logits[:, taught], dtype=np.float64)
 
 
 def fit_linear(

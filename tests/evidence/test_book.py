@@ -49,3 +49,23 @@ def test_what_was_pushed_out_begins_anew() -> None:
     assert book.n[again] == 0
     assert book.contradiction_evidence(np.array([again]))[0] == 0.0
     assert book.members(again) == []
+
+
+def test_facets_that_come_together_never_share_a_place() -> None:
+    """Even where each of them would be the first to make room for the next."""
+    book = Book(32)
+    for first in range(0, 4_000, 7):
+        slots = place(book, *range(first, first + 8))  # the first of them is known from before
+        assert len(set(slots)) == 8
+        assert [book.slot(key) for key in range(first, first + 8)] == slots
+        book.add(np.array(slots), first, contradiction_step(0.0))
+    assert len(book) <= 32
+
+
+def test_members_are_remembered_from_the_first() -> None:
+    book = Book(8)
+    slots = np.array(place(book, 3))
+    assert book.members(int(slots[0])) == []
+    for member in (5, 9, 12):
+        book.add(slots, member, contradiction_step(0.0))
+    assert book.members(int(slots[0])) == [5, 9, 12]
