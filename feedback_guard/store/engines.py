@@ -48,6 +48,7 @@ class Engines:
     busy_timeout_us: int
     shared: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
+    disposed: bool = False
 
     @property
     def sqlite(self) -> bool:
@@ -70,6 +71,7 @@ class Engines:
         StoreError
             If it cannot be read.
         """
+        pool = self.reader.pool
         try:
             with self.exclusive(), self.reader.connect() as connection:
                 if self.sqlite and not self.shared:
@@ -79,6 +81,10 @@ class Engines:
             raise
         except (SQLAlchemyError, sqlite.DriverError) as error:
             raise store_error(error, "the store could not be read") from error
+        finally:
+            if self.disposed and not self.shared:
+                # It came back to a pool that had been emptied, and would stay open there.
+                pool.dispose()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -90,7 +96,8 @@ class Engines:
             yield
 
     def dispose(self) -> None:
-        """Close all connections."""
+        """Close all connections; one that somebody reads with is closed when he is done."""
+        self.disposed = True
         self.writer.dispose()
         self.reader.dispose()
 
