@@ -33,6 +33,8 @@ from feedback_guard.keyring import Keyring
 from feedback_guard.learning.follower import Follower
 from feedback_guard.limits.interface import Measure
 from feedback_guard.limits.newcomers import POOL
+from feedback_guard.limits.redis import SharedLevels
+from feedback_guard.limits.sharing import share_levels
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.loader import load_policy, policy_digest
 from feedback_guard.policy.replay import CredentialMode
@@ -109,6 +111,7 @@ class Guard:
         self._tasks: list[asyncio.Task[None]] = []
         self._retries = retries_of(policy, randomness)
         self._keyring: Keyring | None = None
+        self._shared: SharedLevels | None = None
 
     @classmethod
     def from_policy(
@@ -226,6 +229,8 @@ class Guard:
         engine, began = self.engine, self.clock.monotonic()
         early = engine.settler.early(submission)
         refusal = self.store.latest.peek(early, self.store.now_us())
+        if refusal is None and self._shared is not None:
+            refusal = await self._shared.peek(early, self.store.now_us())
         self._time("limits", began)
         observations: dict[str, Observation] = {}
         proposals: list[Assessment] = []
@@ -432,6 +437,7 @@ class Guard:
         self._keyring = keyring_of(self.policy)
         self.receipts.load()
         self._store = self._store or Store.open(self.policy.store, clock=self.clock)
+        self._shared = share_levels(self.policy, self._store, self.metrics)
         self._engine = Engine.load(
             self.policy, self.policy_digest, embedder=self._embedder, on_batch=self.metrics.batch
         )
@@ -440,6 +446,9 @@ class Guard:
     def _unload(self) -> None:
         engine, self._engine, self._follower = self._engine, None, None
         store, self._store = self._store, None
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            shared.close()
         if engine is not None:
             engine.batcher.close()
         if store is not None:

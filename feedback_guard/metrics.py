@@ -55,6 +55,8 @@ RECEIPTS: Final = (
     "unsigned",
 )
 """What became of a receipt that feedback came with, and of one that a served answer was to have."""
+REDIS_OUTCOMES: Final = ("refused", "room", "unknown", "failed", "skipped")
+"""What comes of a lookup in Redis: a refusal, room, no copies, no answer, not asked."""
 PARTS: Final = (
     "limits",
     "text",
@@ -182,6 +184,18 @@ class Metrics:
             "Receipts of feedback, by what was found of them, and of served answers, by whether they got one.",
             ("route", "outcome"),
         )
+        self._redis_lookups = self._make(
+            Counter,
+            "feedback_guard_redis_lookups",
+            "Budgets looked up in Redis before anything costly, by what came of it.",
+            ("outcome",),
+        )
+        self._redis_skipped = self._make(
+            Gauge,
+            "feedback_guard_redis_skipped",
+            "1 while Redis does not answer and is left alone; the store decides on budgets all the same.",
+            multiprocess_mode="livemax",
+        )
         self._campaigns = self._make(
             Gauge,
             "feedback_guard_campaigns",
@@ -304,6 +318,14 @@ class Metrics:
         if math.isfinite(statistic):
             self._drift.set(statistic)
         self._drift_alarm.set(1 if alarm else 0)
+
+    def redis_lookup(self, outcome: str) -> None:
+        """Count a lookup of budgets in Redis by what came of it, one of `REDIS_OUTCOMES`."""
+        self._redis_lookups.labels(_known(outcome, REDIS_OUTCOMES)).inc()
+
+    def redis_skipped(self, skipped: bool) -> None:
+        """Set whether Redis is left alone."""
+        self._redis_skipped.set(1 if skipped else 0)
 
     def campaigns(self, count: int) -> None:
         """Set how many campaigns were found."""

@@ -34,9 +34,10 @@ def doctor(
         typer.Option(help="The same for an OpenAPI document: a file, or an address of this machine."),
     ] = None,
 ) -> None:
-    """Check SQLite, model digest, baseline, clock, policy, writable paths and metrics. Exit 1 if anything is amiss."""
+    """Check store, Redis, model digest, baseline, clock, policy, writable paths and metrics. Exit 1 if any is amiss."""
     from feedback_guard.clock import SystemClock
     from feedback_guard.diagnosis import Health, diagnose
+    from feedback_guard.limits.diagnosis import diagnose_redis
     from feedback_guard.middleware.diagnosis import diagnose_tokens
     from feedback_guard.policy.loader import load_policy
 
@@ -53,7 +54,11 @@ def doctor(
     table = Table("check", "", "what was found", box=None, pad_edge=False)
     worst = Health.OK
     loaded = load_policy(policy)
-    checks = chain(diagnose_tokens(loaded.policy), diagnose(loaded, SystemClock(), with_model=load_model))
+    checks = chain(
+        diagnose_tokens(loaded.policy),
+        diagnose_redis(loaded.policy),
+        diagnose(loaded, SystemClock(), with_model=load_model),
+    )
     for found in checks:
         table.add_row(found.check, Text(found.health.value, style=_STYLES[found.health.value]), Text(found.message))
         if found.health is Health.FAILURE or worst is Health.OK:

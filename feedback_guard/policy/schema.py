@@ -25,6 +25,7 @@ from feedback_guard.policy.identity import IdentityPolicy
 from feedback_guard.policy.limits import LimitPolicy as LimitPolicy  # noqa: PLC0414 - its place until now
 from feedback_guard.policy.newcomers import NewcomersPolicy
 from feedback_guard.policy.receipts import ReceiptsPolicy, RouteReceiptPolicy
+from feedback_guard.policy.redis import RedisPolicy
 from feedback_guard.policy.replay import CredentialMode, CredentialsPolicy, ReplayPolicy, ServiceCredential
 from feedback_guard.policy.snapshot import SnapshotPolicy
 
@@ -353,6 +354,8 @@ class Policy(Strict):
     limits: tuple[LimitPolicy, ...] = Field((), max_length=64)
     """Budgets. Every one that fits a contribution must have room for it."""
     newcomers: NewcomersPolicy = NewcomersPolicy()
+    redis: RedisPolicy | None = None
+    """Redis in front of the budgets. Without it each process learns of what others charged from the store."""
     staging: StagingPolicy = StagingPolicy()
     snapshot: SnapshotPolicy = SnapshotPolicy()
     failure: FailurePolicy = FailurePolicy()

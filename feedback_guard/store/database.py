@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from feedback_guard.clock import Clock
 from feedback_guard.ledger.chain import Checkpoint, Entry
+from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.limits.latest import LatestLevels
 from feedback_guard.limits.sql import SqlBudgets
@@ -57,6 +58,7 @@ class Store:
         self.latest = LatestLevels()
         """Budgets as this process last charged them, without asking the database."""
         self._time = StoreTime(clock)
+        self._told: Callable[[Mapping[str, Level]], None] | None = None
         self._gatherings: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering] = WeakKeyDictionary()
         self._writer = Writer(
             engines,
@@ -107,6 +109,10 @@ class Store:
         """Do what is queued, then close all connections. It may be called twice."""
         self._writer.close()
         self._engines.dispose()
+
+    def tell_levels(self, to: Callable[[Mapping[str, Level]], None] | None) -> None:
+        """Have somebody told of the budgets' levels after each commit, in the writer's thread; it must not fail."""
+        self._told = to
 
     def now_us(self) -> int:
         """The time by the store's clock, as near as it is known without asking: see `store.timing`."""
@@ -228,7 +234,10 @@ class Store:
     def _committed(self, group: Group) -> None:
         if group.server_time is not None:
             self._time.note(*group.server_time)
-        self.latest.note(group.budgets.known)
+        known = group.budgets.known
+        self.latest.note(known)
+        if self._told is not None:
+            self._told(known)
 
 
 def _prepare(engines: Engines) -> dict[str, str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from feedback_guard.limits.checks import Fresh, Opener
 from feedback_guard.limits.grouped import GroupBudgets
-from feedback_guard.limits.interface import BudgetStore
+from feedback_guard.limits.interface import Balance, Budget, BudgetStore, Charge, Refusal
 from feedback_guard.limits.memory import MemoryBudgets
+from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.limits.sql import SqlBudgets
 from feedback_guard.store import schema
 from feedback_guard.store.engines import Engines, open_engines
@@ -76,3 +77,42 @@ def postgres(url: str, kind: Callable[[Engines], Opener] = sql) -> Fresh:
         return kind(engines)
 
     return fresh
+
+
+class Fronted:
+    """A budget store as the guard uses one with Redis in front: copies are asked first, and the store decides."""
+
+    def __init__(self, behind: GroupBudgets, front: SharedLevels) -> None:
+        self._behind, self._front = behind, front
+
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        return self._front.peek_now(charges, now_us) or self._behind.charge(charges, now_us)
+
+    def force(self, charges: Sequence[Charge], now_us: int) -> None:
+        self._behind.force(charges, now_us)
+
+    def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
+        return self._front.peek_now(charges, now_us) or self._behind.peek(charges, now_us)
+
+    def balance(self, budget: Budget, key: str, now_us: int) -> Balance:
+        return self._behind.balance(budget, key, now_us)
+
+
+def fronted(front: SharedLevels) -> Callable[[Engines], Opener]:
+    """Each `with` is a group of its own; what it commits is known in Redis before the next begins."""
+
+    def kind(engines: Engines) -> Opener:
+        @contextmanager
+        def opener() -> Iterator[BudgetStore]:
+            with engines.writer.connect() as connection:
+                engines.begin(connection)
+                budgets = GroupBudgets(connection)
+                yield Fronted(budgets, front)
+                budgets.flush()
+                connection.commit()
+                front.note(budgets.known)
+                assert front.flush(20)
+
+        return opener
+
+    return kind
