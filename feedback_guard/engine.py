@@ -22,6 +22,7 @@ from feedback_guard.limits.contents import Contents
 from feedback_guard.limits.newcomers import Newcomers
 from feedback_guard.policy.schema import EmbeddingPolicy, Mode, Policy
 from feedback_guard.policy.snapshot import SnapshotPolicy
+from feedback_guard.reputation import Limiter
 from feedback_guard.settle import Settler
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.near_duplicate import NearDuplicate
@@ -47,6 +48,8 @@ class Engine:
         Whether verdicts are acted upon: the policy says so and there is a baseline.
     snapshot
         What a snapshot may hold.
+    limiter
+        Multiplies weights by reputation; None where the policy does not ask for it.
     """
 
     batcher: Batcher
@@ -55,6 +58,7 @@ class Engine:
     settler: Settler
     enforcing: bool
     snapshot: SnapshotPolicy = field(default_factory=SnapshotPolicy)
+    limiter: Limiter | None = None
 
     @classmethod
     def assemble(cls, policy: Policy, digest: str, batcher: Batcher, baseline: Baseline | None) -> Self:
@@ -89,6 +93,9 @@ class Engine:
             ),
             enforcing=enforcing,
             snapshot=policy.snapshot,
+            limiter=Limiter.of(policy, baseline, fingerprint=batcher.embedder.fingerprint)
+            if policy.reputation.enabled
+            else None,
         )
 
     @classmethod

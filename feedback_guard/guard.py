@@ -30,6 +30,7 @@ from feedback_guard.errors import ClaimLostError, CredentialError, EmbeddingErro
 from feedback_guard.evidence.accumulator import Charge
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.keyring import Keyring
+from feedback_guard.learning.auditing import audit_mature
 from feedback_guard.learning.follower import Follower
 from feedback_guard.limits.interface import Measure
 from feedback_guard.limits.newcomers import POOL
@@ -40,6 +41,7 @@ from feedback_guard.policy.loader import load_policy, policy_digest
 from feedback_guard.policy.replay import CredentialMode
 from feedback_guard.policy.schema import Mode, OnHold, Policy
 from feedback_guard.repeats import RepeatBook, lease_of, settle_claim
+from feedback_guard.reputation import terms_of
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.store import votes
@@ -110,6 +112,8 @@ class Guard:
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._retries = retries_of(policy, randomness)
+        self.terms = terms_of(policy.reputation) if policy.reputation.enabled else None
+        """The constants of reputation; None where it is off."""
         self._keyring: Keyring | None = None
         self._shared: SharedLevels | None = None
 
@@ -244,6 +248,8 @@ class Guard:
                 for item in submission.contributions
             ]
             self._time("assess", mark)
+        limiter = engine.limiter
+        readings = {} if limiter is None else {name: limiter.read(each) for name, each in observations.items()}
         ident, mark = self.new_id(), self.clock.monotonic()
         conceal = submission.conceal and refusal is not None and refusal.charge.budget.measure is Measure.WEIGHT
 
@@ -255,9 +261,12 @@ class Guard:
                 settled = engine.settler.limited(submission, [None] * len(submission.contributions), found or refusal)
             else:
                 tx.prefetch(engine.settler.lookups(submission, proposals, at_us))
-                settled = engine.settler.settle(submission, proposals, tx.budgets, at_us)
+                weighed = limiter.shade(tx.bank(limiter.terms), submission, proposals) if limiter else proposals
+                settled = engine.settler.settle(submission, weighed, tx.budgets, at_us)
             delivery = self._delivery(submission, settled.decision)
             tx.insert(self._new_submission(ident, submission, settled, delivery, observations, at_us))
+            if limiter is not None and refusal is None:
+                limiter.stake(tx.bank(limiter.terms), submission, proposals, settled, readings, at_us)
             settle_claim(tx, submission, settled, ident)
             return settled, delivery, self.receipts.cast(tx, submission, settled, acts=self.enforcing)
 
@@ -397,6 +406,7 @@ class Guard:
                 version=version,
                 now_us=tx.now_us(),
                 limits=self.policy.limits,
+                reputation=self.terms,
             )
         )
         self.decided.set()
@@ -421,6 +431,8 @@ class Guard:
             return tx.abandon_lost(at_us, LOST_AFTER_US, self._retries)
 
         lost = await self.store.run(beat)
+        if self.terms is not None:
+            await audit_mature(self.store, self.terms, self.metrics)
         if lost:
             log.warning("%d outcomes are unknown, %s first: their process is gone", len(lost), lost[0])
         for _ in lost:

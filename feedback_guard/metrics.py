@@ -31,6 +31,8 @@ DIRECT: Final = "direct"
 STAGES: Final = ("limits", "text", "embedding", "assess", "record", "total")
 """Stages of the way of a contribution, as `feedback_guard_stage_seconds` names them."""
 QUEUES: Final = ("embedding", "writer")
+MEASURES: Final = ("audit", "moderator")
+"""What moves reputation."""
 OUTCOMES: Final = (
     "accepted",
     "held",
@@ -146,6 +148,19 @@ class Metrics:
             "feedback_guard_suspicion",
             "Suspicion of judged contributions, 0..1, higher is more suspicious.",
             buckets=_SUSPICION_BUCKETS,
+        )
+        self._measured = self._make(
+            Counter,
+            "feedback_guard_reputation_measurements",
+            "Measurements of reputation, by what measured and by what it did to the account.",
+            ("source", "outcome"),
+        )
+        self._identities = self._make(
+            Gauge,
+            "feedback_guard_reputation_identities",
+            "Identities with an account of reputation, and those of them that are established.",
+            ("standing",),
+            multiprocess_mode="livemax",
         )
         self._stages = self._make(
             Histogram,
@@ -334,6 +349,16 @@ class Metrics:
     def pulled_back(self, count: int) -> None:
         """Count accepted contributions that were held again."""
         self._pulled_back.inc(count)
+
+    def measured(self, source: str, credited: int | None) -> None:
+        """Count a measurement of reputation, by `audit` or `moderator`; None where there was nothing to measure by."""
+        outcome = "unmeasured" if credited is None else "gain" if credited > 0 else "loss" if credited < 0 else "none"
+        self._measured.labels(_known(source, MEASURES), outcome).inc()
+
+    def reputation(self, identities: int, established: int) -> None:
+        """Set how many identities have an account, and how many of them are established."""
+        self._identities.labels("all").set(identities)
+        self._identities.labels("established").set(established)
 
     def refused_by_budget(self, budget: str) -> None:
         """Count a contribution that a budget had no room for."""

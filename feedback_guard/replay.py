@@ -16,7 +16,9 @@ from feedback_guard.errors import ContributionError
 from feedback_guard.learning.allotment import Allotment, Outcome, Teacher
 from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.memory import MemoryBudgets
+from feedback_guard.limits.reputation_memory import MemoryBank
 from feedback_guard.policy.schema import OnHold
+from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision, Verdict
@@ -83,6 +85,7 @@ class Session:
         self._budgets = MemoryBudgets()
         self._verdicts: dict[str, Verdict] = {}
         self._teachers: dict[str, Teacher] = {}
+        self._bank = None if engine.limiter is None else MemoryBank(engine.limiter.terms)
 
     def judge(self, observation: Observation) -> Verdict:
         """Judge a contribution. A time that lies before an earlier one counts as that earlier one.
@@ -102,7 +105,7 @@ class Session:
         if refusal is not None:
             settled = engine.settler.limited(submission, [None], refusal)
         else:
-            settled = engine.settler.settle(submission, [engine.assessor.assess(observation)], self._budgets, now_us)
+            settled = self._settle(submission, observation)
         verdict = self._verdicts[item.id] = settled.verdicts[0]
         self._teachers[item.id] = Teacher(item.contributor, item.groups)
         if refusal is None:
@@ -110,7 +113,21 @@ class Session:
         for charge in engine.memory.take_pulled():
             self.pulled[charge.ident] = Pulled(charge.campaign, now_us)
             engine.memory.withdrawn(charge.ident, now_us)
+            if self._bank is not None:
+                self._bank.withdraw(charge.ident)
         return verdict
+
+    def _settle(self, submission: Submission, observation: Observation) -> Settled:
+        """Charge the budgets for a proposal; with reputation, what it earned by now gives it its weight."""
+        engine, proposals = self.engine, [self.engine.assessor.assess(observation)]
+        if engine.limiter is None or self._bank is None:
+            return engine.settler.settle(submission, proposals, self._budgets, self.now_us)
+        self._bank.audit_due(self.now_us)
+        shaded = engine.limiter.shade(self._bank, submission, proposals)
+        settled = engine.settler.settle(submission, shaded, self._budgets, self.now_us)
+        readings = {observation.contribution.id: engine.limiter.read(observation)}
+        engine.limiter.stake(self._bank, submission, proposals, settled, readings, self.now_us)
+        return settled
 
     def final(self) -> list[Replayed]:
         """What a snapshot would hold of each contribution, in order, without any human decision."""
@@ -144,7 +161,8 @@ class Session:
             return Replayed(verdict, campaign, Decision.QUARANTINE, 0.0)
         if verdict.decision is not Decision.QUARANTINE:
             campaign = None
-        return Replayed(verdict, campaign, verdict.decision, verdict.weight)
+        weight = verdict.weight if self._bank is None else self._bank.weight_of(verdict.id, verdict.weight)
+        return Replayed(verdict, campaign, verdict.decision, weight)
 
 
 def replay(

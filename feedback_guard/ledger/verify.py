@@ -19,6 +19,7 @@ from feedback_guard.errors import LedgerError, StoreError
 from feedback_guard.ledger.canonical import canonical_text
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, entry_hash
 from feedback_guard.ledger.report import Fault, Report
+from feedback_guard.ledger.verify_reputation import verify_reputation
 from feedback_guard.ledger.verify_rows import verify_rows
 from feedback_guard.store import schema, tables
 from feedback_guard.store.engines import open_engines
@@ -75,6 +76,7 @@ def verify(
         _verify_chain(connection, report, checkpoint, on_progress)
         if rows:
             verify_rows(connection, report)
+            verify_reputation(connection, report)
     return report
 
 

@@ -13,6 +13,7 @@ from feedback_guard.errors import TransitionError
 from feedback_guard.ledger.report import Fault, Report
 from feedback_guard.store import tables
 from feedback_guard.store.reads import TELLING
+from feedback_guard.store.reputation import KIND as REPUTATION
 from feedback_guard.store.rows import Surroundings, judged_body, sha256_hex
 from feedback_guard.store.states import RESOLUTIONS, Delivery, Learning, Resolution, check_delivery, check_learning
 
@@ -35,7 +36,7 @@ _CONTRIBUTIONS: Final = (
         _S.anonymous,
     )
     .join(tables.submission, _S.id == _C.submission, isouter=True)
-    .outerjoin(tables.ledger, (_L.subject == _C.id) & _L.kind.in_(TELLING))
+    .outerjoin(tables.ledger, (_L.subject == _C.id) & _L.kind.in_((*TELLING, REPUTATION)))
     .order_by(_C.id, _L.seq)
     .execution_options(yield_per=STREAM)
 )
@@ -137,6 +138,9 @@ def _verify_contribution(ident: str, rows: list[RowMapping], report: Report) -> 
         if later["kind"] == "judged":
             report.found(Fault.ILLEGAL, f"entry {seq} judges it a second time", seq=seq, subject=ident)
             continue
+        if later["kind"] == REPUTATION:
+            weight = _audited(weight, state, told, seq, ident, report)
+            continue
         state = _step(_learns, state, told, seq, ident, report)
         weight = told["weight_micro"]
         if later["kind"] != told["to"] or told["submission"] != row["submission"]:
@@ -148,6 +152,15 @@ def _verify_contribution(ident: str, rows: list[RowMapping], report: Report) -> 
             seq=seq,
             subject=ident,
         )
+
+
+def _audited(weight: int, state: str | None, told: Mapping[str, Any], seq: int, ident: str, report: Report) -> int:
+    """The weight after an entry of reputation: an audit may only lower it, and only where it was accepted."""
+    if told["event"] != "audited":
+        return weight
+    if state != Learning.ACCEPTED.value or not 0 <= told["weight_micro"] <= weight:
+        report.found(Fault.ILLEGAL, f"entry {seq} gives a weight that cannot be", seq=seq, subject=ident)
+    return int(told["weight_micro"])
 
 
 def _surroundings(row: RowMapping, body: Mapping[str, Any]) -> Surroundings:

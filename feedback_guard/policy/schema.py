@@ -27,6 +27,7 @@ from feedback_guard.policy.newcomers import NewcomersPolicy
 from feedback_guard.policy.receipts import ReceiptsPolicy, RouteReceiptPolicy
 from feedback_guard.policy.redis import RedisPolicy
 from feedback_guard.policy.replay import CredentialMode, CredentialsPolicy, ReplayPolicy, ServiceCredential
+from feedback_guard.policy.reputation import ReputationPolicy
 from feedback_guard.policy.snapshot import SnapshotPolicy
 
 
@@ -356,6 +357,7 @@ class Policy(Strict):
     newcomers: NewcomersPolicy = NewcomersPolicy()
     redis: RedisPolicy | None = None
     """Redis in front of the budgets. Without it each process learns of what others charged from the store."""
+    reputation: ReputationPolicy = ReputationPolicy()
     staging: StagingPolicy = StagingPolicy()
     snapshot: SnapshotPolicy = SnapshotPolicy()
     failure: FailurePolicy = FailurePolicy()

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 
 from feedback_guard.errors import TransitionError, UsageError
 from feedback_guard.limits.interface import BudgetStore
+from feedback_guard.limits.reputation import Terms
 from feedback_guard.policy.schema import LimitPolicy
 from feedback_guard.store import tables
 from feedback_guard.store.campaign_tables import DONE, RUNNING, UNKNOWN, campaign, decision, member
@@ -234,6 +235,7 @@ def carry_on(
     same_person: Callable[[str, str], bool],
     now_us: int,
     most: int = BATCH,
+    reputation: Terms | None = None,
 ) -> CampaignDecision:
     """See `Transaction.carry_on_campaign`."""
     connection = group.connection
@@ -243,7 +245,7 @@ def carry_on(
     if not made.running:
         return made
     rows = connection.execute(_next(made).limit(most)).all()
-    decided = Decided(made.approve, made.moderator, made.note, None, now_us, made.campaign)
+    decided = Decided(made.approve, made.moderator, made.note, None, now_us, made.campaign, reputation)
     n_moved = n_own = n_mixed = 0
     done = set[str]()
     for row in rows:

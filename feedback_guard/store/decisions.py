@@ -12,11 +12,13 @@ from sqlalchemy import Connection, bindparam, select, update
 from feedback_guard.errors import TransitionError, UsageError
 from feedback_guard.limits.interface import UNIT, BudgetStore
 from feedback_guard.limits.plan import charges_for
+from feedback_guard.limits.reputation import Ruling, Terms
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store import tables
 from feedback_guard.store.deliveries import move
 from feedback_guard.store.group import Group
 from feedback_guard.store.records import StoredSubmission
+from feedback_guard.store.reputation import campaign_of, rule_on
 from feedback_guard.store.rows import SUBMISSIONS, AnyRow, parse_payload, stored_submission
 from feedback_guard.store.states import LEARNING, Delivery, Learning, check_learning
 
@@ -43,7 +45,10 @@ WAITING: Final = frozenset({Delivery.HELD, Delivery.APPROVED, Delivery.DENIED})
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision: which way, by whom, why, on what version, when; and the campaign whose members it is about."""
+    """A decision: which way, by whom, why, on what version, when; and the campaign whose members it is about.
+
+    With the constants of reputation, where it is on.
+    """
 
     approve: bool
     moderator: str
@@ -51,6 +56,7 @@ class Decided:
     version: int | None
     now_us: int
     campaign: str | None = None
+    reputation: Terms | None = None
 
     @property
     def to(self) -> Learning:
@@ -188,6 +194,10 @@ def _learn(
         },
         decided.now_us,
     )
+    if decided.reputation is not None:
+        ruling: Ruling = "approved" if to is Learning.APPROVED else "denied"
+        campaign = decided.campaign or campaign_of(group, item.id)
+        rule_on(group, item.id, ruling, campaign, decided.reputation, now_us=decided.now_us)
 
 
 def touch(connection: Connection, row: AnyRow, n_held: int, *, which: str) -> None:

@@ -265,3 +265,64 @@ meta: Final = Table(
     sqlite_strict=True,
 )
 """Small facts about this store."""
+
+reputation: Final = Table(
+    "reputation",
+    metadata,
+    Column("identity", Text, primary_key=True, comment="digest of the contributor, or `anonymous`"),
+    Column("number", Number, nullable=False, comment="place in the order of first acceptance, from 0"),
+    Column("endowment", Number, nullable=False, comment="pico-units, as all below"),
+    Column("balance", Number, nullable=False, comment="endowment + gained - lost; never below 0"),
+    Column("gained", Number, nullable=False),
+    Column("lost", Number, nullable=False),
+    Column("forfeited", Number, nullable=False),
+    Column("n_measured", Number, nullable=False),
+    UniqueConstraint("number", name="uq_reputation_number"),
+    sqlite_strict=True,
+)
+"""One row for each identity that ever had something accepted while reputation was on; see `limits.bankroll`."""
+
+Index("ix_reputation_balance", reputation.c.balance)
+
+stake: Final = Table(
+    "stake",
+    metadata,
+    Column("contribution", Text, ForeignKey("contribution.id"), primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("base_micro", Number, nullable=False, comment="weight without reputation; 0 where it was not accepted"),
+    Column("influence", Number, nullable=False, comment="of the account when it was accepted, pico-units"),
+    Column("mature_us", Number, nullable=False),
+    Column("belief", Number, nullable=False, comment="chance that it is right, by the trusted set, pico-units"),
+    Column("item", Text, comment="audit item that it speaks about"),
+    Column("prior", Number, comment="first prediction of that item, pico-units"),
+    Column("ratio_micro", Number, comment="likelihood ratio of what it says there"),
+    Column("audited", Integer, nullable=False),
+    Column("ruling", Text, comment="approved or denied, as a moderator decided last"),
+    Column("credited", Number, nullable=False, comment="what that moved the balance by"),
+    Column("counted", Text, comment="the campaign that it was ruled on with"),
+    sqlite_strict=True,
+)
+"""One row for each contribution that was judged while reputation was on: what it puts at risk."""
+
+Index(
+    "ix_stake_due",
+    stake.c.mature_us,
+    sqlite_where=text("audited = 0 AND base_micro > 0"),
+    postgresql_where=text("audited = 0 AND base_micro > 0"),
+)
+Index(
+    "ix_stake_counted",
+    stake.c.identity,
+    stake.c.counted,
+    sqlite_where=stake.c.counted.is_not(None),
+    postgresql_where=stake.c.counted.is_not(None),
+)
+
+audited_item: Final = Table(
+    "audited_item",
+    metadata,
+    Column("item", Text, primary_key=True),
+    Column("belief", Number, nullable=False, comment="what is predicted of it now, pico-units"),
+    sqlite_strict=True,
+)
+"""What contributions made of the prediction of each audit item that any of them spoke about."""

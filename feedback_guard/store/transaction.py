@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from feedback_guard.errors import LedgerError, UsageError
 from feedback_guard.limits.interface import BudgetRecord, Charge
+from feedback_guard.limits.reputation import Measured, Terms
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store import (
     campaign_decisions,
@@ -19,6 +20,7 @@ from feedback_guard.store import (
     deliveries,
     leases,
     pulling,
+    reputation,
     resolutions,
     tables,
     withdrawing,
@@ -32,7 +34,16 @@ from feedback_guard.store.rows import Surroundings, contribution_row, judged_bod
 from feedback_guard.store.states import Delivery, Learning, Resolution, check_delivery, check_learning
 
 RESERVED: Final = frozenset(
-    {"judged", "approved", "denied", "held", "withdrawn", "delivery", *campaign_decisions.RULINGS.values()}
+    {
+        "judged",
+        "approved",
+        "denied",
+        "held",
+        "withdrawn",
+        "delivery",
+        reputation.KIND,
+        *campaign_decisions.RULINGS.values(),
+    }
 )
 """Kinds of ledger entries that only transitions write."""
 
@@ -162,6 +173,7 @@ class Transaction:
         version: int | None = None,
         now_us: int,
         limits: Sequence[LimitPolicy] = (),
+        reputation: Terms | None = None,
     ) -> StoredSubmission:
         """Record a moderator's decision on everything in a submission that it can still change.
 
@@ -171,6 +183,8 @@ class Transaction:
             The version that the moderator saw; None decides on whatever is there.
         limits
             The policy's limits. What is approved charges its influence to them by force, once.
+        reputation
+            The constants of reputation: the decision moves what its contributors have earned. None moves nothing.
 
         Returns
         -------
@@ -188,9 +202,25 @@ class Transaction:
             self._group,
             self._group.budgets,
             submission_id,
-            decisions.Decided(approve, moderator, note, version, now_us),
+            decisions.Decided(approve, moderator, note, version, now_us, reputation=reputation),
             limits,
         )
+
+    def bank(self, terms: Terms) -> reputation.SqlBank:
+        """Reputation, moved in this transaction."""
+        return reputation.SqlBank(self._group, terms)
+
+    def audit_due(self, terms: Terms, *, now_us: int, limit: int) -> list[Measured]:
+        """Audit accepted contributions that are mature: their final weight, and what they did to the audit set.
+
+        Parameters
+        ----------
+        terms
+            The constants of reputation.
+        limit
+            Most that are audited at once.
+        """
+        return reputation.audit_due(self._group, terms, now_us=now_us, limit=limit)
 
     def resolve(
         self,
@@ -295,6 +325,7 @@ class Transaction:
         now_us: int,
         limits: Sequence[LimitPolicy] = (),
         most: int = campaign_decisions.BATCH,
+        reputation: Terms | None = None,
     ) -> CampaignDecision:
         """Carry out the next batch of a decision on a campaign. Whoever does it, and however often, it is done once.
 
@@ -302,7 +333,7 @@ class Transaction:
         ----------
         same_person
             Whether a contributor is the moderator; her own contributions are left alone.
-        limits
+        limits, reputation
             As for `decide`.
         most
             Most members in this batch.
@@ -320,6 +351,7 @@ class Transaction:
             same_person=same_person,
             now_us=now_us,
             most=most,
+            reputation=reputation,
         )
 
     def withdraw(self, contribution_id: str, *, by: str, now_us: int) -> bool:

@@ -1,0 +1,33 @@
+"""The auditing of mature contributions: in housekeeping, a bounded part in each transaction."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from feedback_guard.limits.reputation import Terms
+from feedback_guard.metrics import Metrics
+from feedback_guard.store.database import Store
+
+AT_ONCE: Final = 128
+"""Most contributions that are audited in one transaction: other writes wait for it."""
+IN_A_ROW: Final = 64
+"""Most such transactions in one round of housekeeping; what is left waits for the next."""
+
+
+async def audit_mature(store: Store, terms: Terms, metrics: Metrics) -> int:
+    """Audit what is mature by now, by the store's clock; any number of processes may do so at once.
+
+    Returns
+    -------
+    int
+        How many were audited.
+    """
+    total = 0
+    for _ in range(IN_A_ROW):
+        done = await store.run(lambda tx: tx.audit_due(terms, now_us=tx.now_us(), limit=AT_ONCE))
+        total += len(done)
+        for measured in done:
+            metrics.measured("audit", measured.move.credited if measured.stake.probe is not None else None)
+        if len(done) < AT_ONCE:
+            break
+    return total
