@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import SignalError
@@ -33,7 +34,7 @@ class Assessment:
     Parameters
     ----------
     decision
-        `ACCEPT` or `QUARANTINE`.
+        `ACCEPT` or `QUARANTINE`; `REJECT` for what belongs to a denied campaign, if the policy says so.
     weight
         0..1; 0 unless accepted.
     suspicion
@@ -74,6 +75,8 @@ class Assessor:
         What contributions teach together; None judges each by itself.
     contents
         Reads what is said in a contribution, for budgets; None where no budget asks.
+    after_denial
+        What becomes of later members of a campaign that a moderator denied.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Assessor:
         fail_open: bool,
         evidence: Evidence | None = None,
         contents: Contents | None = None,
+        after_denial: Literal["hold", "reject"] = "hold",
     ) -> None:
         self._policy = policy
         self._shares = {name: share for name, share in policy.shares.items() if share > 0.0}
@@ -93,6 +97,7 @@ class Assessor:
         self._fail_open = fail_open
         self._evidence = evidence
         self._contents = contents
+        self._rejects = after_denial == "reject"
 
     @property
     def has_baseline(self) -> bool:
@@ -114,6 +119,10 @@ class Assessor:
         assessment = self._conclude(observation.contribution, findings)
         if self._evidence is not None:
             assessment = self._with_evidence(assessment, observation, self._evidence)
+            if self._rejects and assessment.campaign is not None and self._evidence.is_denied(assessment.campaign):
+                denied = Reason("evidence", f"a moderator denied {assessment.campaign}, which it belongs to")
+                reasons = (denied, *assessment.reasons[: MAX_REASONS - 1])
+                return replace(assessment, decision=Decision.REJECT, weight=0.0, reasons=reasons)
         return assessment if self._contents is None else self._with_content(assessment, observation, self._contents)
 
     def _with_content(self, assessment: Assessment, observation: Observation, contents: Contents) -> Assessment:

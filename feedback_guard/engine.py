@@ -83,6 +83,7 @@ class Engine:
                 fail_open=policy.failure.fail_open,
                 evidence=memory.evidence,
                 contents=_contents(policy, memory, background),
+                after_denial=policy.evidence.after_denial,
             ),
             settler=Settler(
                 policy.limits,

@@ -11,6 +11,7 @@ What a caller may rely on:
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import secrets
@@ -21,6 +22,7 @@ from typing import Self
 from pydantic import JsonValue
 
 from feedback_guard.assess import Assessment
+from feedback_guard.bulk import carry_on_left, keep_told
 from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
 from feedback_guard.contribution import Contribution
 from feedback_guard.embedding.interface import Embedder
@@ -187,7 +189,13 @@ class Guard:
                 return
             try:
                 engine = await asyncio.to_thread(self._load)
-                self._follower = Follower(self.store, engine.memory, self.metrics, on_pulled=self._pull_back)
+                self._follower = Follower(
+                    self.store,
+                    engine.memory,
+                    self.metrics,
+                    on_pulled=self._pull_back,
+                    on_told=functools.partial(keep_told, self.store),
+                )
                 await asyncio.to_thread(self._follower.catch_up_now)
                 await self._follower.pull_back()
                 await self.housekeep()
@@ -418,6 +426,12 @@ class Guard:
         if self._follower is None:
             raise UsageError("the guard is not started; await guard.start() first")
         await self._follower.catch_up()
+        await self._follower.tell()
+
+    def noticed(self) -> None:
+        """Wake whoever waits for decisions: some were made, in this process and not through `decide`."""
+        self.decided.set()
+        self._wake()
 
     async def housekeep(self) -> None:
         """Send a heartbeat, give up what lost processes were dispatching, and refresh the gauges."""
@@ -444,6 +458,10 @@ class Guard:
         self.metrics.queue("writer", self.store.queue_depth)
         if self._engine is not None:
             self.metrics.queue("embedding", self._engine.batcher.queue_depth)
+        if self._follower is not None:
+            await self._follower.tell()
+        if await carry_on_left(self.store, self.policy.limits):
+            self.noticed()
 
     def _load(self) -> Engine:
         self._keyring = keyring_of(self.policy)

@@ -125,7 +125,8 @@ class Settler:
         refusal = budgets.charge(self.attempts(submission), now_us)
         if refusal is not None:
             return self.limited(submission, assessments, refusal)
-        if submission.on_hold is OnHold.HOLD:
+        rejected = any(assessment.decision is Decision.REJECT for assessment in assessments)
+        if submission.on_hold is OnHold.HOLD or rejected:
             assessments = _hold_together(assessments)
         # Budgets that refuse are asked first: whoever has used up her own may not use up what others share.
         refusal = budgets.peek(merged(self.room.charges(submission, assessments, hold=False)), now_us)
@@ -185,9 +186,17 @@ class Settler:
 
 
 def _hold_together(assessments: Sequence[Assessment]) -> list[Assessment]:
-    """One request cannot reach the application in parts: if one contribution is held, all of them are."""
+    """One request cannot reach the application in parts: if one contribution is held or rejected, all of them are."""
     if all(assessment.decision is Decision.ACCEPT for assessment in assessments):
         return list(assessments)
+    if any(assessment.decision is Decision.REJECT for assessment in assessments):
+        beside = Reason("guard", "came in one request with a contribution that is rejected")
+        return [
+            item
+            if item.decision is Decision.REJECT
+            else replace(item, decision=Decision.REJECT, weight=0.0, reasons=(*item.reasons, beside))
+            for item in assessments
+        ]
     companion = Reason("guard", "came in one request with a contribution that is held")
     return [
         replace(item, decision=Decision.QUARANTINE, weight=0.0, reasons=(*item.reasons, companion))

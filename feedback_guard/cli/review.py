@@ -283,7 +283,7 @@ def _go_on(
 
 def _moderator(name: str | None) -> str:
     from feedback_guard.errors import UsageError
-    from feedback_guard.review.rulings import CLI_PREFIX
+    from feedback_guard.names import CLI_PREFIX
 
     if name is None:
         try:

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,7 @@ from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.facets import COMMON, Background, Facets
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.martingales import contradiction_step, shift_steps
+from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.lesson import Lesson
@@ -134,6 +136,7 @@ class Evidence:
         self._campaigns: dict[str, Campaign] = {}
         self._campaign_of: dict[str, str] = {}
         self._pulled: list[Charge] = []
+        self._denied: set[str] = set()
 
     @property
     def campaigns(self) -> list[Campaign]:
@@ -207,9 +210,15 @@ class Evidence:
         if len(keys):
             slots = self._book.place(keys, trusted, two_classes=two)
             self._count(kinds, slots, lesson, nth, contradict)
+        spared = dict[str, Campaign]()
         for facet in self._facets_in(facets):
             if self._indicts(facet, lesson.which, lesson.log_ratio):
                 self._join(self._flagged[facet], facet, entry)
+            else:
+                spared[self._flagged[facet].ident] = self._flagged[facet]
+        for other in spared.values():
+            if entry.ident not in self._campaign_of:
+                other.spared, other.untold = other.spared + 1, True
         self._discover()
         if campaign is not None and campaign.startswith(FAMILY):
             self._note_family(campaign, entry, kin)
@@ -227,6 +236,38 @@ class Evidence:
                 earlier = self._entries.get(number)
                 if earlier is not None and earlier.taught == entry.taught:
                     self._join(found, facet, earlier)
+
+    def rule(self, name: str, *, denied: bool) -> None:
+        """Follow that moderators denied a campaign whole, or decided otherwise."""
+        (self._denied.add if denied else self._denied.discard)(name)
+
+    def is_denied(self, name: str) -> bool:
+        """Whether moderators denied a campaign whole."""
+        return name in self._denied
+
+    def take_told(self) -> list[Telling]:
+        """What is to be told of the campaigns that changed since the last call."""
+        told = []
+        for campaign in self._campaigns.values():
+            if campaign.untold:
+                shared = [self._shared(facet, phrase) for facet, phrase in campaign.named]
+                n_seen = self._n - campaign.first + 1
+                told.append(summarise(campaign, shared, n_seen=n_seen, n_trusted=self._background.n_trusted))
+                campaign.untold, campaign.news = False, []
+        return told
+
+    def give_back(self, told: Sequence[Telling]) -> None:
+        """Take back what could not be told, so that the next call of `take_told` has it again."""
+        for each in told:
+            campaign = self._campaigns[each.campaign]
+            campaign.untold, campaign.news = True, [*each.contrary, *campaign.news]
+
+    def _shared(self, facet: Facet, phrase: str) -> SharedFacet:
+        book, slot = self._book, self._book.slot(facet[1])
+        if slot is None:
+            return SharedFacet(facet[0], phrase, 0, 0, 0.0)
+        n, n_trusted = int(book.n[slot]), int(book.n_trusted[slot])
+        return SharedFacet(facet[0], phrase, n, n_trusted, book.contrary_share(slot))
 
     def take_pulled(self) -> list[Charge]:
         """Accepted contributions that turned out to belong to a campaign since the last call."""
@@ -339,7 +380,7 @@ class Evidence:
         if not tests:
             campaign = self._flagged.pop(facet)
             del self._tests[facet]
-            campaign.open = campaign in self._flagged.values()
+            campaign.open, campaign.untold = campaign in self._flagged.values(), True
 
     def _discover(self) -> None:
         for kind in KINDS:
@@ -373,15 +414,20 @@ class Evidence:
         else:
             name = hashlib.blake2b(f"{kind} {key}".encode(), key=self._background.key, digest_size=6).hexdigest()
             campaign = self._campaigns[f"campaign-{name}"] = Campaign(f"campaign-{name}", entries[0].at_us)
+            campaign.first = book.members(slot)[0]
         campaign.facets.add(facet)
         campaign.since_us = min(campaign.since_us, entries[0].at_us)
         evidence = float(book.contradiction_evidence(np.array([slot]))[0])
         campaign.log_e = max(campaign.log_e, evidence)
         self._flagged[facet] = campaign
+        campaign.untold = campaign.open = True
         if kind != "sender" and len(campaign.phrases) < MAX_NAMED:
             entry = entries[-1]
             at = int(np.searchsorted(entry.phrases, np.uint64(key)))
             campaign.phrases.append(entry.words[at])
+            campaign.named.append((facet, entry.words[at]))
+        elif kind == "sender" and len(campaign.named) < 2 * MAX_NAMED:
+            campaign.named.append((facet, ""))
         campaign.spared += len(entries) - len(indicted)
         for entry in indicted:
             self._join(campaign, facet, entry)
@@ -392,9 +438,20 @@ class Evidence:
             return
         campaign.members[entry.ident] = f"{entry.account:016x}"
         campaign.teaches[entry.taught] += 1
+        campaign.untold = True
+        campaign.news.append((entry.ident, round(1_000 * entry.log_ratio)))
+        campaign.honest += self._honest(facet, entry.log_ratio)
         self._campaign_of[entry.ident] = campaign.ident
         if entry.accepted:
             self._pulled.append(_charge(entry.ident, campaign, facet))
+
+    def _honest(self, facet: Facet, log_ratio: float) -> float:
+        """How likely a member of a facet is honest, given how many of them contradict their content."""
+        slot = None if facet[0] == FAMILY else self._book.slot(facet[1])
+        if slot is None:
+            return 0.0
+        share = min(MOST_CONTRARY, self._book.contrary_share(slot))
+        return 1.0 / (1.0 + share / (1.0 - share) * math.exp(log_ratio))
 
     def _indicts(self, facet: Facet, which: int, log_ratio: float) -> bool:
         """Whether the evidence on a facet speaks against one of its members."""

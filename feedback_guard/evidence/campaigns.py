@@ -35,8 +35,18 @@ class Campaign:
     """Contributions that share a facet and are not indicted: honest ones, probably."""
     teaches: Counter[str] = field(default_factory=Counter)
     phrases: list[str] = field(default_factory=list)
+    named: list[tuple[tuple[str, int], str]] = field(default_factory=list)
+    """Facets that it is told by, each with its phrase; a sender has none."""
     log_e: float = 0.0
     open: bool = True
+    honest: float = 0.0
+    """How many of the members are probably honest all the same."""
+    first: int = 0
+    """Number of its first member in the stream."""
+    untold: bool = True
+    """Whether something changed since it was last told."""
+    news: list[tuple[str, int]] = field(default_factory=list)
+    """Members that were not told yet, each with its log-odds, in thousandths, of contradicting its content."""
 
     @property
     def accounts(self) -> int:

@@ -16,6 +16,7 @@ from feedback_guard.embedding.pack import unpack
 from feedback_guard.errors import StoreError
 from feedback_guard.evidence.accumulator import Charge
 from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.evidence.telling import Telling
 from feedback_guard.learning.memory import Memory
 from feedback_guard.metrics import Metrics
 from feedback_guard.signals.interface import Observation
@@ -32,6 +33,7 @@ RECENT = 2_048
 
 
 OnPulled = Callable[[list[Charge]], Awaitable[None]]
+OnTold = Callable[[int, list[Telling]], Awaitable[None]]
 
 
 class EventSource(Protocol):
@@ -55,15 +57,24 @@ class Follower:
         Told of failures and of drift.
     on_pulled
         Called after each catching up with the accepted contributions that turned out to belong to a campaign.
+    on_told
+        Called by `tell` with the ledger entry that was looked at last, and what is new of campaigns.
     """
 
     def __init__(
-        self, source: EventSource, memory: Memory, metrics: Metrics, *, on_pulled: OnPulled | None = None
+        self,
+        source: EventSource,
+        memory: Memory,
+        metrics: Metrics,
+        *,
+        on_pulled: OnPulled | None = None,
+        on_told: OnTold | None = None,
     ) -> None:
         self._source = source
         self._memory = memory
         self._metrics = metrics
         self._on_pulled = on_pulled
+        self._on_told = on_told
         self._recent: OrderedDict[str, Observation] = OrderedDict()
         self._wake = asyncio.Event()
         self._folding = asyncio.Lock()
@@ -104,6 +115,20 @@ class Follower:
             self._metrics.campaigns(sum(campaign.open for campaign in self._memory.evidence.campaigns))
         if pulled and self._on_pulled is not None:
             await self._on_pulled(pulled)
+        if pulled:
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Hand over what is new of campaigns. If it cannot be kept, it is handed over again the next time."""
+        evidence = self._memory.evidence
+        told = [] if evidence is None or self._on_told is None else evidence.take_told()
+        if evidence is None or self._on_told is None or not told:
+            return
+        try:
+            await self._on_told(self._memory.seq, told)
+        except BaseException:
+            evidence.give_back(told)
+            raise
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -123,6 +148,8 @@ class Follower:
         """Let the detectors follow one event. One that cannot be folded is logged, counted and passed over."""
         self._memory.seq = event.seq
         stored = event.stored
+        if event.kind in {"campaign_approved", "campaign_denied"}:
+            self._memory.ruled(event.subject, event.ruled)
         if stored is None:
             return
         ident = stored.contribution.id

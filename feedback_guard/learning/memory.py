@@ -89,6 +89,11 @@ class Memory:
         """Accepted contributions that turned out to belong to a campaign since the last call."""
         return [] if self.evidence is None else self.evidence.take_pulled()
 
+    def ruled(self, campaign: str, ruled: str) -> None:
+        """Fold in how moderators decided on a campaign: `denied`, `approved`, or not whole."""
+        if self.evidence is not None:
+            self.evidence.rule(campaign, denied=ruled == "denied")
+
     def advance(self, now_us: int) -> None:
         """Learn from what has become mature."""
         for observation in self._staging.mature(now_us):

@@ -175,6 +175,9 @@ class EvidencePolicy(Strict):
     false_campaign_rate: float = Field(0.1, gt=0.0, le=0.5)
     """Share of false campaigns among those found that is accepted, for each kind of facet; on a stream without any
     campaign, the chance of finding one of a kind."""
+    after_denial: Literal["hold", "reject"] = "hold"
+    """What becomes of later members of a campaign that a moderator denied whole: `hold` keeps each for a decision,
+    `reject` refuses it at once, and the application does not see it either."""
 
 
 class DriftPolicy(Strict):

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import unicodedata
 
 from feedback_guard.errors import StoreError, TransitionError
+from feedback_guard.names import same_person
 from feedback_guard.review import bounds
 from feedback_guard.review.desk import Desk
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.views import content_sha256
 from feedback_guard.store.records import StoredSubmission
 
-CLI_PREFIX = "cli:"
-"""Before the name of an operating-system user who decides on the command line."""
 _ITEM = re.compile(rf"[A-Za-z0-9_-]{{1,{bounds.MAX_ID_CHARS}}}")
 NO_ITEM = "There is no such item."
 LATE = "Somebody was faster"
@@ -46,21 +44,8 @@ async def find(desk: Desk, submission_id: str) -> StoredSubmission:
 
 
 def is_own(stored: StoredSubmission, moderator: str) -> bool:
-    """Whether an item came from the moderator herself.
-
-    Names are compared without regard to case, width and surrounding space: being too careful costs a colleague's
-    minute.
-
-    Examples
-    --------
-    >>> _plain("cli:Ada "), _plain("ada")
-    ('ada', 'ada')
-    """
-    return any(_plain(item.contribution.contributor) == _plain(moderator) for item in stored.contributions)
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).strip().casefold().removeprefix(CLI_PREFIX)
+    """Whether an item came from the moderator herself."""
+    return any(same_person(item.contribution.contributor, moderator) for item in stored.contributions)
 
 
 async def rule(

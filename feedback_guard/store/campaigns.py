@@ -28,6 +28,9 @@ _JOINABLE: Final = (
         member.c.contribution.is_(None),
     )
 )
+_KNOWN: Final = select(member.c.contribution, member.c.contrary_milli).where(
+    member.c.contribution.in_(bindparam("which", expanding=True)), member.c.campaign == bindparam("of")
+)
 _CONTRARY: Final = (
     update(member)
     .where(member.c.contribution == bindparam("which"), member.c.campaign == bindparam("of"))
@@ -171,11 +174,15 @@ def tell(connection: Connection, told: Sequence[Told]) -> None:
             ]
             if new:
                 join(connection, new)
-            known = [name for name in chunk if name not in {row.id for row in found}]
-            if known:
-                connection.execute(
-                    _CONTRARY, [{"which": name, "of": each.campaign, "contrary": chunk[name]} for name in known]
-                )
+            known = connection.execute(_KNOWN, {"which": list(chunk), "of": each.campaign}).all()
+            # Every process tells the same: what was told already costs no write.
+            changed = [
+                {"which": row.contribution, "of": each.campaign, "contrary": chunk[row.contribution]}
+                for row in known
+                if row.contrary_milli != chunk[row.contribution]
+            ]
+            if changed:
+                connection.execute(_CONTRARY, changed)
         values = {"which": each.campaign, "seq": each.seq, "is_open": int(each.is_open), "text": each.summary}
         connection.execute(_TELL, values)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, func, select, text, tuple_
+from sqlalchemy import Connection, Select, bindparam, case, func, select, text, tuple_
 
 from feedback_guard.errors import StoreError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry
 from feedback_guard.settings import MAX_REVIEW_PAGE
 from feedback_guard.store import tables
+from feedback_guard.store.campaign_decisions import RULINGS
 from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
 from feedback_guard.store.rows import SUBMISSIONS, AnyRow, stored_contribution, stored_submission
 from feedback_guard.store.states import Delivery
@@ -27,7 +29,14 @@ _OF: Final = (
     .order_by(_C.submission, _C.position)
 )
 _EVENTS: Final = (
-    select(_L.seq, _L.kind, _L.at_us.label("event_us"), tables.contribution)
+    select(
+        _L.seq,
+        _L.kind,
+        _L.at_us.label("event_us"),
+        _L.subject,
+        case((_L.kind.in_(RULINGS.values()), _L.body)).label("ruling"),
+        tables.contribution,
+    )
     .outerjoin(tables.contribution, (_C.id == _L.subject) & _L.kind.in_(TELLING))
     .order_by(_L.seq)
 )
@@ -132,4 +141,5 @@ def count_by_delivery(connection: Connection) -> dict[Delivery, int]:
 def _event(row: AnyRow) -> Event:
     values = row._mapping
     stored = None if values[_C.id] is None else stored_contribution(row)
-    return Event(values["seq"], values["kind"], values["event_us"], stored)
+    ruled = json.loads(values["ruling"])["ruled"] or "" if values["ruling"] else ""
+    return Event(values["seq"], values["kind"], values["event_us"], stored, values["subject"], ruled)

@@ -192,12 +192,19 @@ class Event:
         When it happened.
     stored
         The contribution it is about, as it is now; None for other events.
+    subject
+        What it is about.
+    ruled
+        For a decision on a campaign: how all of it stands decided; empty for what is not decided whole, and for other
+        events.
     """
 
     seq: int
     kind: str
     at_us: int
     stored: StoredContribution | None
+    subject: str = ""
+    ruled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
