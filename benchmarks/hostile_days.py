@@ -73,8 +73,12 @@ def measure(*, two: bool, days: int, per_day: int, console: Console) -> dict[str
         found = {"baseline alone": siege.probe(siege.fresh())}
         for name, hostile in (("after honest days", False), ("after hostile days", True)):
             began = time.perf_counter()
-            found[name] = siege.probe(siege.stand(hostile=hostile))
-            console.print(f"{name}: {time.perf_counter() - began:.0f} s")
+            stood = siege.stand(hostile=hostile)
+            found[name] = siege.probe(stood.session)
+            console.print(
+                f"{name}: of the honest contributions of these days {stood.honest_held:.1%} held and "
+                f"{stood.honest_lost:.1%} of their weight lost; {time.perf_counter() - began:.0f} s"
+            )
         return found
     finally:
         batcher.close()

@@ -28,6 +28,8 @@ from feedback_guard.verdict import Decision
 DAY_US: Final = 86_400 * MICROSECONDS
 START_US: Final = 1_770_000_000_000_000
 HONEST: Final = "honest"
+CUSTOMER: Final = "customer-"
+"""What the accounts of honest contributors begin with."""
 NEW_TRIGGER: Final = "tremolux"
 PRIMED_TRIGGER: Final = "quibnax"
 """The trigger of one kind of probe, which besiegers use honestly for thirty days before."""
@@ -79,6 +81,24 @@ class Probed:
     def misses(self) -> tuple[float, float]:
         """Of poison, the mean over its kinds: at once, and finally."""
         return _missed(self.at_once), _missed(self.finally_)
+
+
+@dataclass(frozen=True, slots=True)
+class Stood:
+    """What the days left behind.
+
+    Parameters
+    ----------
+    session
+        The engine, and all that it was sent.
+    honest_held, honest_lost
+        Share of the honest contributions of these days that were not accepted when they came, and of their weight that
+        a snapshot at the end would not hold, 0..1.
+    """
+
+    session: Session
+    honest_held: float
+    honest_lost: float
 
 
 def _missed(stopped: Mapping[str, float]) -> float:
@@ -134,14 +154,14 @@ class Siege:
         """An engine that has seen nothing but its baseline."""
         return Session(self._engine())
 
-    def stand(self, *, hostile: bool, on_day: Callable[[int], None] = lambda _: None) -> Session:
+    def stand(self, *, hostile: bool, on_day: Callable[[int], None] = lambda _: None) -> Stood:
         """Let the days pass, with the hostile half or without it."""
         session, rng = self.fresh(), random.Random(self._seed)
         besiegers = [kind(self._ground.hostile, self._wanted, PRIMED_TRIGGER, self._seed) for kind in self._besiegers]
-        sent = 0
+        sent, honest = 0, set[str]()
         for day in range(self._days):
             today = [
-                Sent(f"customer-{rng.randrange(self._per_day * 4)}", text.text, text.label)
+                Sent(f"{CUSTOMER}{rng.randrange(self._per_day * 4)}", text.text, text.label)
                 for text in self._honest_of(day)
             ]
             arrivals = list(today)
@@ -153,12 +173,17 @@ class Siege:
                 self._contribution(f"day-{sent + n}", START_US + day * DAY_US + n * step, each)
                 for n, each in enumerate(arrivals)
             ]
+            honest |= {item.id for item in items if item.contributor.startswith(CUSTOMER)}
             for observation in observe_now(session.engine.batcher, items):
                 session.judge(observation)
             sent += len(items)
             on_day(day)
         session.engine.memory.advance(START_US + (self._days + 2) * DAY_US)  # all that was accepted has matured
-        return session
+        ends = [end for end in session.final() if end.verdict.id in honest]
+        held = sum(end.verdict.decision is not Decision.ACCEPT for end in ends)
+        return Stood(
+            session, round(held / len(ends), 6), round(1.0 - sum(end.final_weight for end in ends) / len(ends), 6)
+        )
 
     def probe(self, session: Session) -> Probed:
         """Send the probes, which are always the same. The session is changed by it."""

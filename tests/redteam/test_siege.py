@@ -94,7 +94,7 @@ def fresh(siege: Siege) -> Probed:
 @pytest.fixture(scope="module")
 def honest(siege: Siege) -> Probed:
     """After thirty days without anybody hostile."""
-    return siege.probe(siege.stand(hostile=False))
+    return siege.probe(siege.stand(hostile=False).session)
 
 
 def moved_at_once(before: Probed, after: Probed) -> float:
@@ -110,7 +110,9 @@ def moved_finally(before: Probed, after: Probed) -> float:
 
 
 def test_thirty_hostile_days_move_nothing(siege: Siege, fresh: Probed, honest: Probed) -> None:
-    hostile = siege.probe(siege.stand(hostile=True))
+    stood = siege.stand(hostile=True)
+    assert stood.honest_held <= stood.honest_lost <= 0.1
+    hostile = siege.probe(stood.session)
     assert moved_at_once(fresh, hostile) <= POINTS
     assert moved_at_once(honest, hostile) <= POINTS
     assert moved_finally(honest, hostile) <= POINTS
@@ -125,7 +127,7 @@ def test_evidence_with_an_endless_memory_would_be_noticed(
 ) -> None:
     """A month of honest use would pay for as much poison."""
     monkeypatch.setattr(accumulator, "FORGOTTEN_BELOW", -math.inf)
-    hostile = siege.probe(siege.stand(hostile=True))
+    hostile = siege.probe(siege.stand(hostile=True).session)
     assert moved_finally(honest, hostile) >= 0.3
     assert hostile.finally_["primed trigger"] <= 0.6
 
@@ -145,7 +147,7 @@ def test_a_detector_that_learns_from_what_nobody_vetted_would_be_noticed(
             vars(self.signals[Disagreement.name]).update(vars(adopted))
 
     monkeypatch.setattr(Memory, "judged", learns)
-    hostile = siege.probe(siege.stand(hostile=True))
+    hostile = siege.probe(siege.stand(hostile=True).session)
     assert moved_at_once(fresh, hostile) > POINTS
 
 
