@@ -36,13 +36,14 @@ def redteam(
     """
     from feedback_guard import settings
     from feedback_guard.cli.main import ExitCode
+    from feedback_guard.cli.redteam_table import show
     from feedback_guard.engine import Engine, observe_now, start_batcher
     from feedback_guard.evidence.baseline import build_baseline
     from feedback_guard.jsonl import read_contributions
     from feedback_guard.policy.loader import load_policy
     from feedback_guard.redteam.material import part
     from feedback_guard.redteam.registry import ATTACKS, make_attacker
-    from feedback_guard.redteam.report import Examiner, Report, Tally, lost, show
+    from feedback_guard.redteam.report import Examiner, Report, Tally, lost
     from feedback_guard.redteam.simulator import Simulator
     from feedback_guard.replay import CHUNK
 
