@@ -217,6 +217,25 @@ class Metrics:
             "Campaigns that were found: facets that contributions teach falsehoods with.",
             multiprocess_mode="livemax",
         )
+        # The workers share one database, so the latest figure is the right one, whoever read it.
+        self._campaigns_waiting = self._make(
+            Gauge,
+            "feedback_guard_campaigns_waiting",
+            "Campaigns that have held members, which a moderator can decide on as one.",
+            multiprocess_mode="mostrecent",
+        )
+        self._campaign_held = self._make(
+            Gauge,
+            "feedback_guard_campaign_held",
+            "Held contributions that belong to a campaign.",
+            multiprocess_mode="mostrecent",
+        )
+        self._campaign_decisions = self._make(
+            Counter,
+            "feedback_guard_campaign_decisions",
+            "Decisions that moderators made on members of a campaign together.",
+            ("decision",),
+        )
         self._pulled_back = self._make(
             Counter,
             "feedback_guard_pulled_back",
@@ -289,6 +308,8 @@ class Metrics:
         for part in (*PARTS, OTHER):
             self._failed_open.labels(part)
             self._failures.labels(part)
+        for decision in ("approve", "deny"):
+            self._campaign_decisions.labels(decision)
         for budget in (*sorted(self._budgets), OTHER):
             self._budget_refusals.labels(budget)
         for outcome in ("taken", "waiting"):
@@ -345,6 +366,15 @@ class Metrics:
     def campaigns(self, count: int) -> None:
         """Set how many campaigns were found."""
         self._campaigns.set(count)
+
+    def campaigns_waiting(self, count: int, held: int) -> None:
+        """Set how many campaigns have held members, and how many members those are."""
+        self._campaigns_waiting.set(count)
+        self._campaign_held.set(held)
+
+    def campaign_decision(self, decision: str) -> None:
+        """Count a decision on a campaign: `approve` or `deny`."""
+        self._campaign_decisions.labels(_known(decision, _CAMPAIGN_DECISIONS)).inc()
 
     def pulled_back(self, count: int) -> None:
         """Count accepted contributions that were held again."""
@@ -410,6 +440,7 @@ class Metrics:
 
 _KINDS = frozenset(kind.value for kind in Kind)
 _DECISIONS = frozenset(decision.value for decision in Decision)
+_CAMPAIGN_DECISIONS = frozenset({"approve", "deny"})
 _STATES = frozenset(state.value for state in Delivery)
 
 

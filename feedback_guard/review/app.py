@@ -26,7 +26,10 @@ from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import StoreError
 from feedback_guard.metrics import metrics_app
 from feedback_guard.review.api import Api
-from feedback_guard.review.desk import Desk
+from feedback_guard.review.campaign_api import CampaignApi
+from feedback_guard.review.campaign_pages import CampaignPages
+from feedback_guard.review.campaigns import Carrier
+from feedback_guard.review.desk import Desk, read
 from feedback_guard.review.entrance import Entrance, login_page
 from feedback_guard.review.gate import Gate
 from feedback_guard.review.headers import SecurityHeaders
@@ -34,6 +37,7 @@ from feedback_guard.review.pages import Pages
 from feedback_guard.review.problems import Refused, problem
 from feedback_guard.review.render import page
 from feedback_guard.review.rulings import NO_ITEM, is_item_id
+from feedback_guard.store.campaign_reads import count_campaigns
 from feedback_guard.store.states import Resolution
 
 logger = logging.getLogger(__name__)
@@ -55,11 +59,14 @@ def review_app(guard: Desk) -> ASGIApp:
         It may be mounted below a path, and keeps its store open as long as the guard does.
     """
     gate = Gate(guard)
+    carrier = Carrier(guard)
     inner = Starlette(
         routes=[
             *Api(guard, gate).routes(),
             *Entrance(gate).routes(),
             *Pages(guard, gate).routes(),
+            *CampaignApi(guard, gate, carrier).routes(),
+            *CampaignPages(guard, gate, carrier).routes(),
             Route("/metrics", _Metrics(guard), methods=["GET"]),
             Route("/healthz", _health(guard), methods=["GET"]),
         ],
@@ -87,6 +94,8 @@ class _Metrics:
         waited_us = self._desk.clock.now_us() - summary.oldest_at_us if summary.oldest_at_us is not None else 0
         self._desk.metrics.held(summary.count, max(waited_us, 0) / MICROSECONDS)
         self._desk.metrics.undelivered(await asyncio.to_thread(self._desk.store.count_stuck))
+        _, waiting, in_campaigns = await read(self._desk, count_campaigns)
+        self._desk.metrics.campaigns_waiting(waiting, in_campaigns)
         await self._app(scope, receive, send)
 
 
@@ -111,7 +120,7 @@ def _answer(request: Request, refused: Refused) -> Response:
     if refused.status == 401:
         # A decision that came too late to its session leads back to the item, not to the decision.
         target = path
-        for action in ("approve", "deny", *Resolution):
+        for action in ("approve", "deny", "decide", *Resolution):
             target = target.removesuffix(f"/{action}")
         return login_page(request, target=target, message="" if path == "/" else refused.detail, status=401)
     item = request.path_params.get("item", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -81,13 +81,49 @@ async def read_form(request: Request) -> Mapping[str, str]:
     return form
 
 
+class CampaignBody(BaseModel):
+    """The JSON of a decision on a campaign.
+
+    Parameters
+    ----------
+    version, fence
+        Of the campaign, as it was shown; members that joined later are not decided.
+    odds_from, odds_below
+        Only members that contradict their content with at least, or with less than, these odds to 1.
+    members
+        Only these, by number.
+    undo
+        Instead of held members: those that this decision moved, and nobody moved since.
+    note
+        Stands in the ledger, with every member.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Annotated[int, Field(ge=0, le=2**31)]
+    fence: Annotated[int, Field(ge=0, le=2**53)]
+    odds_from: Annotated[float, Field(ge=1e-3, le=1e3)] | None = None
+    odds_below: Annotated[float, Field(ge=1e-3, le=1e3)] | None = None
+    members: Annotated[list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=200)] | None = None
+    undo: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    note: Annotated[str, Field(max_length=bounds.MAX_NOTE_CHARS)] = ""
+
+
+B = TypeVar("B", bound=BaseModel)
+
+
 async def read_decision(request: Request) -> DecisionBody:
-    """Read the JSON of a decision. Duplicate keys and what is not JSON are refused.
+    """Read the JSON of a decision; see `read_json`."""
+    return await read_json(request, DecisionBody)
+
+
+async def read_json(request: Request, model: type[B]) -> B:
+    """Read a JSON body. Duplicate keys and what is not JSON are refused.
 
     Raises
     ------
     Refused
-        If it is too large, too slow, not JSON, or not a decision; then it names the field.
+        If it is too large, too slow, not JSON, or not what the model says; then it names the field.
     """
     body = await _read(request, "application/json")
     try:
@@ -95,7 +131,7 @@ async def read_decision(request: Request) -> DecisionBody:
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON without duplicate keys.") from None
     try:
-        return DecisionBody.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         # An unknown key's name comes from the client; it is not repeated.

@@ -22,3 +22,11 @@ STEPS: Final = 50
 """How many of the latest steps of a request are shown."""
 WINDOW: Final = 200_000
 """How many of the latest ledger entries are looked through for a page of decisions."""
+MAX_CAMPAIGN_CHARS: Final = 128
+"""Longest identifier of a campaign in a path, in characters."""
+EXAMPLES: Final = 3
+"""Members of a campaign that are shown as examples of it."""
+WAIT_SECONDS: Final = 2.0
+"""How long a decision on a campaign is carried out before its moderator is answered, in seconds."""
+MAX_PAGES: Final = 10_000
+"""Last page of the list of campaigns that can be asked for."""

@@ -62,6 +62,10 @@ class Desk(Protocol):
         """Record a way on from a request that did not plainly arrive, and wake whoever waits for one."""
         ...
 
+    def noticed(self) -> None:
+        """Wake whoever waits for decisions: some were made on a campaign."""
+        ...
+
 
 async def read(desk: Desk, job: Callable[[Connection], T]) -> T:
     """Run a read-only job on the store, off the event loop."""

@@ -30,6 +30,7 @@ from feedback_guard.review.rulings import find, is_item_id, is_own, rule
 from feedback_guard.review.sessions import Session
 from feedback_guard.review.views import content_sha256, may, present, sheets
 from feedback_guard.review.ways import go_on, why_not
+from feedback_guard.store.campaign_reads import campaigns_of, count_campaigns
 from feedback_guard.store.records import StoredSubmission
 from feedback_guard.store.states import Delivery, Learning, Resolution
 
@@ -85,6 +86,7 @@ class Pages:
         found = await asyncio.to_thread(store.held, limit=bounds.PAGE + 1, after=after)
         summary = await asyncio.to_thread(store.held_summary)
         decided = await asyncio.to_thread(store.submission, done) if done else None
+        _, n_campaigns, in_campaigns = await read(self._desk, count_campaigns)
         return page(
             request,
             "held",
@@ -94,6 +96,8 @@ class Pages:
             more=found[bounds.PAGE - 1].id if len(found) > bounds.PAGE else None,
             after=after,
             summary=summary,
+            n_campaigns=n_campaigns,
+            in_campaigns=in_campaigns,
             now_us=self._desk.clock.now_us(),
             notice={"id": done, "text": _outcome(decided)} if decided else None,
         )
@@ -153,14 +157,15 @@ class Pages:
 
         def look_up(
             connection: Connection,
-        ) -> tuple[dict[str, queries.History], list[queries.Decided], list[queries.Step]]:
+        ) -> tuple[dict[str, queries.History], list[queries.Decided], list[queries.Step], dict[str, str]]:
             return (
                 queries.histories(connection, names, stored.id),
                 queries.decisions_on(connection, stored),
                 queries.steps_of(connection, stored.id),
+                campaigns_of(connection, [item.contribution.id for item in stored.contributions]),
             )
 
-        histories, decisions, steps = await read(self._desk, look_up)
+        histories, decisions, steps, campaigns = await read(self._desk, look_up)
         state, sentence = words.DELIVERY_WORDS[stored.delivery]
         return page(
             request,
@@ -173,6 +178,7 @@ class Pages:
             own=own,
             undelivered=stored.delivery in (Delivery.HELD, Delivery.APPROVED, Delivery.DENIED),
             offers=offers(session, stored, own=own, all_shown=left_off == 0),
+            campaigns=[campaigns.get(item.contribution.id) for item in stored.contributions],
             histories=[histories[name].sentence() for name in names],
             decisions=[decided_row(entry, stored) for entry in decisions],
             steps=[step_row(step) for step in steps],

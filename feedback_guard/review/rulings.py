@@ -92,6 +92,20 @@ async def rule(
         raise unavailable() from None
 
 
+def check_note(note: str) -> None:
+    """Refuse a note that is too long, or no text.
+
+    Raises
+    ------
+    Refused
+        With 422.
+    """
+    if len(note) > bounds.MAX_NOTE_CHARS:
+        raise Refused(422, f"A note has at most {bounds.MAX_NOTE_CHARS:,} characters.")
+    if any("\ud800" <= char <= "\udfff" for char in note):
+        raise Refused(422, "The note holds half of a character (a lone surrogate).")
+
+
 async def examine(
     desk: Desk, submission_id: str, *, moderator: str, note: str, version: int | None, content: str | None
 ) -> StoredSubmission:
@@ -102,10 +116,7 @@ async def examine(
     Refused
         404 there is no such item; 403 it is her own; 409 it changed meanwhile; 422 the note is too long.
     """
-    if len(note) > bounds.MAX_NOTE_CHARS:
-        raise Refused(422, f"A note has at most {bounds.MAX_NOTE_CHARS:,} characters.")
-    if any("\ud800" <= char <= "\udfff" for char in note):
-        raise Refused(422, "The note holds half of a character (a lone surrogate).")
+    check_note(note)
     stored = await find(desk, submission_id)
     if is_own(stored, moderator):
         raise Refused(

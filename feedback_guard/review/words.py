@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from math import floor, log10
+from math import exp, floor, log, log10
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.store.states import Delivery, Learning
@@ -55,6 +55,7 @@ SIGNAL_WORDS: Mapping[str, str] = {
     "anomaly": "Unusual shape",
     "near_duplicate": "Many accounts, one text",
     "obfuscation": "Hidden or disguised text",
+    "evidence": "Part of a campaign",
 }
 """Headings of the signals."""
 
@@ -124,6 +125,50 @@ def suspicion(value: float) -> str:
 def _two_digits(value: float) -> int:
     unit = 10.0 ** (floor(log10(value)) - 1)
     return round(round(value / unit) * unit)
+
+
+def chance(log_e: float) -> str:
+    """How strong evidence is, as how rarely chance alone makes as much of it.
+
+    Parameters
+    ----------
+    log_e
+        Natural logarithm of an e-value: 1 / e bounds that chance.
+
+    Examples
+    --------
+    >>> chance(12.0), chance(43.0), chance(900.0)
+    ('once in 160,000', 'once in 4.7 billion billion', 'less than once in a billion billion billion')
+    """
+    if log_e <= log(2):
+        return "often"
+    if log_e > log(1e27):
+        return "less than once in a billion billion billion"
+    value = exp(log_e)
+    for unit, name in ((1e18, " billion billion"), (1e9, " billion"), (1e6, " million")):
+        if value >= unit:
+            return f"once in {_short(value / unit)}{name}"
+    return f"once in {_two_digits(value):,}"
+
+
+def contrary(milli: int | None) -> str:
+    """How a contribution stands to its own content, from log-odds in thousandths.
+
+    Examples
+    --------
+    >>> contrary(2_500), contrary(-700), contrary(40), contrary(None)
+    ('contradicts it, 12 to 1', 'fits it, 2 to 1', 'says neither', 'not known')
+    """
+    if milli is None:
+        return "not known"
+    odds = exp(abs(milli) / 1_000)
+    if odds < 1.1:
+        return "says neither"
+    return f"{'contradicts' if milli > 0 else 'fits'} it, {_short(odds)} to 1"
+
+
+def _short(value: float) -> str:
+    return f"{_two_digits(value):,}" if value >= 9.5 else f"{value:.1f}".removesuffix(".0")
 
 
 def duration(us: int) -> str:

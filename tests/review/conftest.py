@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,17 @@ def ada(browser: Browser) -> Browser:
     """A browser in which Ada is logged in."""
     assert browser.log_in("ada").status_code == 303
     return browser
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Wait for what another task does in its own time."""
+
+    def wait(reached: Callable[[], bool]) -> None:
+        for _ in range(2_000):
+            if reached():
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError("it did not come to that within 20 seconds")
+
+    return wait

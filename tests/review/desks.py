@@ -58,6 +58,9 @@ class Desk:
         self.decided.append(submission_id)
         return stored
 
+    def noticed(self) -> None:
+        self.decided.append("campaign")
+
     async def resolve(
         self,
         submission_id: str,
@@ -132,6 +135,7 @@ def hold(
     route: str = "feedback",
     suspicion: float = 0.9979,
     at_us: int | None = None,
+    campaign: str | None = None,
 ) -> str:
     """Put a submission into the store as the guard would have recorded it, and return its identifier."""
     contributions = contributions or (a_contribution(f"{ident}-c0"),)
@@ -140,7 +144,14 @@ def hold(
         Judged(
             item,
             Verdict(
-                item.id, decision, 0.0 if learning is Learning.HELD else 1.0, suspicion, reasons, "p" * 64, "b" * 64
+                item.id,
+                decision,
+                0.0 if learning is Learning.HELD else 1.0,
+                suspicion,
+                reasons,
+                "p" * 64,
+                "b" * 64,
+                campaign,
             ),
             learning,
         )
