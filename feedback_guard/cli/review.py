@@ -10,8 +10,9 @@ import getpass
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -30,6 +31,14 @@ Moderator = Annotated[str | None, typer.Option(help="Who decides; by default cli
 Version = Annotated[
     int | None, typer.Option(help="Decide only if the item is still at this version, which `show` prints.")
 ]
+OneIdent = Annotated[str | None, typer.Argument(metavar="ITEM", help="The item, as `list` prints it.")]
+Campaign = Annotated[str | None, typer.Option(help="Instead of an item: the held members of this campaign.")]
+Fitting = Annotated[bool, typer.Option("--fitting", help="Only members that fit their content.")]
+OddsFrom = Annotated[
+    float | None, typer.Option(min=0.001, max=1_000.0, help="Only members that contradict their content so far to 1.")
+]
+OddsBelow = Annotated[float | None, typer.Option(min=0.001, max=1_000.0, help="Only members below these odds to 1.")]
+Undo = Annotated[int | None, typer.Option(min=1, help="Take back this decision, which `campaign` prints.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in ASCII.")]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{0,127}")
@@ -83,29 +92,99 @@ def show(ident: Ident, policy: Policy, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def approve(
-    ident: Ident,
+def campaigns(
     policy: Policy,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most campaigns.")] = 50,
+    page: Annotated[int, typer.Option(min=1, max=10_000, help="Which page of so many.")] = 1,
+    newest: Annotated[
+        bool, typer.Option(help="All campaigns, the newest first, instead of those that wait, the largest first.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the campaigns: what many contributions teach together, to be decided on as one."""
+    from feedback_guard.cli.review_campaigns import cells, list_campaigns
+    from feedback_guard.review.printed import table
+
+    async def look(guard: Guard) -> Mapping[str, Any]:
+        return await asyncio.to_thread(list_campaigns, guard, limit=limit, page=page, newest=newest)
+
+    found = _at(policy, look)
+    if as_json:
+        _print_json(found)
+        return
+    for line in table([cells(each) for each in found["items"]]):
+        typer.echo(line)
+    left = f"; go on with --page {found['next']}" if found["next"] else ""
+    typer.echo(f"{found['held']} held in {found['waiting']} of {found['count']} campaigns{left}", err=True)
+
+
+@app.command()
+def campaign(
+    name: Annotated[str, typer.Argument(help="The campaign, as `campaigns` prints it.")],
+    policy: Policy,
+    shown: Annotated[
+        str, typer.Option("--show", help="Which members: all, held, approved, denied, rejected, accepted or mature.")
+    ] = "held",
+    limit: Annotated[int, typer.Option(min=0, max=200, help="Most members.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Print one campaign: what it teaches, why that is believed, and members, the least indicted ones first."""
+    from feedback_guard.cli.review_campaigns import describe
+    from feedback_guard.errors import UsageError
+    from feedback_guard.review.campaign_api import SHOWN
+
+    if shown not in SHOWN:
+        raise UsageError(f"--show takes one of {', '.join(SHOWN)}")
+    lines, document = _at(policy, lambda guard: describe(guard, name, shown=shown, limit=limit))
+    if as_json:
+        _print_json(document)
+        return
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def approve(
+    policy: Policy,
+    ident: OneIdent = None,
+    campaign: Campaign = None,
+    fitting: Fitting = False,
+    odds_from: OddsFrom = None,
+    odds_below: OddsBelow = None,
+    undo: Undo = None,
     note: Note = "",
     moderator: Moderator = None,
     version: Version = None,
     as_json: AsJson = False,
 ) -> None:
-    """Approve an item: the model may learn it, and a kept request is given to the application."""
-    _decide(ident, policy, note, moderator, version, as_json=as_json, yes=True)
+    """Approve an item, or the held members of a campaign: the model may learn them.
+
+    Kept requests are given to the application.
+    """
+    chosen = _Chosen(campaign, fitting, odds_from, odds_below, undo)
+    _decide(ident, chosen, policy, note, moderator, version, as_json=as_json, yes=True)
 
 
 @app.command()
 def deny(
-    ident: Ident,
     policy: Policy,
+    ident: OneIdent = None,
+    campaign: Campaign = None,
+    fitting: Fitting = False,
+    odds_from: OddsFrom = None,
+    odds_below: OddsBelow = None,
+    undo: Undo = None,
     note: Note = "",
     moderator: Moderator = None,
     version: Version = None,
     as_json: AsJson = False,
 ) -> None:
-    """Deny an item: the model does not learn it, and a kept request is never given to the application."""
-    _decide(ident, policy, note, moderator, version, as_json=as_json, yes=False)
+    """Deny an item, or the held members of a campaign: the model does not learn them.
+
+    Kept requests are never given to the application.
+    """
+    chosen = _Chosen(campaign, fitting, odds_from, odds_below, undo)
+    _decide(ident, chosen, policy, note, moderator, version, as_json=as_json, yes=False)
 
 
 @app.command()
@@ -246,14 +325,41 @@ def serve(
         asyncio.run(guard.stop())
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The options that choose members of a campaign."""
+
+    campaign: str | None
+    fitting: bool
+    odds_from: float | None
+    odds_below: float | None
+    undo: int | None
+
+
 def _decide(
-    ident: str, policy: str, note: str, moderator: str | None, version: int | None, *, as_json: bool, yes: bool
+    ident: str | None,
+    chosen: _Chosen,
+    policy: str,
+    note: str,
+    moderator: str | None,
+    version: int | None,
+    *,
+    as_json: bool,
+    yes: bool,
 ) -> None:
+    from feedback_guard.errors import UsageError
     from feedback_guard.review.documents import item_document
     from feedback_guard.review.printed import delivery
     from feedback_guard.review.rulings import rule
 
+    if (ident is None) is (chosen.campaign is None):
+        raise UsageError("name either one item, or a campaign with --campaign")
     who = _moderator(moderator)
+    if ident is None:
+        _decide_campaign(chosen, policy, note, who, version, as_json=as_json, yes=yes)
+        return
+    if chosen != _Chosen(None, False, None, None, None):
+        raise UsageError("--fitting, --odds-from, --odds-below and --undo go with --campaign")
     stored = _at(
         policy, lambda guard: rule(guard, ident, approve=yes, moderator=who, note=note.strip(), version=version)
     )
@@ -261,6 +367,26 @@ def _decide(
         _print_json(item_document(stored))
     else:
         typer.echo(f"{stored.id} {'approved' if yes else 'denied'} by {who}; the request: {delivery(stored)}")
+
+
+def _decide_campaign(
+    chosen: _Chosen, policy: str, note: str, who: str, version: int | None, *, as_json: bool, yes: bool
+) -> None:
+    from feedback_guard.cli.review_campaigns import decide, selection_of
+    from feedback_guard.review.campaign_views import decision_document, progress
+
+    name = chosen.campaign or ""
+    selection = selection_of(
+        odds_from=chosen.odds_from, odds_below=chosen.odds_below, fitting=chosen.fitting, undo=chosen.undo
+    )
+    made = _at(
+        policy,
+        lambda guard: decide(guard, name, selection, approve=yes, moderator=who, note=note.strip(), version=version),
+    )
+    if as_json:
+        _print_json(decision_document(made))
+    else:
+        typer.echo(f"{name}, decision {made.id} by {who}: {progress(made)}")
 
 
 def _go_on(

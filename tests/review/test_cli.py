@@ -18,6 +18,7 @@ import pytest
 
 from feedback_guard.cli.main import ExitCode, run
 from feedback_guard.review.auth import token_sha256
+from feedback_guard.store.campaigns import Told
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.verdict import Reason
 from tests.review.desks import TOKENS, Desk, a_contribution, a_desk, hold, stored
@@ -236,3 +237,45 @@ def test_serve(desk: Desk, policy: str) -> None:
             server.stderr.read()
     assert server.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
     assert stored(desk, "item-1").delivery is Delivery.APPROVED
+
+
+def test_a_campaign_is_listed_shown_and_decided(desk: Desk, review: Review) -> None:
+    for n in range(4):
+        item = a_contribution(f"c{n}", input=f"\x1b[2Jzq {n}\u202e", label="card" if n else "pin")
+        hold(desk, f"item-{n}", item, campaign="campaign-1")
+    told = Told(
+        "campaign-1", 9, True, json.dumps({"teaches": [["label 'pin\x1b'", 3]]}), (("c0", -1_200), ("c1", 2_500))
+    )
+    desk.store.submit(lambda tx: tx.tell([told])).result()
+    code, out, err = review("campaigns")
+    assert (code, err) == (0, "4 held in 1 of 1 campaigns\n")
+    assert out.split()[:5] == ["campaign-1", "4", "held", "of", "4"]
+    code, out, _ = review("campaign", "campaign-1")
+    assert code == 0
+    assert not [char for char in out if unicodedata.category(char)[0] == "C" and char != "\n"]
+    lines = out.splitlines()
+    assert lines[0] == "campaign  campaign-1, version 1, open"
+    assert "teaches   label 'pin\\u{1b}' (3)" in lines
+    assert [line.split()[1] for line in lines if " held  " in line] == ["item-0", "item-1", "item-2", "item-3"]
+    assert json.loads(review("campaign", "campaign-1", "--json", "--limit", "1")[1])["listed"][0]["item"] == "item-0"
+    code, out, _ = review("approve", "--campaign", "campaign-1", "--fitting", "--moderator", "ada", "--version", "1")
+    assert (code, out) == (0, "campaign-1, decision 1 by ada: 1 contribution approved.\n")
+    code, out, err = review("deny", "--campaign", "campaign-1", "--note", "flood", "--json")
+    assert (code, json.loads(out)["moved"], err) == (0, 3, "3 of 3\n")
+    assert [stored(desk, f"item-{n}").delivery.value for n in range(4)] == ["approved", "denied", "denied", "denied"]
+    assert review("approve", "--campaign", "campaign-1", "--undo", "2", "--moderator", "ada")[0] == 0
+    assert stored(desk, "item-3").delivery is Delivery.APPROVED
+    assert json.loads(desk.store.history("c3")[-1].body)["campaign"] == "campaign-1"
+    for expected, arguments in (
+        (2, ["deny", "--campaign", "campaign-1"]),
+        (2, ["deny", "--campaign", "campaign-1", "--version", "1"]),
+        (3, ["deny", "--campaign", "nothing"]),
+        (3, ["campaign", "nothing"]),
+        (3, ["campaign", "campaign-1", "--show", "x"]),
+        (3, ["deny"]),
+        (3, ["deny", "item-1", "--campaign", "campaign-1"]),
+        (3, ["deny", "item-1", "--fitting"]),
+        (3, ["deny", "--campaign", "campaign-1", "--fitting", "--odds-below", "2"]),
+        (3, ["deny", "--campaign", "campaign-1", "--undo", "2", "--fitting"]),
+    ):
+        assert review(*arguments)[0] == expected, arguments
