@@ -79,7 +79,7 @@ async def describe(guard: Guard, name: str, *, shown: str, limit: int) -> tuple[
     lines = [
         f"campaign  {found.id}, version {found.version}, {'open' if found.is_open else 'over'}",
         f"members   {counts}; {found.n_mature} for recall",
-        f"from      {terminal(accounts(found))}",
+        f"from      {', '.join(accounts(found, shown=lambda name: terminal(name, identifier=True)))}",
         f"since     {words.moment(found.since_us)}, until {words.moment(found.until_us)}",
     ]
     summary: Any = found.summary

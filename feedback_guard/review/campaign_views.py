@@ -5,9 +5,11 @@ Phrases and texts were contributed: every one goes through `display` on its way 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from markupsafe import Markup
 
 from feedback_guard.clock import format_iso8601
 from feedback_guard.review import words
@@ -42,7 +44,7 @@ class CampaignView:
     teaches: tuple[tuple[Shown, int], ...]
     shares: tuple[SharedPhrase, ...]
     why: tuple[str, ...]
-    accounts: str
+    accounts: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +88,27 @@ def view(campaign: StoredCampaign) -> CampaignView:
         teaches=tuple((show(str(name), max_chars=200), int(n)) for name, n in _list(campaign.summary, "teaches")),
         shares=shares,
         why=tuple(_why(campaign)),
-        accounts=accounts(campaign),
+        accounts=Markup(", ").join(map(Markup, accounts(campaign, shown=_shown_name))),
     )
 
 
-def accounts(campaign: StoredCampaign) -> str:
+def accounts(campaign: StoredCampaign, *, shown: Callable[[str], str]) -> list[str]:
     """From how many accounts and groups it came.
 
-    Groups were named by the policy.
+    Parameters
+    ----------
+    shown
+        Makes the name of a group fit for where it is shown.
     """
     parts = [counted(campaign.senders.get("contributor", 0), "account")]
-    parts += [
-        f"{n:,} {kind.removeprefix('group:')}{'' if n == 1 else ' groups'}"
-        for kind, n in campaign.senders.items()
-        if kind.startswith("group:")
-    ]
-    return ", ".join(parts)
+    for kind, n in campaign.senders.items():
+        if kind.startswith("group:"):
+            parts.append(f"{n:,} {shown(kind.removeprefix('group:'))}{'' if n == 1 else ' groups'}")
+    return parts
+
+
+def _shown_name(name: str) -> Markup:
+    return Markup("<bdi>{}</bdi>").format(show(name, identifier=True).html)
 
 
 def _title(campaign: StoredCampaign, shares: Sequence[SharedPhrase]) -> str:

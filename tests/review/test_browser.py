@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.review.app import review_app
+from feedback_guard.store.campaigns import Told
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Reason
 from tests.review.desks import REASON, TOKENS, Desk, a_contribution, a_desk, decide, deliver, hold, serving, stored
@@ -326,6 +328,7 @@ def test_legible_at_every_width_in_both_modes(
         decide(desk, ident, approve=approve, note="n" * 300)
     desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=9, routes=["feedback"])).result()
     deliver(desk, "done-0", Delivery.UNKNOWN, {"reason": "gone"})
+    _campaign(desk, "campaign-" + "c" * 64, [text, "W" * 400, "short"])
     watched = Watched(chromium, origin, color_scheme=scheme, viewport={"width": width, "height": 800})
     try:
         watched.go("/")
@@ -335,6 +338,9 @@ def test_legible_at_every_width_in_both_modes(
             "/",
             "/decided",
             "/undelivered",
+            "/campaigns",
+            "/campaigns/campaign-" + "c" * 64,
+            "/campaigns/campaign-" + "c" * 64 + "/confirm?do=approve&which=all&version=1&fence=9",
             "/items/item-1",
             "/items/item-1/full",
             "/items/done-0",
@@ -352,6 +358,88 @@ def test_legible_at_every_width_in_both_modes(
             assert all(after - before <= 1 for before, after in pairwise(levels)), path
     finally:
         watched.context.close()
+
+
+def _campaign(desk: Desk, name: str, texts: list[str]) -> None:
+    """A campaign whose members, phrases and lessons are all what somebody sent."""
+    for number, text in enumerate(texts):
+        item = a_contribution(
+            f"{name}-c{number}", input=text, label=text[:256], contributor=text[:256], groups={text[:256]: text[:256]}
+        )
+        hold(desk, f"{name}-{number}", item, campaign=name)
+    kinds = ("word", "pair", "shape", "sender")
+    summary = {
+        "teaches": [[text, 3] for text in texts],
+        "shares": [
+            {"kind": kinds[n % 4], "phrase": text, "n": 9, "trusted": 0, "contrary": 0.9}
+            for n, text in enumerate(texts)
+        ],
+        "log_e": 43.2,
+        "spared": 2,
+        "honest": 1.4,
+        "expected": 0.4,
+        "seen": 800,
+        "trusted": 400,
+    }
+    contrary = tuple((f"{name}-c{number}", 100 * number - 300) for number in range(len(texts) - 1))
+    told = Told(name, 9, True, json.dumps(summary), contrary)
+    desk.store.submit(lambda tx: tx.tell([told])).result()
+
+
+def test_a_campaign_of_hostile_texts_is_inert(desk: Desk, watched: Watched) -> None:
+    for start in range(0, len(PAYLOADS), 20):
+        _campaign(desk, f"campaign-{start}", [text for text in PAYLOADS[start : start + 20] if text])
+    watched.log_in()
+    watched.assert_inert()
+    watched.go("/campaigns")
+    watched.assert_inert()
+    for start in range(0, len(PAYLOADS), 20):
+        for path in ("", "?show=held", "/confirm?do=deny&which=all&version=1&fence=999"):
+            watched.go(f"/campaigns/campaign-{start}{path}")
+            watched.assert_inert()
+    note = PAYLOADS[0] + "\u202e<script>alert(1)</script>"
+    watched.page.get_by_label("Note").fill(note)
+    watched.page.get_by_role("button", name="Deny all").click()
+    watched.page.get_by_role("status").wait_for()
+    watched.assert_inert()
+    assert "contributions denied." in watched.page.get_by_role("status").inner_text()
+
+
+def test_a_campaign_is_decided_with_the_keyboard_and_without_any_script(
+    desk: Desk, origin: str, chromium: Chromium
+) -> None:
+    _campaign(desk, "campaign-1", [f"my zq card {number}" for number in range(6)])
+    context = chromium.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(origin + "/login")
+        page.get_by_label("Moderator token").fill(TOKENS["ada"])
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("link", name="Decide on them together").click()
+        page.get_by_role("link", name="my zq card 0").click()
+        page.get_by_label("Tick member 2").check()
+        page.get_by_label("Tick member 5").check()
+        page.get_by_label("Those that are ticked").focus()
+        page.keyboard.press("Space")
+        page.get_by_role("button", name="Approve…").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Approve 2 contributions?").wait_for()
+        page.get_by_label("Note").fill("two customers")
+        page.get_by_role("button", name="Approve all 2").click()
+        assert "2 contributions approved." in page.get_by_role("status").inner_text()
+        hold(desk, "late", a_contribution("late"), campaign="campaign-1")
+        page.get_by_role("button", name="Deny…").click()
+        page.get_by_role("button", name="Deny all 4").click()
+        said = page.get_by_role("status").inner_text()
+        assert "4 contributions denied. 1 held member joined after you had opened the page, and still waits." in said
+        delivered = [stored(desk, f"campaign-1-{number}").delivery for number in range(6)]
+        assert [number for number in range(6) if delivered[number] is Delivery.APPROVED] == [1, 4]
+        assert stored(desk, "late").held
+        page.get_by_role("link", name="Take it back…").first.click()
+        page.get_by_role("button", name="Approve all 4").click()
+        assert "4 contributions approved." in page.get_by_role("status").inner_text()
+    finally:
+        context.close()
 
 
 def test_a_request_that_did_not_arrive_goes_on_without_any_script(desk: Desk, origin: str, chromium: Chromium) -> None:

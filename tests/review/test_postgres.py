@@ -9,6 +9,7 @@ import pytest
 from feedback_guard.review import bounds
 from feedback_guard.review.app import review_app
 from feedback_guard.review.sessions import MAX_SESSIONS, Sessions
+from feedback_guard.store.campaigns import Told
 from tests.postgres import postgres_store_url as postgres_store_url
 from tests.postgres import postgres_url as postgres_url
 from tests.review.desks import Browser, Desk, a_contribution, a_desk_at, decide, hold, serving, stored
@@ -64,3 +65,26 @@ def test_bounds_on_guesses_and_on_logins(desk: Desk, ada: Browser) -> None:
     with desk.store.reading() as connection:
         assert sessions.alive(connection, newest, desk.clock.us) == (True, False)
     assert ada.get("/").status_code == 401, "the oldest of too many"
+
+
+def test_a_campaign_is_shown_and_decided(desk: Desk, ada: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "PAGE", 2)
+    for number in range(5):
+        hold(desk, f"item-{number}", a_contribution(f"c{number}"), campaign="campaign-1", at_us=number)
+    told = Told("campaign-1", 9, True, '{"teaches": []}', (("c0", 700), ("c1", -1_200), ("c2", 2_500)))
+    desk.store.submit(lambda tx: tx.tell([told])).result()
+    assert "5 held contributions in 1 campaign" in ada.get("/campaigns").text
+    page = ada.get("/campaigns/campaign-1").text
+    members = page[page.index('id="members"') :]
+    assert members.index("/items/item-1") < members.index("/items/item-0")
+    assert "/items/item-2" not in members
+    following = members.split("after=")[1].split("#")[0]
+    assert "/items/item-2" in ada.get(f"/campaigns/campaign-1?show=held&after={following}").text
+    for do, which, moved in (("approve", "fitting", 1), ("deny", "all", 4)):
+        shown = ada.form("/campaigns/campaign-1")
+        query = f"do={do}&which={which}&version={shown['version']}&fence={shown['fence']}"
+        form = ada.form(f"/campaigns/campaign-1/confirm?{query}")
+        answer = ada.post("/campaigns/campaign-1/decide", form | {"note": "seen"})
+        assert f"{moved} contribution" in ada.get(answer.headers["location"]).text
+    assert [stored(desk, f"item-{n}").delivery.value for n in range(5)] == ["denied", "approved"] + ["denied"] * 3
+    assert "feedback_guard_campaign_held 0.0" in ada.get("/metrics").text
