@@ -76,7 +76,7 @@ def test_the_list_and_the_page_say_what_it_is(desk: Desk, ada: Browser) -> None:
         assert text in listing
     page = ada.get(f"/campaigns/{NAME}").text
     for text in (
-        "3 contributions from 1 account, 2 network groups",
+        "3 contributions from 1 account, 2 <bdi>network</bdi> groups",
         "The word",
         "in 31 contributions since it was first seen, and in 0 of 400 trusted ones",
         "once in 5.8 billion billion",
