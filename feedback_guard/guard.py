@@ -268,7 +268,6 @@ class Guard:
             if refusal is not None:
                 settled = engine.settler.limited(submission, [None] * len(submission.contributions), found or refusal)
             else:
-                tx.prefetch(engine.settler.lookups(submission, proposals, at_us))
                 weighed = limiter.shade(tx.bank(limiter.terms), submission, proposals) if limiter else proposals
                 settled = engine.settler.settle(submission, weighed, tx.budgets, at_us)
             delivery = self._delivery(submission, settled.decision)
@@ -281,7 +280,8 @@ class Guard:
         if self._follower is not None:
             self._follower.expect(observations)
         try:
-            settled, delivery, withdrawn = await self.store.run(record)
+            lookups = engine.settler.lookups(submission, proposals, self.store.now_us()) if refusal is None else ()
+            settled, delivery, withdrawn = await self.store.run(record, lookups)
         except ClaimLostError:
             raise
         except StoreError:

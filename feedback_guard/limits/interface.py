@@ -55,6 +55,10 @@ class Budget:
     burst_micro: int
     forget_after_us: int | None = None
 
+    def __hash__(self) -> int:
+        # Nearly all budgets differ in their names, and counters are looked up many times for each contribution.
+        return hash(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Protocol
 
 from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure
@@ -114,6 +115,9 @@ class Newcomers:
         found = [Charge(_ONCE, name, UNIT) for name in contributors]
         if self.policy.pool is not None:
             found += [Charge(self._asked, str(deal - back), 0) for back in range(self.policy.deals + 1)]
+            for name in contributors:
+                found.append(Charge(self._of_each("newcomers:asked-each"), f"{deal} {name}", 0))
+                found += self.charges(name, 0, now_us)
         return found
 
     def _asked_in(self, budgets: BudgetRecord, deal: int, now_us: int) -> int:
@@ -121,14 +125,19 @@ class Newcomers:
 
     @property
     def _asked(self) -> Budget:
-        return Budget("newcomers:asked", POOL, Measure.WEIGHT, _MOST, None, 0, 2 * self.policy.per)
+        return _kept("newcomers:asked", _MOST, 2 * self.policy.per)
 
     def _of_each(self, name: str) -> Budget:
-        return Budget(name, POOL, Measure.WEIGHT, _micro(self.policy.each), None, 0, 2 * self.policy.per)
+        return _kept(name, _micro(self.policy.each), 2 * self.policy.per)
 
     def _ticket(self, deal: int, contributor: str) -> int:
         told = f"{deal} {contributor}".encode("utf-8", "surrogatepass")
         return int.from_bytes(hashlib.blake2b(told, key=self.secret[:64], digest_size=8, person=b"lottery").digest())
+
+
+@lru_cache(maxsize=64)
+def _kept(name: str, amount_micro: int, forget_after_us: int) -> Budget:
+    return Budget(name, POOL, Measure.WEIGHT, amount_micro, None, 0, forget_after_us)
 
 
 def _micro(weight: float) -> int:

@@ -49,6 +49,10 @@ class LimitPolicy(Strict):
     """For `radius`: how close, as Euclidean distance between unit vectors (0 same, 1.41 unrelated). No ball of half
     this radius ever holds more than the amount."""
 
+    def __hash__(self) -> int:
+        # A policy's limits have different names; hashing every field costs more than looking a limit up saves.
+        return hash(self.name)
+
     @property
     def shared(self) -> bool:
         """Whether it is about what is said."""

@@ -123,7 +123,7 @@ class Store:
         """Writes that wait now."""
         return self._writer.depth
 
-    def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
+    def submit(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = ()) -> Future[T]:
         """Have the writer run a job in a transaction.
 
         Parameters
@@ -132,6 +132,8 @@ class Store:
             Called in the writer's thread; it should be quick, wait for nothing, and do nothing but through its
             transaction: it is called again if the transaction that it shared with others was undone. If it raises,
             what it did is undone and its future raises the same.
+        lookups
+            Charges whose counters it is likely to need; they are read in one statement for all jobs of a transaction.
 
         Returns
         -------
@@ -144,15 +146,15 @@ class Store:
         StoreError
             If too many writes wait already, or the store is closed.
         """
-        return self._writer.submit(job)
+        return self._writer.submit(job, lookups)
 
-    async def run(self, job: Callable[[Transaction], T]) -> T:
+    async def run(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = ()) -> T:
         """`submit` for coroutines. A caller that is cancelled leaves; the job is done all the same."""
         loop = asyncio.get_running_loop()
         gathering = self._gatherings.get(loop)
         if gathering is None:
             gathering = self._gatherings[loop] = Gathering(loop, self.submit)
-        return await gathering.run(job)
+        return await gathering.run(job, lookups)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -11,11 +11,12 @@ import asyncio
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from feedback_guard.errors import StoreError
+from feedback_guard.limits.interface import Charge
 
 T = TypeVar("T")
 
@@ -31,29 +32,32 @@ class Gathering:
         Hands a job over; raises `StoreError` if it is not taken.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, submit: Callable[[Any], Future[Any]]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, submit: Callable[[Any, Sequence[Charge]], Future[Any]]) -> None:
         # Whoever remembers loops may forget one that nobody uses any more; this is no reason to keep it.
         self._loop = weakref.ref(loop)
         self._submit = submit
-        self._jobs: list[tuple[Callable[[Any], Any], asyncio.Future[Any]]] = []
+        self._jobs: list[tuple[Callable[[Any], Any], Sequence[Charge], asyncio.Future[Any]]] = []
         self._done: deque[tuple[Future[Any], asyncio.Future[Any]]] = deque()
         self._telling = False
         self._lock = threading.Lock()
 
-    async def run(self, job: Callable[[Any], T]) -> T:
-        """Have a job done. A caller that is cancelled leaves; the job is done all the same."""
+    async def run(self, job: Callable[[Any], T], lookups: Sequence[Charge] = ()) -> T:
+        """Have a job done; `lookups` are charges whose counters it is likely to need.
+
+        A caller that is cancelled leaves; the job is done all the same.
+        """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
-        self._jobs.append((job, waiter))
+        self._jobs.append((job, lookups, waiter))
         if len(self._jobs) == 1:
             loop.call_soon(self._send)  # behind everything that can go on already
         return await waiter
 
     def _send(self) -> None:
         jobs, self._jobs = self._jobs, []
-        for job, waiter in jobs:
+        for job, lookups, waiter in jobs:
             try:
-                future = self._submit(job)
+                future = self._submit(job, lookups)
             except StoreError as error:
                 if not waiter.done():
                     waiter.set_exception(error)

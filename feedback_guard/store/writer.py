@@ -12,7 +12,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError, SQLAlchemyError
 
 from feedback_guard.errors import GuardError, StoreError
+from feedback_guard.limits.interface import Charge
 from feedback_guard.store.engines import Engines, store_error
 from feedback_guard.store.group import Group
 from feedback_guard.store.sqlite import DriverError
@@ -40,6 +41,7 @@ _REFUSED: Final = (IntegrityError, DataError, InternalError, ProgrammingError)
 @dataclass(slots=True)
 class _Waiting:
     job: Job
+    lookups: Sequence[Charge]
     future: Future[Any] = field(default_factory=Future)
     result: Any = None
     error: Exception | None = None
@@ -89,8 +91,10 @@ class Writer:
         """Jobs that wait now."""
         return self._queue.qsize()
 
-    def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
-        """Queue a job. Its future cannot be cancelled: what is queued is done, whoever still waits for it.
+    def submit(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = ()) -> Future[T]:
+        """Queue a job, with the charges whose counters it is likely to need: they are read at once for a group.
+
+        Its future cannot be cancelled: what is queued is done, whoever still waits for it.
 
         Raises
         ------
@@ -99,7 +103,7 @@ class Writer:
         """
         if os.getpid() != self._owner:
             raise StoreError("the store was opened before this process was forked; open it in every process anew")
-        waiting = _Waiting(job)
+        waiting = _Waiting(job, lookups)
         waiting.future.set_running_or_notify_cancel()
         with self._gate:
             if self._closing:
@@ -164,6 +168,7 @@ class Writer:
             connection = self._connection = self._connection or self._engines.writer.connect()
             self._engines.begin(connection)
             shared = self._new_group(connection)
+            shared.budgets.prefetch([charge for waiting in group for charge in waiting.lookups])
             for waiting in group:
                 _attempt(shared, waiting)
             shared.flush()
