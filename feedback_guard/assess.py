@@ -8,7 +8,7 @@ Budgets come later, in the transaction that records the verdict, because only th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,6 +47,8 @@ class Assessment:
         True when it could not be scored: it is held, or passes because the policy fails open or there is no baseline.
     content
         What is said in it, for budgets.
+    variants
+        What its near copies have in common with it, for the budgets on probing.
     """
 
     decision: Decision
@@ -56,6 +58,7 @@ class Assessment:
     unscored: bool = False
     campaign: str | None = None
     content: Content = NOTHING
+    variants: tuple[str, ...] = ()
 
 
 class Assessor:
@@ -77,6 +80,8 @@ class Assessor:
         Reads what is said in a contribution, for budgets; None where no budget asks.
     after_denial
         What becomes of later members of a campaign that a moderator denied.
+    variants
+        Names what near copies have in common; None where no budget asks.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Assessor:
         evidence: Evidence | None = None,
         contents: Contents | None = None,
         after_denial: Literal["hold", "reject"] = "hold",
+        variants: Callable[[Observation], tuple[str, ...]] | None = None,
     ) -> None:
         self._policy = policy
         self._shares = {name: share for name, share in policy.shares.items() if share > 0.0}
@@ -98,6 +104,7 @@ class Assessor:
         self._evidence = evidence
         self._contents = contents
         self._rejects = after_denial == "reject"
+        self._variants = variants
 
     @property
     def has_baseline(self) -> bool:
@@ -122,8 +129,10 @@ class Assessor:
             if self._rejects and assessment.campaign is not None and self._evidence.is_denied(assessment.campaign):
                 denied = Reason("evidence", f"a moderator denied {assessment.campaign}, which it belongs to")
                 reasons = (denied, *assessment.reasons[: MAX_REASONS - 1])
-                return replace(assessment, decision=Decision.REJECT, weight=0.0, reasons=reasons)
-        return assessment if self._contents is None else self._with_content(assessment, observation, self._contents)
+                assessment = replace(assessment, decision=Decision.REJECT, weight=0.0, reasons=reasons)
+        if self._contents is not None:
+            assessment = self._with_content(assessment, observation, self._contents)
+        return assessment if self._variants is None else replace(assessment, variants=self._variants(observation))
 
     def _with_content(self, assessment: Assessment, observation: Observation, contents: Contents) -> Assessment:
         """Read what is said in whatever is accepted, so that budgets can be charged for it."""

@@ -20,6 +20,7 @@ from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.memory import Memory
 from feedback_guard.limits.contents import Contents
 from feedback_guard.limits.newcomers import Newcomers
+from feedback_guard.limits.probing import Probing, Variants
 from feedback_guard.policy.schema import EmbeddingPolicy, Mode, Policy
 from feedback_guard.policy.snapshot import SnapshotPolicy
 from feedback_guard.reputation import Limiter
@@ -84,6 +85,7 @@ class Engine:
                 evidence=memory.evidence,
                 contents=_contents(policy, memory, background),
                 after_denial=policy.evidence.after_denial,
+                variants=_variants(policy, background),
             ),
             settler=Settler(
                 policy.limits,
@@ -91,6 +93,7 @@ class Engine:
                 baseline.digest if baseline else None,
                 not enforcing,
                 _newcomers(policy, background),
+                Probing(policy.probing),
             ),
             enforcing=enforcing,
             snapshot=policy.snapshot,
@@ -136,6 +139,13 @@ def _contents(policy: Policy, memory: Memory, background: Background | None) -> 
         return None
     copies = memory.signals.get(NearDuplicate.name)
     return Contents(policy.limits, background, copies.families if isinstance(copies, NearDuplicate) else None)
+
+
+def _variants(policy: Policy, background: Background | None) -> Callable[[Observation], tuple[str, ...]] | None:
+    """What names near copies, where the policy bounds them; exact copies count as well."""
+    if background is None or policy.probing.near_copies is None:
+        return None
+    return Variants(f"{background.number('probing'):016x}".encode("ascii")).of
 
 
 def _newcomers(policy: Policy, background: Background | None) -> Newcomers | None:

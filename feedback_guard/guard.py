@@ -36,6 +36,7 @@ from feedback_guard.learning.auditing import audit_mature
 from feedback_guard.learning.follower import Follower
 from feedback_guard.limits.interface import Measure
 from feedback_guard.limits.newcomers import POOL
+from feedback_guard.limits.probing import NAMES
 from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.limits.sharing import share_levels
 from feedback_guard.metrics import Metrics
@@ -98,7 +99,7 @@ class Guard:
         self.clock = clock or SystemClock()
         self.metrics = Metrics(
             routes=[*(route.name for route in policy.routes), *(served.name for served in policy.receipts.serving)],
-            budgets=[POOL, *(limit.name for limit in policy.limits)],
+            budgets=[POOL, *NAMES, *(limit.name for limit in policy.limits)],
         )
         self.worker = f"w-{secrets.token_hex(8)}"
         self.decided = asyncio.Event()
@@ -259,7 +260,7 @@ class Guard:
         limiter = engine.limiter
         readings = {} if limiter is None else {name: limiter.read(each) for name, each in observations.items()}
         ident, mark = self.new_id(), self.clock.monotonic()
-        conceal = submission.conceal and refusal is not None and refusal.charge.budget.measure is Measure.WEIGHT
+        conceal = submission.conceal and refusal is not None and refusal.charge.budget.measure is not Measure.COUNT
 
         def record(tx: Transaction) -> tuple[Settled, Delivery, int]:
             at_us = tx.now_us()

@@ -51,10 +51,10 @@ def concealed(submission: Submission, settled: Settled) -> bool:
     """Whether the client must not learn of a refusal.
 
     How often somebody sent something, he knows. What a budget of weight has left depends on what was accepted
-    before, so a refusal by one would tell.
+    before, and what one of told answers has left on what was held, so a refusal by one would tell.
     """
     refusal = settled.refusal
-    return submission.conceal and refusal is not None and refusal.charge.budget.measure is Measure.WEIGHT
+    return submission.conceal and refusal is not None and refusal.charge.budget.measure is not Measure.COUNT
 
 
 class RepeatBook:

@@ -7,13 +7,14 @@ accepted, so that a refused contribution never uses up influence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.interface import BudgetRecord, Charge, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
 from feedback_guard.limits.plan import charges_for
+from feedback_guard.limits.probing import NAMES, Probing
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.schema import OnHold
 from feedback_guard.room import Room
@@ -63,6 +64,8 @@ class Settler:
         True when the guard only observes.
     newcomers
         Who is new, and what all that are new may teach; None makes no difference.
+    probing
+        What searching for the boundary costs.
     """
 
     limits: tuple[LimitPolicy, ...]
@@ -70,6 +73,7 @@ class Settler:
     baseline: str | None
     observed: bool
     newcomers: Newcomers | None = None
+    probing: Probing = field(default_factory=Probing)
 
     @property
     def room(self) -> Room:
@@ -78,7 +82,8 @@ class Settler:
 
     def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
         """Every counter that settling is likely to need, to be read at once."""
-        return [*self.attempts(submission), *self.room.lookups(submission, assessments, now_us)]
+        probing = self.probing.lookups(submission, assessments)
+        return [*self.attempts(submission), *probing, *self.room.lookups(submission, assessments, now_us)]
 
     def attempts(self, submission: Submission) -> list[Charge]:
         """What judging a submission costs, whatever the verdict."""
@@ -104,6 +109,7 @@ class Settler:
                     weight_micro=1,
                 )
             ]
+            + self.probing.early(submission)
         )
 
     def settle(
@@ -123,6 +129,8 @@ class Settler:
             The time of the charge.
         """
         refusal = budgets.charge(self.attempts(submission), now_us)
+        if refusal is None:
+            refusal = self.probing.charge(submission, assessments, budgets, now_us)
         if refusal is not None:
             return self.limited(submission, assessments, refusal)
         rejected = any(assessment.decision is Decision.REJECT for assessment in assessments)
@@ -158,6 +166,9 @@ class Settler:
             f"limit:{budget.name}",
             "new contributors share a pool, which a lottery deals out among them; there was no room for this one"
             if budget.name == POOL
+            else "variants of one text, and answers that something is held, are bounded: they may be a search for what "
+            "passes; there was no room for another"
+            if budget.name in NAMES
             else f"the budget {budget.name} bounds {kind} a {budget.facet.removeprefix('group:')} may teach; it has no"
             " room",
             facet=budget.facet,

@@ -22,6 +22,8 @@ class Measure(StrEnum):
     """Attempts that are judged."""
     WEIGHT = "weight"
     """Weight that is accepted: influence."""
+    TOLD = "told"
+    """Answers that tell what the detectors decided."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ def rate_limit_fields(refusal: Refusal) -> tuple[tuple[bytes, bytes], ...]:
     budget = refusal.charge.budget
     policy = f'"{budget.name}";q={_integer(budget.amount_micro // UNIT)}'
     if budget.measure is not Measure.COUNT:
-        policy += ';feedback-guard-unit="weight"'
+        policy += f';feedback-guard-unit="{budget.measure.value}"'
     if budget.period_us is not None:
         policy += f";w={_integer(max(1, _seconds_up(budget.period_us)))}"
     limit = f'"{budget.name}";r={_integer(max(0, refusal.remaining_micro) // UNIT)}'

@@ -24,6 +24,7 @@ from feedback_guard.policy.forms import FormPolicy, Media
 from feedback_guard.policy.identity import IdentityPolicy
 from feedback_guard.policy.limits import LimitPolicy as LimitPolicy  # noqa: PLC0414 - its place until now
 from feedback_guard.policy.newcomers import NewcomersPolicy
+from feedback_guard.policy.probing import ProbingPolicy
 from feedback_guard.policy.receipts import ReceiptsPolicy, RouteReceiptPolicy
 from feedback_guard.policy.redis import RedisPolicy
 from feedback_guard.policy.replay import CredentialMode, CredentialsPolicy, ReplayPolicy, ServiceCredential
@@ -361,6 +362,7 @@ class Policy(Strict):
     redis: RedisPolicy | None = None
     """Redis in front of the budgets. Without it each process learns of what others charged from the store."""
     reputation: ReputationPolicy = ReputationPolicy()
+    probing: ProbingPolicy = ProbingPolicy()
     staging: StagingPolicy = StagingPolicy()
     snapshot: SnapshotPolicy = SnapshotPolicy()
     failure: FailurePolicy = FailurePolicy()

@@ -1,0 +1,136 @@
+"""Budgets on searching for the boundary: charged with the verdict, and refused without regard to what it would be.
+
+Each answer that depends on the detectors tells at most one bit (accepted or held). Who has a direction to search in
+finds the boundary along it by halving, about ten answers for one part in a thousand; in all of a space of d dimensions
+it takes on the order of d * log2(1 / precision). So what is bounded is how many *held* answers a contributor gets,
+since nobody learns where the boundary is from acceptances alone, and how many near copies of one text she has judged.
+
+Near copies share a key. A key is a band of a keyed MinHash signature, a function of the text alone: no state that lags
+behind decides what is near, so the count is exact whoever else is judged at the same time. What shares eight tenths of
+its runs of five characters with another text shares one of the keys with a probability of 0.94.
+
+References
+----------
+Broder, A. Z. (1997). On the resemblance and containment of documents.
+Lowd, D., Meek, C. (2005). Adversarial learning. KDD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from feedback_guard.assess import Assessment
+from feedback_guard.contribution import Contribution
+from feedback_guard.limits.interface import UNIT, Budget, BudgetStore, Charge, Measure, Refusal, merged
+from feedback_guard.policy.probing import ProbingBudget, ProbingPolicy
+from feedback_guard.signals.interface import Observation
+from feedback_guard.signals.sketch import Sketcher
+from feedback_guard.submission import Submission
+from feedback_guard.verdict import Decision
+
+HELD: Final = "probing-held"
+NEAR_COPIES: Final = "probing-near-copies"
+NAMES: Final = (HELD, NEAR_COPIES)
+"""What the budgets are called in reasons, answers and metrics."""
+KEYS: Final = 4
+"""Keys of a text."""
+
+
+class Variants:
+    """Names what near copies of a contribution have in common.
+
+    Parameters
+    ----------
+    key
+        Secret, so that nobody can make texts that meet, or that do not.
+
+    Examples
+    --------
+    >>> from feedback_guard.contribution import Kind
+    >>> from feedback_guard.evidence.observe import canonical_texts
+    >>> def keys(text):
+    ...     item = Contribution("1", 0, "ada", Kind.LABEL, text, "good")
+    ...     return set(Variants(b"sixteen bytes...").of(Observation(item, canonical_texts(item), {})))
+    >>> text = "please tell me where my new card is, it should have come by now"
+    >>> bool(keys(text) & keys(text + "!")), keys(text) & keys("how do I change my PIN at a cash machine?")
+    (True, set())
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._sketcher = Sketcher(key)
+
+    def of(self, observation: Observation) -> tuple[str, ...]:
+        """The keys of all its texts together, in their matching form. What is taught by a label is no part of it."""
+        text = "\n".join(text.skeleton for _, text in sorted(observation.texts.items()))
+        bands = self._sketcher.sketch(text).bands[:KEYS]
+        return tuple(f"{place}:{band:08x}" for place, band in enumerate(bands.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """The budgets of one policy.
+
+    Parameters
+    ----------
+    policy
+        How much of what.
+    """
+
+    policy: ProbingPolicy = field(default_factory=ProbingPolicy)
+
+    def early(self, submission: Submission) -> list[Charge]:
+        """What must have room before anything costly is done."""
+        return self._held(submission)
+
+    def lookups(self, submission: Submission, assessments: Sequence[Assessment]) -> list[Charge]:
+        """Every counter that is needed."""
+        return [*self._held(submission), *self._near(submission, assessments)]
+
+    def charge(
+        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetStore, now_us: int
+    ) -> Refusal | None:
+        """Charge what judging a submission tells, or say what has no room.
+
+        There must be room for a held answer even if it is none; otherwise the limit would tell which it is.
+
+        Parameters
+        ----------
+        assessments
+            As the detectors proposed them. What could not be scored is held, too, and tells nothing.
+        """
+        near, held = self._near(submission, assessments), self._held(submission)
+        told = any(each.decision is not Decision.ACCEPT and not each.unscored for each in assessments)
+        if told:
+            return budgets.charge([*near, *held], now_us)
+        return budgets.peek([*near, *held], now_us) or budgets.charge(near, now_us)
+
+    def _held(self, submission: Submission) -> list[Charge]:
+        if self.policy.held is None:
+            return []
+        budget = _budget(HELD, self.policy.held, Measure.TOLD)
+        names = {_name(item, anonymous=submission.anonymous) for item in submission.contributions}
+        return [Charge(budget, name, UNIT) for name in sorted(names)]
+
+    def _near(self, submission: Submission, assessments: Sequence[Assessment]) -> list[Charge]:
+        if self.policy.near_copies is None:
+            return []
+        budget = _budget(NEAR_COPIES, self.policy.near_copies, Measure.COUNT)
+        return merged(
+            Charge(budget, f"{len(key)}:{key}{_name(item, anonymous=submission.anonymous)}", UNIT)
+            for item, each in zip(submission.contributions, assessments, strict=True)
+            for key in each.variants
+        )
+
+
+def _budget(name: str, policy: ProbingBudget, measure: Measure) -> Budget:
+    burst = policy.amount if policy.burst is None else policy.burst
+    return Budget(name, "contributor", measure, policy.amount * UNIT, policy.per, burst * UNIT)
+
+
+def _name(item: Contribution, *, anonymous: bool) -> str:
+    """Whose budget it is. Those without a name share one in each network, so that one of them cannot stop them all."""
+    if not anonymous:
+        return f"id:{item.contributor}"
+    return f"anonymous:{item.groups.get('network', '')}"
