@@ -102,13 +102,13 @@ def _masked(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its path; the items of a list go by their names where they have any."""
+    """Every value with its path; the items of a list go by their names, or else by their places."""
     if isinstance(value, dict) and value:
         for key, below in value.items():
             yield from _flat(below, f"{path}.{key}" if path else key)
     elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        for item in value:
-            yield from _flat(item, f"{path}[{item['name']}]")
+        for place, item in enumerate(value):
+            yield from _flat(item, f"{path}[{item.get('name', place)}]")
     else:
         yield path, value
 
