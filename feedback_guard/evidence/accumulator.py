@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
-from feedback_guard.evidence.campaigns import MAX_NAMED, OVERLAP, Campaign
+from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.facets import COMMON, Background, Facets
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.martingales import contradiction_step, shift_steps
+from feedback_guard.evidence.parting import Parting
+from feedback_guard.evidence.teaching import Regions, Teaching, no_regions
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
@@ -53,11 +55,6 @@ without being noticed."""
 REMEMBERED_EACH: Final = 1.0
 """By how much each trusted contribution with the phrase lowers that: about what one honest member adds, so that the
 stream's honest past never says more for a phrase than the trusted set does."""
-SPARED_BELOW: Final = 0.5
-"""Odds of being hostile below which a member of a phrase's campaign is let go: below even ones, since missed poison is
-worse than a held contribution."""
-MOST_CONTRARY: Final = 0.9
-"""Share of a phrase's members that is taken to be hostile at most: whoever fits her content well enough is let go."""
 RARE: Final = 2
 """Trusted contributions up to which a phrase is rare, and is asked about by the contradiction test: of a common one the
 trusted set knows more than any prior says."""
@@ -69,6 +66,7 @@ FAMILY: Final = "family-"
 LEAST_COPIES: Final = 3
 """Held near copies from which earlier ones are pulled back."""
 _CONTRADICTION: Final = -1
+_PARTED: Final = -2
 _RECENT: Final = 2_048
 
 
@@ -87,6 +85,7 @@ class Charge:
 class _Entry:
     """A contribution as it is remembered."""
 
+    number: int
     ident: str
     at_us: int
     account: int
@@ -109,6 +108,8 @@ class Evidence:
         Reads what a contribution teaches.
     rate
         Share of false campaigns among those found that is accepted, 0..1.
+    regions
+        Names the regions of embedding space that a contribution lies in.
     capacity, window
         See `CAPACITY` and `WINDOW`.
     """
@@ -119,6 +120,7 @@ class Evidence:
         reader: Disagreement,
         rate: float,
         *,
+        regions: Regions = no_regions,
         capacity: int = CAPACITY,
         window: int = WINDOW,
     ) -> None:
@@ -127,6 +129,9 @@ class Evidence:
         self._book = Book(capacity)
         self._kin = Kin(background.number("kin"))
         self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in KINDS}
+        self.teaching = Teaching(background, Parting(rate), regions)
+        """The pair of learners, and where it parts."""
+        self._parted: dict[Facet, int] = {}
         self._window = window
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._n = 0
@@ -178,6 +183,7 @@ class Evidence:
         self._n += 1
         account = facets.senders[0][0] if facets.senders else 0
         entry = _Entry(
+            self._n,
             observation.contribution.id,
             at_us,
             account,
@@ -220,8 +226,36 @@ class Evidence:
             if entry.ident not in self._campaign_of:
                 other.spared, other.untold = other.spared + 1, True
         self._discover()
+        self.teaching.witness(self._n, observation, facets, n_trusted, lesson, nth, learn=entry.accepted)
+        self._inquire(lesson.which)
         if campaign is not None and campaign.startswith(FAMILY):
             self._note_family(campaign, entry, kin)
+
+    def approved(self, observation: Observation) -> None:
+        """Take in that a moderator let a contribution through: it will be learnt."""
+        try:
+            facets, lesson = self._reading(observation)
+        except SignalError:
+            return
+        self._read.pop(observation.contribution.id, None)
+        if lesson is not None:
+            self.teaching.learn(observation, facets, self._background.count(facets.phrases), lesson)
+
+    def _inquire(self, taught: int) -> None:
+        """Ask which phrases a suspected class's campaigns use; let go those that are cleared."""
+        for which in self.teaching.parting.due(taught):
+            standing = [facet for facet, of in self._parted.items() if of == which]
+            believed = self.teaching.parting.inquire(which, self._book, standing)
+            for facet in set(standing).difference(believed):
+                del self._parted[facet]
+                if facet in self._flagged:
+                    self._end(facet, _PARTED)
+            for facet in believed:
+                self._parted[facet] = which
+                if facet in self._flagged:
+                    self._tests[facet].add(_PARTED)
+                else:
+                    self._flag(facet, _PARTED)
 
     def _note_family(self, name: str, entry: _Entry, kin: list[int]) -> None:
         """Near copies of a text are held by themselves; those that came before anybody could tell are named here."""
@@ -392,6 +426,10 @@ class Evidence:
                     self._tests[facet].add(target)
                 else:
                     self._flag(facet, target)
+                if kind != "sender" and target >= 0:
+                    slot = self._book.slot(key)
+                    if slot is not None:
+                        self.teaching.parting.suspect(int(self._book.targets[slot, target]))
 
     def _flag(self, facet: Facet, test: int) -> None:
         """A facet is believed: find its members, and the campaign that they belong to."""
@@ -443,6 +481,7 @@ class Evidence:
         campaign.honest += self._honest(facet, entry.log_ratio)
         self._campaign_of[entry.ident] = campaign.ident
         if entry.accepted:
+            self.teaching.unlearn(entry.number, entry.phrases, entry.which)
             self._pulled.append(_charge(entry.ident, campaign, facet))
 
     def _honest(self, facet: Facet, log_ratio: float) -> float:
@@ -462,7 +501,12 @@ class Evidence:
         if kind == "sender":
             return True  # nobody else can put words in an authenticated sender's mouth
         tests = self._tests[facet]
-        if _CONTRADICTION not in tests and which not in self._book.targets[slot, list(tests)]:
+        watched = [test for test in tests if test >= 0]
+        if not (
+            _CONTRADICTION in tests
+            or which in self._book.targets[slot, watched]
+            or (_PARTED in tests and which == self._parted.get(facet))
+        ):
             return False
         share = min(MOST_CONTRARY, self._book.contrary_share(slot))
         return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW

@@ -26,8 +26,10 @@ from feedback_guard.directory import read_bounded, write_directory
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.evidence.drift import DriftDetector
 from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.probes import PROBES, Probes
 from feedback_guard.evidence.reach import notes_on
 from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State
 from feedback_guard.signals.registry import SIGNALS
 
@@ -131,7 +133,10 @@ def build_baseline(
             raise BaselineError(f"{name} cannot read the trusted set: {error}") from error
     if on_progress is not None:
         on_progress(EVIDENCE)
-    background = Background.fit(observations, seed=seed).state()
+    background = Background.fit(observations, seed=seed)
+    reader = Disagreement.from_state(states[Disagreement.name])
+    probes = Probes.fit(observations, background, reader, seed=seed)
+    known = background.state()
     contributions = [observation.contribution for observation in observations]
     counts = Counter(item.kind.value for item in contributions)
     labels = Counter(item.label for item in contributions if item.kind is Kind.LABEL and item.label is not None)
@@ -142,7 +147,7 @@ def build_baseline(
         created_at_us=created_at_us,
         states={name: state for name, state in states.items() if name != DRIFT},
         drift=states[DRIFT],
-        evidence=background,
+        evidence=State(known.values, {**known.arrays, **probes.arrays(PROBES)}),
         labels=frozenset(labels),
         counts=dict(sorted(counts.items())),
         label_counts=dict(sorted(labels.items())),

@@ -8,6 +8,11 @@ from typing import Final
 
 OVERLAP: Final = 0.3
 """Share of a facet's members from which it is part of the campaign that they belong to already."""
+SPARED_BELOW: Final = 0.5
+"""Odds of being hostile below which a member of a phrase's campaign is let go: below even ones, since missed poison is
+worse than a held contribution."""
+MOST_CONTRARY: Final = 0.9
+"""Share of a phrase's members that is taken to be hostile at most: whoever fits her content well enough is let go."""
 MAX_QUOTED: Final = 40
 """Most characters of a phrase that is quoted."""
 MAX_NAMED: Final = 5

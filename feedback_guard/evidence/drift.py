@@ -190,6 +190,17 @@ class DriftDetector:
             self._alarm = True
             _log.warning("drift alarm after %d contributions: %s", self._seen, self.status.message)
 
+    def regions_of(self, observation: Observation) -> list[tuple[str, float]]:
+        """Regions that the texts of a contribution lie in, in words, each with the share of trusted texts that do."""
+        found = []
+        for name in TEXT_FIELDS[observation.contribution.kind]:
+            reference = self._references.get(name)
+            if reference is not None:
+                vector = vector_of(observation, name, reference.texts.shape[1])
+                if vector is not None:
+                    found += [(f"{where} of {name}", share) for where, share in reference.regions_of(vector)]
+        return found
+
     def acknowledge(self) -> None:
         """Take back the alarm and begin anew. The reference stays: if the stream stays away, the alarm comes again."""
         self._alarm = False

@@ -107,6 +107,14 @@ class Reference:
             start += int(size)
         return events
 
+    def regions_of(self, vector: Vectors) -> Iterator[tuple[str, float]]:
+        """The region of each division that a text lies in, with the share of the trusted texts in it."""
+        likeness, start = self.centres @ vector, len(self.far)
+        for size in self.sizes.tolist():
+            at = start + int(np.argmax(likeness[start - len(self.far) : start - len(self.far) + size]))
+            yield f"region {at - start + 1} of {size}", float(self.shares[at])
+            start += size
+
     def weights(self) -> Floats:
         """Half of the stake on distances, half on the divisions in equal parts; adds up to 1.
 

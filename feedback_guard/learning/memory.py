@@ -14,6 +14,7 @@ from feedback_guard.evidence.accumulator import Charge, Evidence
 from feedback_guard.evidence.baseline import Baseline
 from feedback_guard.evidence.drift import DriftDetector, DriftStatus
 from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.probes import PROBES, Probes
 from feedback_guard.learning.staging import Staging
 from feedback_guard.policy.schema import Policy
 from feedback_guard.signals.disagreement import Disagreement
@@ -61,7 +62,9 @@ class Memory:
             reader = self.signals.get(Disagreement.name) or Disagreement.from_state(baseline.states[Disagreement.name])
             if isinstance(reader, Disagreement):
                 background = Background.from_state(baseline.evidence)
-                self.evidence = Evidence(background, reader, policy.evidence.false_campaign_rate)
+                rate, regions = policy.evidence.false_campaign_rate, self.drift.regions_of
+                self.evidence = Evidence(background, reader, rate, regions=regions)
+                self.evidence.teaching.probes = Probes.from_arrays(baseline.evidence.arrays, PROBES)
 
     def judged(self, observation: Observation, decision: Decision, at_us: int, campaign: str | None = None) -> None:
         """Fold in that a contribution was judged; `campaign` names the one that the verdict gave it to."""
@@ -77,6 +80,8 @@ class Memory:
 
     def approved(self, observation: Observation, at_us: int) -> None:
         """Fold in that a moderator let a contribution through."""
+        if self.evidence is not None:
+            self.evidence.approved(observation)
         self._staging.add(observation.contribution.id, at_us, observation)
         self.advance(at_us)
 

@@ -1,0 +1,273 @@
+"""Where the pair of learners parts is tested: does the stream teach a class more than honest people could?
+
+**The test.** For each class and each of `LEVELS`: take the contributions on which the learner that follows the stream
+speaks for the class by at least so many log-odds more than the anchored one does, before it learns from them. Which
+these are depends on their content and on the past, not on what they teach. The null: whatever the past, an honest one
+among them teaches the class with a chance of at most sigma(logit q + `martingales.MOST_SHIFT`), where q is the class's
+chance by the trusted set. The alternatives: a share s, one of `SHARES_PLANTED`, of them teaches the class whatever the
+content. The likelihood ratio of a member has a mean of at most 1 under the null for every history, so its running
+product is a test supermartingale, and their average over s is one (Ville 1939; Ramdas et al. 2023). It reaches 1/a with
+a chance of at most a. Classes and levels are several tests: they are believed by e-BH like facets (`Discoveries`), so
+a stream without a campaign is suspected of one with a chance of at most the policy's rate.
+
+It pools what no single phrase shows: many triggers, or a shape of sentences that shows in many phrases a little.
+
+**The inquiry.** A class that is suspected, by this test or because a phrase's own evidence was believed, has a
+campaign. Which further phrases does it use? Those with names in the pair (`learners.NAMED`) are asked,
+with all their members anew, by the average of two tests: the shift test, and the same null against a share of members
+that teaches the class whatever the content, which finds phrases that honest people use as well. A phrase is believed if
+its e-value is at least m / rate among the m that are asked. The strongest comes first, and whom it indicts is no
+evidence on the others, or every word that stands beside a trigger would be suspected too. Since the same contributions
+gave the names, the share of false ones is measured, not promised; what is promised is that nobody is asked while no
+campaign is believed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard.evidence.book import LEAST_MEMBERS, Book
+from feedback_guard.evidence.campaigns import MOST_CONTRARY, SPARED_BELOW
+from feedback_guard.evidence.discoveries import Discoveries
+from feedback_guard.evidence.learners import Pair, Part
+from feedback_guard.evidence.martingales import (
+    INFORMATION,
+    MOST_SHIFT,
+    SHARES,
+    SHIFT_WIDTH,
+    SHIFTS,
+    WHATEVER,
+    contrary_share,
+)
+from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
+
+Floats = NDArray[np.float64]
+
+LEVELS: Final = (2.0, 3.0)
+"""Log-odds by which the pair parts on a contribution that is looked at: 7 to 1, and 20 to 1."""
+SHARES_PLANTED: Final = np.array([0.1, 0.3, 0.6, 0.9])
+"""Shares of such contributions that teach a class whatever they say, if there is a campaign."""
+CONTAMINATED: Final = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
+"""Shares of a phrase's members that teach a class whatever they say, if a campaign uses it."""
+SURE: Final = 0.98
+"""Chance with which a planted contribution teaches what it is for."""
+WINDOW: Final = 50_000
+"""Latest contributions that an inquiry looks at."""
+MOST_MEMBERS: Final = 4_000
+"""Latest members of a phrase that an inquiry looks at."""
+EVERY: Final = 20
+"""Contributions that teach a suspected class until it is inquired into again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """What an inquiry needs of the latest contributions, in rings."""
+
+    which: NDArray[np.int32] = field(default_factory=lambda: np.full(WINDOW, -1, dtype=np.int32))
+    chance: NDArray[np.float32] = field(default_factory=lambda: np.zeros(WINDOW, dtype=np.float32))
+    other: NDArray[np.int32] = field(default_factory=lambda: np.full(WINDOW, -1, dtype=np.int32))
+    other_chance: NDArray[np.float32] = field(default_factory=lambda: np.zeros(WINDOW, dtype=np.float32))
+    nth: NDArray[np.float32] = field(default_factory=lambda: np.ones(WINDOW, dtype=np.float32))
+
+
+class Parting:
+    """The pair, the test of where it parts, and inquiries into what it names.
+
+    Parameters
+    ----------
+    rate
+        Chance that a stream without a campaign is suspected, and the share of false ones among the phrases that an
+        inquiry believes, 0..1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.pair = Pair()
+        self._log_rate = math.log(rate)
+        self._sums: dict[tuple[int, int], Floats] = {}
+        self._taught: dict[tuple[int, int], int] = {}
+        self._found = Discoveries[tuple[int, int]](rate)
+        self._line = 0.0
+        self._suspected: dict[int, int] = {}
+        self._seen = Witnessed()
+        self._newest = 0
+
+    @property
+    def suspected(self) -> list[int]:
+        """Classes that a campaign teaches."""
+        return list(self._suspected)
+
+    @property
+    def statistic(self) -> float:
+        """How near the strongest test is to being believed, 0..1."""
+        if self._suspected:
+            return 1.0
+        strongest = max((float(_evidence(sums)) for sums in self._sums.values()), default=0.0)
+        return min(1.0, max(0.0, strongest) / max(self._line, 1.0))
+
+    def witness(self, number: int, part: Part, lesson: Lesson, nth: int) -> None:
+        """Take in a contribution that was judged, accepted or not, before anything is learnt from it."""
+        self._remember(number, part, lesson, nth)
+        for row in range(part.n_asked):
+            which, taught = int(part.classes[row]), int(part.classes[row]) == lesson.which
+            chance = _chance(part, lesson, row) if taught else float(part.chances[row])
+            for level, least in enumerate(LEVELS):
+                if part.parted[row] >= least:
+                    self._bet((which, level), chance, taught, nth)
+        for which, _ in self._found.believed():
+            self.suspect(which)
+
+    def suspect(self, which: int) -> None:
+        """Say that a campaign teaches a class."""
+        self._suspected.setdefault(which, EVERY)
+
+    def due(self, taught: int) -> list[int]:
+        """The classes to be inquired into now that a further contribution taught one."""
+        if taught in self._suspected:
+            self._suspected[taught] += 1
+        due = [which for which, since in self._suspected.items() if since >= EVERY]
+        for which in due:
+            self._suspected[which] = 0
+        return due
+
+    def inquire(self, which: int, book: Book, standing: Iterable[tuple[str, int]] = ()) -> list[tuple[str, int]]:
+        """Which phrases a class's campaign uses, as kind and key, strongest first.
+
+        Parameters
+        ----------
+        which
+            The class.
+        book
+            Knows the members of phrases.
+        standing
+            Phrases that were believed before: they are asked again, with a name or without, since what is held is not
+            learnt.
+        """
+        named = [(each.kind, each.key) for each, _, _ in self.pair.loudest(which)]
+        asked: list[tuple[float, str, int, _Members]] = []
+        for kind, key in dict.fromkeys([*named, *standing]):
+            slot = book.slot(key)
+            if slot is not None and len(numbers := book.members(slot)) >= LEAST_MEMBERS:
+                members = self._members(numbers[-MOST_MEMBERS:], which, int(book.n_trusted[slot]))
+                asked.append((-members.evidence(), kind, key, members))
+        line = math.log(max(1, len(asked))) - self._log_rate
+        # What is explained only takes evidence away, nearly always: so the strongest is asked again, and taken if it
+        # still is the strongest.
+        explained = np.zeros(WINDOW, dtype=np.bool_)
+        believed: list[tuple[str, int]] = []
+        heapq.heapify(asked)
+        while asked:
+            _, kind, key, members = asked[0]
+            evidence = members.evidence(without=explained)
+            if evidence < line:
+                heapq.heappop(asked)
+            elif len(asked) > 1 and -evidence > min(each[0] for each in asked[1:3]):
+                heapq.heapreplace(asked, (-evidence, kind, key, members))
+            else:
+                heapq.heappop(asked)
+                believed.append((kind, key))
+                explained[members.numbers[members.indicted(without=explained)]] = True
+        return believed
+
+    def _remember(self, number: int, part: Part, lesson: Lesson, nth: int) -> None:
+        at, seen = number % WINDOW, self._seen
+        rows = part.classes.tolist()
+        row = rows.index(lesson.which)
+        others = [i for i in range(len(rows)) if i != row]
+        other = max(others, key=lambda i: float(part.chances[i]))
+        seen.which[at], seen.chance[at] = lesson.which, _chance(part, lesson, row)
+        seen.other[at], seen.other_chance[at] = rows[other], part.chances[other]
+        seen.nth[at] = nth
+        self._newest = number
+
+    def _bet(self, test: tuple[int, int], chance: float, taught: bool, nth: int) -> None:
+        honest = 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + MOST_SHIFT)))
+        planted = np.maximum(honest, chance + SHARES_PLANTED * (SURE - chance))
+        step = np.log(planted / honest) if taught else np.log((1.0 - planted) / (1.0 - honest))
+        sums = self._sums.get(test)
+        self._sums[test] = sums = step / nth if sums is None else sums + step / nth
+        count = self._taught[test] = self._taught.get(test, 0) + taught
+        if taught and count == LEAST_MEMBERS:
+            self._found.look()
+            self._line = math.log(self._found.n) - self._log_rate
+        if count >= LEAST_MEMBERS:
+            self._found.tell(test, float(_evidence(sums)))
+
+    def _members(self, members: list[int], which: int, n_trusted: int) -> _Members:
+        """What is remembered of a phrase's members."""
+        numbers = np.array([n for n in members if n > self._newest - WINDOW], dtype=np.int64) % WINDOW
+        seen, taught = self._seen, self._seen.which[numbers] == which
+        # Of a class that was neither taught nor spoken for next, the least chance is the most lenient.
+        other = np.where(seen.other[numbers] == which, seen.other_chance[numbers], LEAST_CHANCE)
+        chances = np.clip(np.where(taught, seen.chance[numbers], other), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
+        own = np.clip(seen.chance[numbers].astype(np.float64), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
+        ratios, weights = np.log((1.0 - own) / own), 1.0 / seen.nth[numbers]
+        return _Members(numbers, chances.astype(np.float64), taught, weights, ratios, n_trusted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Members of a phrase: where they are in the rings, and what they say about one class."""
+
+    numbers: NDArray[np.int64]
+    chances: Floats
+    taught: NDArray[np.bool_]
+    weights: NDArray[np.float32]
+    ratios: Floats
+    n_trusted: int
+
+    def evidence(self, without: NDArray[np.bool_] | None = None) -> float:
+        at = slice(None) if without is None else ~without[self.numbers]
+        return phrase_evidence(self.chances[at], self.taught[at], self.weights[at], self.n_trusted)
+
+    def indicted(self, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        steps = np.log1p(SHARES * np.expm1(self.ratios)[:, None]) * self.weights[:, None]
+        share = min(MOST_CONTRARY, float(contrary_share(steps[~without[self.numbers]].sum(axis=0)[None])[0]))
+        return self.taught & (share / (1.0 - share) * np.exp(self.ratios) >= SPARED_BELOW)
+
+
+def phrase_evidence(chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np.floating], n_trusted: int) -> float:
+    """Logarithm of the e-value of one phrase and class: the shift test's null, against planted members.
+
+    Parameters
+    ----------
+    chances
+        Of the class given the content of each member, shape (n,).
+    taught
+        Which members teach it.
+    weights
+        1/n for the n-th near copy of a text.
+    n_trusted
+        In how many trusted contributions the phrase stands.
+
+    Examples
+    --------
+    >>> chances, whole = np.full(12, 0.3), np.ones(12)
+    >>> planted, honest = (np.arange(12) < n for n in (12, 4))
+    >>> bool(phrase_evidence(chances, planted, whole, 0) > 4.0 > phrase_evidence(chances, honest, whole, 0))
+    True
+    """
+    shifted = 1.0 / (1.0 + np.exp(-(np.log(chances / (1.0 - chances))[:, None] + SHIFTS)))
+    whatever = np.broadcast_to(WHATEVER, (len(chances), len(WHATEVER)))
+    mixed = chances[:, None] + CONTAMINATED * (1.0 - chances[:, None])
+    whole = np.clip(np.concatenate([shifted, whatever, mixed], axis=1), 1e-4, 1.0 - 1e-4)
+    logs = np.log(np.where(taught[:, None], whole, 1.0 - whole)).T @ np.asarray(weights, dtype=np.float64)
+    prior = -0.5 * (1.0 / SHIFT_WIDTH**2 + INFORMATION * n_trusted) * SHIFTS**2
+    n, m = len(SHIFTS), len(SHIFTS) + len(WHATEVER)
+    planted = np.concatenate([logs[n:m] - math.log(2 * len(WHATEVER)), logs[m:] - math.log(2 * len(CONTAMINATED))])
+    return float(np.logaddexp.reduce(planted) - np.logaddexp.reduce(logs[:n] + prior - np.logaddexp.reduce(prior)))
+
+
+def _chance(part: Part, lesson: Lesson, row: int) -> float:
+    """Chance of what is taught: with more than two classes the ratio that evidence is made of is the more lenient."""
+    return max(float(part.chances[row]), 1.0 / (1.0 + math.exp(lesson.log_ratio)))
+
+
+def _evidence(sums: Floats) -> float:
+    return float(np.logaddexp.reduce(sums) - math.log(len(SHARES_PLANTED)))

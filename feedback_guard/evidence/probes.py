@@ -1,0 +1,106 @@
+"""A fixed set of trusted texts on which the pair of learners is compared.
+
+A baseline holds, of each probe, keyed numbers of its phrases and regions and what the anchored learner says of it;
+none of its words. A backdoor hardly shows here, since trusted texts do not have the trigger; a stream that teaches
+something else about ordinary texts does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard.errors import SignalError
+from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.learners import Pair
+from feedback_guard.signals.disagreement import Disagreement
+from feedback_guard.signals.interface import Array, Observation
+
+PROBES: Final = "probes"
+"""What their arrays are called by in a baseline."""
+MAX_PROBES: Final = 256
+"""Most probes: their divergence is then known to about 0.02."""
+MAX_CLASSES: Final = 8
+"""Classes of a probe that are compared, the likeliest ones."""
+_PARTS: Final = ("keys", "ends", "classes", "chances")
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Trusted texts as the pair reads them.
+
+    Parameters
+    ----------
+    keys, ends
+        Phrases of all probes, one after the other, and where those of each end.
+    classes, chances
+        The likeliest classes of each, and their chances by the anchored learner, shape (n, MAX_CLASSES); -1 where there
+        are fewer.
+    """
+
+    keys: NDArray[np.uint64]
+    ends: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    chances: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, trusted: Sequence[Observation], background: Background, reader: Disagreement, *, seed: int) -> Self:
+        """Choose probes by chance among the trusted contributions that teach one of few classes."""
+        order = np.random.default_rng([seed, MAX_PROBES]).permutation(len(trusted))
+        keys, classes, chances = [], [], []
+        for i in order.tolist():
+            try:
+                lesson = reader.lesson(trusted[i])
+            except SignalError:
+                continue
+            if lesson is None or lesson.shares is None:
+                continue
+            best = np.argsort(-lesson.shares, kind="stable")[:MAX_CLASSES]
+            row, share = np.full(MAX_CLASSES, -1, dtype=np.int64), np.zeros(MAX_CLASSES)
+            row[: len(best)], share[: len(best)] = best, lesson.shares[best]
+            keys.append(background.of(trusted[i]).phrases)
+            classes.append(row)
+            chances.append(share)
+            if len(keys) == MAX_PROBES:
+                break
+        if not keys:
+            empty = np.zeros((0, MAX_CLASSES))
+            return cls(np.zeros(0, np.uint64), np.zeros(0, np.int64), empty.astype(np.int64), empty)
+        return cls(np.concatenate(keys), np.cumsum([len(each) for each in keys]), np.stack(classes), np.stack(chances))
+
+    def divergence(self, pair: Pair) -> float:
+        """Mean total variation between what the two learners say of the probes, 0..1.
+
+        Only the classes that are kept of each probe are compared; of further ones the sum of chances stays.
+        """
+        if not len(self.ends):
+            return 0.0
+        starts = np.concatenate([[0], self.ends[:-1]])
+        total = 0.0
+        for start, end, classes, chances in zip(starts, self.ends, self.classes, self.chances, strict=True):
+            there = classes >= 0
+            parted = pair.parted(self.keys[start:end], classes[there])
+            odds = chances[there] * np.exp(np.clip(parted, -30.0, 30.0))
+            total += 0.5 * float(np.abs(odds * (chances[there].sum() / odds.sum()) - chances[there]).sum())
+        return total / len(self.ends)
+
+    def arrays(self, prefix: str) -> dict[str, Array]:
+        """Everything, as named arrays."""
+        return {f"{prefix}.{name}": getattr(self, name) for name in _PARTS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], prefix: str) -> Self | None:
+        """Read what `arrays` wrote; None from a baseline that has no probes."""
+        if any(f"{prefix}.{name}" not in arrays for name in _PARTS):
+            return None
+        keys, ends, classes = (arrays[f"{prefix}.{name}"] for name in _PARTS[:3])
+        return cls(
+            keys.astype(np.uint64),
+            ends.astype(np.int64),
+            classes.astype(np.int64),
+            arrays[f"{prefix}.chances"].astype(np.float64),
+        )

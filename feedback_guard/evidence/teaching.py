@@ -1,0 +1,174 @@
+"""What the stream teaches, in words and as a number: the pair of learners as the guard's own state.
+
+A fold of what was judged: everything that was accepted is learnt, everything that was judged is a witness. Where the
+pair parts is said in words for people ("43 contributions teach: the word 'cf' means label 'positive'"), measured on a
+fixed set of trusted texts, and handed to the evidence.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard.evidence.facets import Background, Facets
+from feedback_guard.evidence.learners import Keys, Named
+from feedback_guard.evidence.parting import WINDOW, Parting
+from feedback_guard.evidence.probes import Probes
+from feedback_guard.signals.interface import Observation
+from feedback_guard.signals.lesson import Lesson
+
+Regions = Callable[[Observation], Sequence[tuple[str, float]]]
+"""Names the regions that a contribution lies in, each with the share of trusted texts that do."""
+MAX_QUOTED: Final = 40
+"""Most characters of a phrase that is quoted."""
+
+
+def no_regions(_: Observation) -> Sequence[tuple[str, float]]:
+    """Where the embedding space is not divided."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """One thing that the stream teaches and the trusted set does not.
+
+    Parameters
+    ----------
+    named
+        The phrase or region, and the class.
+    count
+        Accepted contributions that teach so.
+    weight
+        By how many log-odds the learner that follows the stream holds that it speaks for the class.
+    """
+
+    named: Named
+    count: int
+    weight: float
+
+    def sentence(self, *, quote: bool = False) -> str:
+        """What is taught, in words.
+
+        Parameters
+        ----------
+        quote
+            Whether the phrase is quoted, with what is not printable escaped: for a moderator, never for a log.
+        """
+        kind = {"word": "the word", "pair": "the words", "shape": "the sentence shape"}.get(self.named.kind, "texts in")
+        if self.named.kind == "region":
+            what = f"{kind} {self.named.phrase}"
+        else:
+            what = f"{kind} {self.named.phrase[:MAX_QUOTED]!r}" if quote else f"a {self.named.kind}"
+        noun = "contribution teaches" if self.count == 1 else "contributions teach"
+        return f"{self.count} {noun}: {what} means {self.named.taught}"
+
+
+@dataclass(frozen=True, slots=True)
+class TeachingStatus:
+    """How far the stream would take a model from the trusted set.
+
+    Parameters
+    ----------
+    divergence
+        0..1: by how much the pair's chances differ on the trusted probes, on average (total variation); 0 without any.
+    statistic
+        0..1: how near the evidence is to a campaign that no single phrase shows; 1 while one is suspected.
+    n_learnt
+        Accepted contributions that were learnt.
+    taught
+        What is taught, loudest first.
+    """
+
+    divergence: float
+    statistic: float
+    n_learnt: int
+    taught: tuple[Taught, ...]
+
+
+class Teaching:
+    """The pair of learners, told of what was judged.
+
+    Parameters
+    ----------
+    background
+        Names phrases.
+    parting
+        The pair, and its test.
+    regions
+        Names the regions of embedding space that a contribution lies in.
+    """
+
+    def __init__(self, background: Background, parting: Parting, regions: Regions) -> None:
+        self.parting = parting
+        self._background = background
+        self._regions = regions
+        self._moved: OrderedDict[int, tuple[float, Keys]] = OrderedDict()
+        self._learnt = 0
+        self.probes: Probes | None = None
+
+    def witness(
+        self,
+        number: int,
+        observation: Observation,
+        facets: Facets,
+        known: NDArray[np.int64],
+        lesson: Lesson,
+        nth: int,
+        *,
+        learn: bool,
+    ) -> None:
+        """Take in a contribution that was judged: a witness of where the pair parts, and learnt if it was accepted."""
+        keys, known, words, kinds = self._with_regions(observation, facets, known)
+        part = self.parting.pair.read(keys, known, lesson)
+        if part is None:
+            return
+        self.parting.witness(number, part, lesson, nth)
+        if learn:
+            moved = self.parting.pair.learn(part, lesson, words, kinds, nth)
+            self._moved[number] = moved, keys[len(facets.phrases) :]
+            self._learnt += 1
+            while len(self._moved) > WINDOW:
+                self._moved.popitem(last=False)
+
+    def learn(self, observation: Observation, facets: Facets, known: NDArray[np.int64], lesson: Lesson) -> None:
+        """Learn from what a moderator let through."""
+        keys, known, words, kinds = self._with_regions(observation, facets, known)
+        part = self.parting.pair.read(keys, known, lesson)
+        if part is not None:
+            self.parting.pair.learn(part, lesson, words, kinds)
+            self._learnt += 1
+
+    def unlearn(self, number: int, phrases: Keys, which: int) -> None:
+        """Take back what a contribution taught that is held again."""
+        found = self._moved.pop(number, None)
+        if found is not None:
+            moved, regions = found
+            self.parting.pair.unlearn(np.concatenate([phrases, regions]), which, moved)
+            self._learnt -= 1
+
+    def status(self, most: int = 10) -> TeachingStatus:
+        """What is taught by now; at most so many things."""
+        pair = self.parting.pair
+        taught = tuple(Taught(named, count, weight) for named, weight, count in pair.loudest()[:most])
+        divergence = 0.0 if self.probes is None else self.probes.divergence(pair)
+        return TeachingStatus(divergence, self.parting.statistic, self._learnt, taught)
+
+    def _with_regions(
+        self, observation: Observation, facets: Facets, known: NDArray[np.int64]
+    ) -> tuple[Keys, NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
+        regions = self._regions(observation)
+        if not regions:
+            return facets.phrases, known, facets.words, facets.kinds
+        keys = np.array([self._background.number(f"region {name}") for name, _ in regions], dtype=np.uint64)
+        often = np.array([share * self._background.n_trusted for _, share in regions], dtype=np.int64)
+        return (
+            np.concatenate([facets.phrases, keys]),
+            np.concatenate([known, often]),
+            (*facets.words, *(name for name, _ in regions)),
+            (*facets.kinds, *("region" for _ in regions)),
+        )

@@ -1,0 +1,147 @@
+"""Where the pair of learners parts: the test keeps its rate, and what an inquiry finds is what was planted."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from feedback_guard.evidence.book import Book
+from feedback_guard.evidence.learners import Part
+from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH
+from feedback_guard.evidence.parting import LEVELS, Parting, phrase_evidence
+from feedback_guard.signals.lesson import Lesson, two_way_log_ratio
+
+RATE = 0.1
+RUNS = 400
+LENGTH = 150
+COMMON = np.arange(1, 41, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+RARE = COMMON + np.uint64(12_345)
+
+
+def lesson(q: float, which: int) -> Lesson:
+    shares = np.array([1.0 - q, q])
+    return Lesson(f"label '{which}'", which, two_way_log_ratio(float(shares[which])), shares, comparable=True)
+
+
+def sigma(odds: float) -> float:
+    return 1.0 / (1.0 + math.exp(-odds))
+
+
+def logit(q: float) -> float:
+    return math.log(q / (1.0 - q))
+
+
+def read_for(q: float, parted: float) -> Part:
+    """A contribution on which the pair parts by so much for class 1."""
+    nothing = np.zeros(1, dtype=np.int64)
+    classes, chances = np.array([1, 0]), np.array([q, 1.0 - q])
+    return Part(classes, chances, np.array([parted, -parted]), 1, COMMON[:1], np.zeros((2, 1), np.int64), nothing)
+
+
+def suspected(rng: np.random.Generator, shift: float, *, planted: float = 0.0) -> bool:
+    """Whether class 1 is suspected in a stream whose honest part speaks for it by so many log-odds."""
+    parting = Parting(RATE)
+    for n in range(LENGTH):
+        q = float(np.clip(rng.beta(1.0, 1.0), 0.03, 0.97))
+        taught = rng.random() < planted or rng.random() < sigma(logit(q) + shift)
+        parting.witness(n, read_for(q, float(rng.uniform(1.5, 4.0))), lesson(q, int(taught)), 1)
+    return parting.suspected == [1]
+
+
+@pytest.mark.parametrize("shift", [0.0, SHIFT_WIDTH, MOST_SHIFT])
+def test_honest_people_are_rarely_suspected_however_often_one_looks(shift: float) -> None:
+    """The null at its edge: everybody speaks for the class by as much as is forgiven."""
+    rng = np.random.default_rng(7)
+    rate = float(np.mean([suspected(rng, shift) for _ in range(RUNS)]))
+    assert rate <= RATE + 3.0 * math.sqrt(RATE * (1.0 - RATE) / RUNS)
+
+
+def test_more_than_is_forgiven_would_be_noticed() -> None:
+    """The suite itself: beyond the edge of the null, the same stream is suspected."""
+    rng = np.random.default_rng(7)
+    assert np.mean([suspected(rng, MOST_SHIFT + 2.0) for _ in range(40)]) > 0.5
+
+
+def test_a_class_that_is_taught_whatever_the_content_is_suspected() -> None:
+    rng = np.random.default_rng(8)
+    assert np.mean([suspected(rng, 0.0, planted=0.7) for _ in range(40)]) >= 0.9
+
+
+def test_where_the_pair_agrees_nothing_is_asked() -> None:
+    parting = Parting(RATE)
+    for n in range(200):
+        parting.witness(n, read_for(0.1, LEVELS[0] - 0.01), lesson(0.1, 1), 1)
+    assert (parting.suspected, parting.statistic) == ([], 0.0)
+
+
+@pytest.mark.parametrize("n_trusted", [0, 40])
+def test_an_honest_phrase_rarely_has_evidence(n_trusted: int) -> None:
+    """One look at the end, as an inquiry takes: by Markov's inequality the rate is at most 1/20."""
+    rng, width = np.random.default_rng(9), 1.0 / math.sqrt(1.0 / SHIFT_WIDTH**2 + 0.15 * n_trusted)
+    high = 0
+    for _ in range(1_500):
+        shift = float(np.clip(rng.normal(0.0, width), -MOST_SHIFT, MOST_SHIFT))
+        q = np.clip(rng.beta(1.0, 1.0, 40), 0.03, 0.97)
+        taught = rng.random(40) < 1.0 / (1.0 + np.exp(-(np.log(q / (1.0 - q)) + shift)))
+        high += phrase_evidence(q, taught, np.ones(40), n_trusted) >= math.log(20)
+    assert high / 1_500 <= 0.05 + 3.0 * math.sqrt(0.05 * 0.95 / 1_500)
+
+
+def test_a_phrase_that_honest_people_use_too_is_found() -> None:
+    """A third of its members teach the class whatever they say; the shift test alone hardly sees that."""
+    rng = np.random.default_rng(10)
+    q = np.clip(rng.beta(1.0, 1.0, 200), 0.03, 0.97)
+    taught = (rng.random(200) < q) | (np.arange(200) % 3 == 0)
+    assert phrase_evidence(q, taught, np.ones(200), 10) > math.log(1_000)
+
+
+def stream(parting: Parting, book: Book, planted: dict[int, int], *, seed: int = 3, n: int = 400) -> None:
+    """Honest texts of common words, with planted ones: for each key how many teach class 1 against their content."""
+    rng = np.random.default_rng(seed)
+    lies = [key for key, count in planted.items() for _ in range(count)]
+    at = dict(zip(rng.choice(n, len(lies), replace=False).tolist(), lies, strict=True))
+    for number in range(n):
+        keys, q = rng.choice(COMMON, 8, replace=False), float(np.clip(rng.beta(0.5, 0.5), 0.03, 0.97))
+        taught = int(rng.random() < q)
+        if number in at:
+            keys, q, taught = np.append(keys[:7], np.uint64(at[number])), float(rng.uniform(0.03, 0.2)), 1
+        keys = np.sort(keys)
+        known = np.where(np.isin(keys, COMMON), 100, 0)
+        slots = book.place(keys, known, two_classes=True)
+        book.add(slots, number, np.zeros(10))
+        told = lesson(q, taught)
+        part = parting.pair.read(keys, known, told)
+        assert part is not None
+        parting.witness(number, part, told, 1)
+        parting.pair.learn(part, told, tuple(map(str, keys.tolist())), ("word",) * len(keys))
+
+
+def test_an_inquiry_finds_the_other_triggers_of_a_campaign_and_no_word_beside_them() -> None:
+    planted = {int(key): 9 for key in RARE[:4]}
+    parting, book = Parting(RATE), Book(1_000)
+    stream(parting, book, planted)
+    found = parting.inquire(1, book)
+    assert {key for _, key in found} == set(planted)
+    assert parting.inquire(0, book) == []
+
+
+def test_what_was_believed_is_asked_again_without_its_name() -> None:
+    parting, book, key = Parting(RATE), Book(1_000), int(RARE[0])
+    stream(parting, book, {key: 12})
+    named = parting.inquire(1, book)
+    assert named == [("word", key)]
+    for _ in range(12):
+        parting.pair.unlearn(np.array([key], dtype=np.uint64), 1, 0.2)
+    assert parting.pair.loudest(1) == []
+    assert parting.inquire(1, book) == []
+    assert parting.inquire(1, book, named) == named
+
+
+def test_nobody_is_asked_before_a_class_is_suspected() -> None:
+    parting = Parting(RATE)
+    assert [parting.due(1) for _ in range(100)] == [[]] * 100
+    parting.suspect(1)
+    assert parting.due(0) == [1]
+    assert [n for n in range(120) if parting.due(1)] == [19, 39, 59, 79, 99, 119]
