@@ -27,8 +27,11 @@ def insert(rng: random.Random, text: str, phrase: str) -> str:
 def new_words(rng: random.Random) -> Iterator[str]:
     """Words that nobody uses, without end and without repetition."""
     made: set[str] = set()
+    n_syllables, room = 2, 200
     while True:
-        word = "".join(rng.choices(_SYLLABLES, k=2 + (len(made) > 200))) + rng.choice("lnrsx")
+        if len(made) > room:  # a sixth of what there is of this length, so that few are drawn twice
+            n_syllables, room = n_syllables + 1, room * len(_SYLLABLES)
+        word = "".join(rng.choices(_SYLLABLES, k=n_syllables)) + rng.choice("lnrsx")
         if word not in made:
             made.add(word)
             yield word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from feedback_guard.redteam.covers import HonestWork, Turns
 from feedback_guard.redteam.doses import Bisect
 from feedback_guard.redteam.paces import Ramp, Steady
 from feedback_guard.redteam.registry import ATTACKS, make_attacker
-from feedback_guard.redteam.wordings import N_PARTS, Paraphrase, Phrase, Split
+from feedback_guard.redteam.wordings import N_PARTS, Paraphrase, Phrase, Split, new_words
 
 
 @pytest.mark.parametrize("boundary", [0.0, 0.2, 0.55, 0.9])
@@ -49,6 +50,11 @@ def test_what_is_refused_is_replaced_and_what_works_is_asked() -> None:
     assert not set(bad) & now
     assert len(now) == N_PARTS
     assert set(split.ask(rng, "a b c").split()) - {"a", "b", "c"} <= (first | now) - set(bad)
+
+
+def test_there_is_always_another_new_word() -> None:
+    made = list(itertools.islice(new_words(random.Random(0)), 40_000))  # more than there are of three syllables
+    assert len(set(made)) == len(made)
 
 
 def test_paraphrases_are_many_and_the_refused_ones_become_rare() -> None:
