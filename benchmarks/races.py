@@ -39,6 +39,7 @@ from feedback_guard.policy.schema import StorePolicy
 from feedback_guard.store.database import Store, Transaction
 
 KEY = "everybody"
+READY_SECONDS = 30.0
 KEY_ENV = "FEEDBACK_GUARD_RACES_KEY"
 
 
@@ -96,15 +97,16 @@ def on_unknown(store: Store, budget: Budget) -> None:
     """What a worker does about an attempt whose outcome it was not told: nothing. The store knows."""
 
 
-def work(race: Race, number: int, done: Callable[[], None], left: int) -> None:
-    """One process's attempts; some are under way at a time."""
+def work(race: Race, number: int, ready: Callable[[], None], done: Callable[[], None], left: int) -> None:
+    """One process's attempts; some are under way at a time. It begins when all are ready."""
     skew = (number % 3 - 1) * race.skew_seconds * MICROSECONDS
     front = shared(race) if race.redis else None
-    if race.unknown:
-        lose_answers(race.unknown, random.Random(race.seed * 1_000 + number + left))
     with Store.open(race.store, clock=SkewedClock(skew)) as store:
         if front is not None:
             store.tell_levels(front.note)
+        if race.unknown:
+            lose_answers(race.unknown, random.Random(race.seed * 1_000 + number + left))
+        ready()
         at_once = 4 * race.group
         for start in range(0, left, at_once):
             waiting = []
@@ -172,16 +174,25 @@ def run(race: Race) -> dict[str, Any]:
     """Race, and look at what came of it."""
     if os.waitpid(in_child(lambda: prepare(race)), 0)[1]:
         raise SystemExit(2)
-    board = mmap.mmap(-1, 8 * race.processes)  # attempts made, a number for each place
+    board = mmap.mmap(-1, 16 * race.processes)  # for each place the attempts made, and whether it was ever ready
 
     def made(place: int) -> int:
-        return int(struct.unpack_from("q", board, 8 * place)[0])
+        return int(struct.unpack_from("q", board, 16 * place)[0])
 
     def one_more(place: int) -> None:
-        struct.pack_into("q", board, 8 * place, made(place) + 1)
+        struct.pack_into("q", board, 16 * place, made(place) + 1)
+
+    def ready(place: int) -> None:
+        struct.pack_into("q", board, 16 * place + 8, 1)
+        deadline = time.monotonic() + READY_SECONDS
+        while not all(struct.unpack_from("q", board, 16 * other + 8)[0] for other in range(race.processes)):
+            if time.monotonic() > deadline:
+                raise TimeoutError("not every process came to the start")
+            time.sleep(0.001)
 
     def start(place: int) -> int:
-        return in_child(lambda: work(race, place, lambda: one_more(place), race.attempts - made(place)))
+        left = race.attempts - made(place)
+        return in_child(lambda: work(race, place, lambda: ready(place), lambda: one_more(place), left))
 
     chance, began = random.Random(race.seed), time.monotonic()
     places = {start(place): place for place in range(race.processes)}
