@@ -22,10 +22,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="interleaved repetitions; medians are shown")
     parser.add_argument("--memory", type=int, default=100_000, help="contributions for the memory curve")
     parser.add_argument("--only", choices=["serving", "stages", "facets"], help="measure one part")
+    parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], default="torch", help="for serving")
     args = parser.parse_args()
     results: dict[str, Any] = {}
     if args.only in (None, "serving"):
-        results |= serving.run(seconds=args.seconds, rounds=args.rounds)
+        results |= serving.run(seconds=args.seconds, rounds=args.rounds, backend=args.backend)
     if args.only in (None, "stages"):
         results |= asyncio.run(stages.run(n_stage=2_000, n_memory=args.memory, samples=20))
     if args.only in (None, "facets"):
@@ -39,9 +40,11 @@ def main() -> None:
 def show(results: dict[str, Any], console: Console) -> None:
     """Print what was measured."""
     if "served" in results:
-        raw = statistics.median(results["raw_encode_per_second"])
-        table = Table("", "clients", "requests/s", "of raw encode", "p50 ms", "p99 ms", "errors", box=None)
-        table.add_row("model alone, full batches", "", f"{raw:.0f}", "1.00", "", "", "")
+        alone = {engine: statistics.median(rates) for engine, rates in results["raw_encode_per_second"].items()}
+        raw = alone["torch"]
+        table = Table("", "clients", "requests/s", "of the model by torch", "p50 ms", "p99 ms", "errors", box=None)
+        for engine, rate in alone.items():
+            table.add_row(f"model alone by {engine}, full batches", "", f"{rate:.0f}", f"{rate / raw:.2f}", "", "", "")
         for key, rounds in results["served"].items():
             kind, clients = key.split("/")
             rate, p50, p99 = (statistics.median(r[c] for r in rounds) for c in ("per_second", "p50_ms", "p99_ms"))

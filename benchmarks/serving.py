@@ -19,6 +19,7 @@ from benchmarks.load import Measured, measure, request_bytes
 from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.policy.loader import load_policy
+from feedback_guard.policy.schema import Backend
 
 DATA = Path(__file__).parent.parent / "examples" / "bank_assistant" / "data"
 CLIENTS = (1, 8, 32, 128)
@@ -28,7 +29,7 @@ extends: balanced
 name: bench
 store: {{url: "sqlite:///{folder}/guard.db", hold_capacity: 1000000}}
 baseline: {{path: "{folder}/baseline"}}
-embedding: {{deadline: 60s, max_wait: 5ms}}
+embedding: {{backend: {backend}, deadline: 60s, max_wait: 5ms}}
 limits: [{{name: rate, facet: contributor, measure: count, amount: 1000000, per: 1s}},
          {{name: weight, facet: contributor, measure: weight, amount: 1000000}}]
 routes:
@@ -44,10 +45,10 @@ def rows(name: str) -> list[dict[str, str]]:
     return found
 
 
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, backend: str) -> Path:
     """Write a policy and build its baseline from the vetted set of the example."""
     policy = folder / "policy.yaml"
-    policy.write_text(POLICY.format(folder=folder))
+    policy.write_text(POLICY.format(folder=folder, backend=backend))
     trusted = folder / "trusted.jsonl"
     with trusted.open("w") as out:
         for n, row in enumerate(rows("vetted.jsonl.gz")):
@@ -92,19 +93,26 @@ def encode_rate(embedder: Embedder, texts: Sequence[str], *, batch: int, seconds
     return done / (time.perf_counter() - start)
 
 
-def run(*, seconds: float, rounds: int) -> dict[str, object]:
-    """Measure everything, interleaved, `rounds` times; medians are reported."""
+def run(*, seconds: float, rounds: int, backend: str = "torch") -> dict[str, object]:
+    """Measure everything, interleaved, `rounds` times; medians are reported.
+
+    The model alone is measured as a user would run it, by torch, and by the engine that the guard uses.
+    """
     texts = [row["input"] for row in rows("stream.jsonl.gz")]
     labels = [row["label"] for row in rows("stream.jsonl.gz")]
     results: dict[str, list[Measured]] = {}
-    raw: list[float] = []
+    raw: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        policy = prepare(Path(name))
+        policy = prepare(Path(name), backend)
         loaded = load_policy(policy).policy.embedding
-        embedder = make_embedder(loaded)
-        embedder.encode(texts[: loaded.max_batch])
+        engines = [Backend.TORCH, *({loaded.backend} - {Backend.TORCH})]
+        alone = {engine.value: make_embedder(loaded.model_copy(update={"backend": engine})) for engine in engines}
+        for embedder in alone.values():
+            embedder.encode(texts[: loaded.max_batch])
         for _ in range(rounds):
-            raw.append(encode_rate(embedder, texts, batch=loaded.max_batch, seconds=seconds))
+            for engine, embedder in alone.items():
+                rate = encode_rate(embedder, texts, batch=loaded.max_batch, seconds=seconds)
+                raw.setdefault(engine, []).append(rate)
             for kind, args in (("bare", ()), ("guarded", ("--policy", str(policy)))):
                 with serving(*args) as port:
                     requests = [
