@@ -53,6 +53,7 @@ def check_policy(policy: Policy, *, n_trusted: int | None = None) -> list[str]:
         *_protection(policy),
         *_resolution(policy, n_trusted),
         *_limits(policy),
+        *_snapshot(policy),
         *_identity(policy),
         *_routes(policy.routes),
         *_replays(policy.routes),
@@ -124,6 +125,23 @@ def _limits(policy: Policy) -> Iterator[str]:
             yield f"limits[{index}].burst: below 1 no contribution of full weight ever fits"
         elif limit.amount < 1 and limit.burst is None:
             yield f"limits[{index}].amount: below 1 no whole contribution ever fits; set a longer `per`, or a burst"
+
+
+def _snapshot(policy: Policy) -> Iterator[str]:
+    caps, groups = policy.snapshot.caps, set(policy.identity.group_names)
+    own = [cap for cap in caps if cap.facet == "contributor"]
+    if not own:
+        yield "snapshot.caps: none is on contributors; one of them may be all of what a model learns from"
+    elif own[0].max_weight is None and own[0].max_count is None:
+        yield (
+            "snapshot.caps: the cap on contributors is a share alone; a few hundred documents can be enough for a"
+            " backdoor whatever their share: set max_weight"
+        )
+    for index, cap in enumerate(caps):
+        group = cap.facet.removeprefix("group:")
+        if group != cap.facet and group not in groups:
+            known = f"those that identity sets are {', '.join(sorted(groups))}" if groups else "identity sets none"
+            yield f"snapshot.caps[{index}].facet: no contribution over HTTP has the group {group!r}; {known}"
 
 
 def _identity(policy: Policy) -> Iterator[str]:

@@ -34,6 +34,18 @@ def test_presets_lack_only_what_the_operator_has_to_give(preset: str) -> None:
 
 
 OPEN: dict[str, tuple[dict[str, Any], str]] = {
+    "no cap on contributors in a snapshot": (
+        {"snapshot": {"caps": []}},
+        "snapshot.caps: none is on contributors",
+    ),
+    "a share alone in a snapshot": (
+        {"snapshot": {"caps": [{"facet": "contributor", "max_share": 0.01}]}},
+        "snapshot.caps: the cap on contributors is a share alone",
+    ),
+    "a capped group that nobody has": (
+        {"snapshot": {"caps": [{"facet": "contributor", "max_weight": 9}, {"facet": "group:team", "max_share": 0.5}]}},
+        "snapshot.caps[1].facet: no contribution over HTTP has the group 'team'",
+    ),
     "no baseline": (
         {"baseline": {}},
         "baseline.path: none is set, so the guard only observes although mode is enforce",

@@ -1,0 +1,1 @@
+"""Certified predictions on real questions: how many hostile accounts cannot change an answer."""
