@@ -34,6 +34,7 @@ from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.keyring import Keyring
 from feedback_guard.learning.auditing import audit_mature
 from feedback_guard.learning.follower import Follower
+from feedback_guard.limits import purging
 from feedback_guard.limits.interface import Measure
 from feedback_guard.limits.newcomers import POOL
 from feedback_guard.limits.probing import NAMES
@@ -119,6 +120,7 @@ class Guard:
         """The constants of reputation; None where it is off."""
         self._keyring: Keyring | None = None
         self._shared: SharedLevels | None = None
+        self._beats = 0
 
     @classmethod
     def from_policy(
@@ -443,9 +445,12 @@ class Guard:
             tx.heartbeat(self.worker, at_us)
             purge(tx.connection, at_us)
             votes.purge(tx.connection, at_us)
+            if self._engine is not None:
+                purging.purge(tx.connection, self._engine.settler.forgettable, at_us, self._beats % purging.PARTS)
             return tx.abandon_lost(at_us, LOST_AFTER_US, self._retries)
 
         lost = await self.store.run(beat)
+        self._beats += 1
         if self.terms is not None:
             await audit_mature(self.store, self.terms, self.metrics)
         if lost:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from feedback_guard.assess import MAX_REASONS, Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.charging import budget_key
-from feedback_guard.limits.interface import UNIT, BudgetRecord, Charge, Refusal, merged
+from feedback_guard.limits.interface import UNIT, BudgetRecord, Charge, Measure, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
-from feedback_guard.limits.plan import charges_for, shared_charges
+from feedback_guard.limits.plan import budget_of, charges_for, shared_charges
 from feedback_guard.limits.support import is_lifted, support
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.schema import OnHold
@@ -157,9 +157,16 @@ class Room:
         if undrawn:
             said = "new contributors share a pool, which a lottery deals out among them; this one was not drawn"
             return Reason(f"limit:{POOL}", said, facet=POOL), POOL, None
+        mark = budgets.placed()
+        crowded = self._place(some, budgets, now_us)
+        if crowded is not None:
+            budgets.take_back(mark)
+            said = f"the budget {crowded} bounds how many {_WORDS['radius']} are learnt; it has no room"
+            return Reason(f"limit:{crowded}", said, facet="radius"), crowded, None
         refusal = self._charge(merged(charges), budgets, now_us)
         if refusal is None:
             return None, "", None
+        budgets.take_back(mark)
         budget = refusal.charge.budget
         if budget.facet == POOL:
             said = "the pool that new contributors share has no room"
@@ -174,6 +181,18 @@ class Room:
         # All that one full counter holds is one decision for a moderator.
         campaign = f"{budget.name}-{budget_key(budget, refusal.charge.key)[:12]}"
         return Reason(f"limit:{budget.name}", said, facet=budget.facet), budget.name, campaign
+
+    def _place(self, some: Sequence[tuple[Contribution, Assessment]], budgets: BudgetRecord, now_us: int) -> str | None:
+        """Place each contribution in embedding space; the budget of the first that has no room around it."""
+        for limit in self.limits:
+            for _, each in some:
+                if limit.radius is None or each.content.where is None:
+                    continue
+                budget = budget_of(limit)
+                cost = UNIT if budget.measure is Measure.COUNT else round(each.weight * UNIT)
+                if not budgets.place(budget, limit.radius, each.content.where, cost, now_us):
+                    return limit.name
+        return None
 
     def _charge(self, charges: Sequence[Charge], budgets: BudgetRecord, now_us: int) -> Refusal | None:
         """Charge all or none; phrases that have enough supporters need no room."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution
-from feedback_guard.limits.interface import BudgetRecord, Charge, Refusal, merged
+from feedback_guard.limits.interface import Budget, BudgetRecord, Charge, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
-from feedback_guard.limits.plan import charges_for
+from feedback_guard.limits.plan import budget_of, charges_for
 from feedback_guard.limits.probing import NAMES, Probing
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.schema import OnHold
@@ -79,6 +79,12 @@ class Settler:
     def room(self) -> Room:
         """The budgets that hold."""
         return Room(self.limits, self.newcomers)
+
+    @property
+    def forgettable(self) -> list[Budget]:
+        """Budgets some of whose counters say nothing any more after a while."""
+        own = [budget_of(limit) for limit in self.limits if limit.per is not None or limit.facet == "radius"]
+        return own if self.newcomers is None else [*own, *self.newcomers.forgettable]
 
     def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
         """Every counter that settling is likely to need, to be read at once."""

@@ -14,9 +14,10 @@ import numpy as np
 import regex
 
 from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.facets import FIELDS, Background
-from feedback_guard.policy.limits import DEFAULT_RARE, SHARED, LimitPolicy
+from feedback_guard.policy.limits import DEFAULT_RARE, LimitPolicy
 from feedback_guard.signals.interface import Observation
 
 MAX_RARE: Final = 512
@@ -32,6 +33,12 @@ _ANSWERS: Final[Mapping[Kind, str]] = {
     Kind.PREFERENCE: "chosen",
     Kind.DEMONSTRATION: "output",
 }
+_POINT: Final[Mapping[Kind, str]] = {
+    Kind.CORRECTION: "output",
+    Kind.PREFERENCE: "chosen",
+    Kind.DEMONSTRATION: "output",
+}
+"""Text that lies somewhere, if not the input: many people vote on one output."""
 
 Families = Callable[[Observation], Sequence[str]]
 """Names the families of near copies that a contribution's texts belong to."""
@@ -47,10 +54,13 @@ class Content:
         Values of its facets, by the name of the budget that they are charged to.
     beyond
         Budgets that it has more values for than are charged: it finds no room there.
+    where
+        Where its text lies in embedding space, as a unit vector; None where no budget asks.
     """
 
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
+    where: Vectors | None = None
 
 
 NOTHING: Final = Content()
@@ -81,7 +91,7 @@ class Contents:
     """
 
     def __init__(self, limits: Iterable[LimitPolicy], background: Background, families: Families | None = None) -> None:
-        self._limits = [limit for limit in limits if limit.facet in SHARED - {"radius"}]
+        self._limits = [limit for limit in limits if limit.shared]
         self._background = background
         self._families = families
 
@@ -97,8 +107,11 @@ class Contents:
             return NOTHING
         keys: dict[str, tuple[str, ...]] = {}
         beyond = set()
+        where = None
         for limit in self._limits:
-            if limit.facet == "family":
+            if limit.facet == "radius":
+                where = _where(observation)
+            elif limit.facet == "family":
                 keys[limit.name] = tuple(dict.fromkeys((self._families or self._copies)(observation)))
             elif limit.facet == "target":
                 keys[limit.name] = (self._target(observation),)
@@ -107,7 +120,7 @@ class Contents:
                 keys[limit.name] = found[:MAX_RARE]
                 if len(found) > MAX_RARE:
                     beyond.add(limit.name)
-        return Content(keys, frozenset(beyond))
+        return Content(keys, frozenset(beyond), where)
 
     def _copies(self, observation: Observation) -> list[str]:
         return [
@@ -141,6 +154,16 @@ def _way(item: Contribution) -> str:
     if item.kind is not Kind.RATING:
         return "answer"
     return "up" if (item.rating or 0.0) > 0.5 else "down"
+
+
+def _where(observation: Observation) -> Vectors:
+    """The direction of the mean of the windows of what the contributor wrote or chose, as the store will keep it."""
+    which = _POINT.get(observation.contribution.kind, "input")
+    windows = observation.vectors.get(which)
+    if windows is None or not len(windows):
+        raise SignalError(f"{which} has no vectors; it was not embedded")
+    mean = windows.mean(axis=0, dtype=np.float64)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float16).astype(np.float32)
 
 
 def _skeleton(observation: Observation, which: str) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
+from feedback_guard.embedding.interface import Vectors
 from feedback_guard.limits import gcra
 from feedback_guard.limits.charging import budget_key, charge_levels
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.limits.placing import GroupPoints, PointMemory
 from feedback_guard.limits.sql import read_levels, write_levels
 
 
@@ -24,10 +26,13 @@ class GroupBudgets:
     ----------
     connection
         Inside a transaction that holds the writer's lock.
+    memory
+        The points that this process knows.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, memory: PointMemory | None = None) -> None:
         self._connection = connection
+        self._points = GroupPoints(connection, memory or PointMemory())
         self._levels: dict[str, Level | None] = {}
         self._changed: dict[str, str] = {}
         self._undo: list[tuple[str, Level | None, bool]] = []
@@ -58,17 +63,30 @@ class GroupBudgets:
         level = self._read([counter]).get(counter)
         return None if level is None else level.last_us
 
+    def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
+        """Place a point, if what lies within the radius leaves room for its cost."""
+        return self._points.place(budget, radius, where, cost_micro, now_us)
+
+    def placed(self) -> int:
+        """How many points were placed in this transaction."""
+        return len(self._points)
+
+    def take_back(self, n: int) -> None:
+        """Take back all points but the first n of this transaction."""
+        self._points.take_back(n)
+
     def prefetch(self, charges: Sequence[Charge]) -> None:
         """Read at once what several charges will need."""
         self._read([budget_key(charge.budget, charge.key) for charge in charges])
 
-    def mark(self) -> int:
+    def mark(self) -> tuple[int, int]:
         """Where a job begins, to go back to if it fails."""
-        return len(self._undo)
+        return len(self._undo), len(self._points)
 
-    def reset(self, mark: int) -> None:
+    def reset(self, mark: tuple[int, int]) -> None:
         """Take back every charge since a mark."""
-        while len(self._undo) > mark:
+        self._points.take_back(mark[1])
+        while len(self._undo) > mark[0]:
             key, level, changed = self._undo.pop()
             self._levels[key] = level
             if not changed:
@@ -87,6 +105,7 @@ class GroupBudgets:
     def flush(self) -> None:
         """Write every counter that was charged. Only after it may the transaction commit."""
         write_levels(self._connection, self._changed, self.changed)
+        self._points.flush()
         self._undo.clear()
 
     def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:

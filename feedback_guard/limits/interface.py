@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from feedback_guard.embedding.interface import Vectors
+
 UNIT = 1_000_000
 """Micro-units in one: one attempt, or weight 1.0, costs this much."""
 
@@ -143,4 +145,24 @@ class BudgetRecord(BudgetStore, Protocol):
 
     def first_us(self, budget: Budget, key: str) -> int | None:
         """When a counter that fits once was charged, in microseconds since the epoch; None if it never was."""
+        ...
+
+    def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
+        """Place a point of embedding space, if what lies within the radius leaves room for its cost.
+
+        Parameters
+        ----------
+        radius
+            Euclidean distance.
+        where
+            Unit vector, shape (d,).
+        """
+        ...
+
+    def placed(self) -> int:
+        """How many points were placed so far."""
+        ...
+
+    def take_back(self, n: int) -> None:
+        """Take back all points but the first n that were placed."""
         ...

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from feedback_guard.embedding.interface import Vectors
 from feedback_guard.limits import gcra
 from feedback_guard.limits.charging import budget_key, charge_levels
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.limits.points import Placed, Points
 
 
 class MemoryBudgets:
@@ -29,6 +31,8 @@ class MemoryBudgets:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._levels: dict[str, Level] = {}
+        self._points: dict[str, Points] = {}
+        self._placed: list[str] = []
 
     def charge(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
         """Charge all or, when one has no room, none."""
@@ -57,6 +61,29 @@ class MemoryBudgets:
         with self._lock:
             level = self._levels.get(budget_key(budget, key))
         return None if level is None else level.last_us
+
+    def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
+        """Place a point, if what lies within the radius leaves room for its cost."""
+        name = budget_key(budget, "")
+        with self._lock:
+            points = self._points.setdefault(name, Points())
+            since_us = -1 if budget.period_us is None else now_us - budget.period_us
+            if points.cost_within(where, radius, since_us=since_us) + cost_micro > budget.amount_micro:
+                return False
+            points.add(Placed(now_us, cost_micro, where))
+            self._placed.append(name)
+        return True
+
+    def placed(self) -> int:
+        """How many points were placed so far."""
+        return len(self._placed)
+
+    def take_back(self, n: int) -> None:
+        """Take back all points but the first n that were placed."""
+        with self._lock:
+            for name in reversed(self._placed[n:]):
+                self._points[name].n -= 1
+            del self._placed[n:]
 
     def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
         keys = [budget_key(charge.budget, charge.key) for charge in charges]

@@ -120,6 +120,13 @@ class Newcomers:
                 found += self.charges(name, 0, now_us)
         return found
 
+    @property
+    def forgettable(self) -> tuple[Budget, ...]:
+        """Budgets whose counters may be forgotten in time."""
+        if self.policy.pool is None:
+            return ()
+        return self._asked, self._of_each("newcomers:asked-each"), self._of_each("newcomers:each")
+
     def _asked_in(self, budgets: BudgetRecord, deal: int, now_us: int) -> int:
         return _MOST - budgets.balance(self._asked, str(deal), now_us).remaining_micro
 

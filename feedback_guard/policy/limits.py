@@ -47,7 +47,7 @@ class LimitPolicy(Strict):
     """For `phrase` and `pair`: so many established contributors who use a phrase lift its budget."""
     radius: float | None = Field(None, gt=0.0, le=1.0)
     """For `radius`: how close, as Euclidean distance between unit vectors (0 same, 1.41 unrelated). No ball of half
-    this radius ever holds more than the amount."""
+    this radius holds more than the amount, among the latest 20,000 accepted contributions of the period."""
 
     def __hash__(self) -> int:
         # A policy's limits have different names; hashing every field costs more than looking a limit up saves.
@@ -79,6 +79,8 @@ class LimitPolicy(Strict):
             raise ValueError("the facet radius needs `radius`, and no other facet has one")
         if self.facet == "radius" and self.burst is not None:
             raise ValueError("the facet radius counts what lies within the latest `per`; it has no burst")
+        if self.facet == "radius" and self.then == "limit":
+            raise ValueError("the facet radius holds; `then: limit` is not for it")
         if self.then == "hold" and self.measure == "count" and not self.shared:
             raise ValueError("who sends too often is refused; `then: hold` is for weight, and for what is said")
         return self

@@ -18,6 +18,7 @@ from feedback_guard.ledger.chain import Checkpoint, Entry
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.limits.latest import LatestLevels
+from feedback_guard.limits.placing import PointMemory
 from feedback_guard.limits.sql import SqlBudgets
 from feedback_guard.policy.schema import StorePolicy
 from feedback_guard.store import postgres, reads, schema, sqlite
@@ -60,9 +61,10 @@ class Store:
         self._time = StoreTime(clock)
         self._told: Callable[[Mapping[str, Level]], None] | None = None
         self._gatherings: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering] = WeakKeyDictionary()
+        points = PointMemory()
         self._writer = Writer(
             engines,
-            lambda connection: Group(connection, policy.hold_capacity, clock),
+            lambda connection: Group(connection, policy.hold_capacity, clock, points),
             queue_size=policy.queue_size,
             max_group=policy.max_group,
             on_commit=self._committed,

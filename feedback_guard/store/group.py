@@ -12,6 +12,7 @@ from feedback_guard.clock import Clock, SystemClock
 from feedback_guard.errors import StoreFullError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, link
 from feedback_guard.limits.grouped import GroupBudgets
+from feedback_guard.limits.placing import PointMemory
 from feedback_guard.store import tables
 from feedback_guard.store.campaigns import NewMember, join
 from feedback_guard.store.timing import store_time
@@ -32,7 +33,7 @@ class _Mark(NamedTuple):
     head: Checkpoint | None
     entries: int
     held: tuple[int, int] | None
-    budgets: int
+    budgets: tuple[int, int]
 
 
 class Group:
@@ -50,13 +51,17 @@ class Group:
         Most requests, and most contributions, that may be held.
     clock
         Where the time comes from if the database has no clock of its own for all its hosts.
+    points
+        What this process knows of the points of embedding space that budgets are charged for.
     """
 
-    def __init__(self, connection: Connection, hold_capacity: int, clock: Clock) -> None:
+    def __init__(
+        self, connection: Connection, hold_capacity: int, clock: Clock, points: PointMemory | None = None
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self._hold_capacity = hold_capacity
-        self.budgets = GroupBudgets(connection)
+        self.budgets = GroupBudgets(connection, points)
         self._head: Checkpoint | None = None
         self._pending: list[Entry] = []
         self._held: tuple[int, int] | None = None
@@ -64,7 +69,7 @@ class Group:
         self._contributions: list[dict[str, Any]] = []
         self._replays: dict[str, dict[str, Any]] = {}
         self._members: dict[str, Sequence[NewMember]] = {}
-        self._mark = _Mark(None, 0, None, 0)
+        self._mark = _Mark(None, 0, None, (0, 0))
         self._own = (0, 0)  # where the present job's submissions and contributions begin
         self._job = 0
         self._saved = False

@@ -143,6 +143,20 @@ budget: Final = Table(
 )
 """One row for each budget and value of its facet; see `feedback_guard.limits.gcra.Level`."""
 
+point: Final = Table(
+    "point",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True, comment="grows"),
+    Column("budget", Text, nullable=False, comment="digest of the budget's name"),
+    Column("at_us", Number, nullable=False),
+    Column("cost_micro", Number, nullable=False),
+    Column("vector", LargeBinary, nullable=False, comment="half precision, little-endian"),
+    sqlite_strict=True,
+)
+"""Where the latest accepted contributions lie in embedding space; see `feedback_guard.limits.points`."""
+
+Index("ix_point_budget", point.c.budget, point.c.seq)
+
 worker: Final = Table(
     "worker",
     metadata,

@@ -330,6 +330,7 @@ def test_presets_are_loaded_as_they_are_meant() -> None:
         "anonymous-day": ("anonymous", "weight", 20, day, None),
         "phrase-lifetime": ("phrase", "count", 50, None, None),
         "family-week": ("family", "count", 50, 7 * day, None),
+        "radius-week": ("radius", "count", 50, 7 * day, None),
     }
     for limit in strict.limits:
         if limit.name in rates:

@@ -1,0 +1,123 @@
+"""How many accepted contributions lie close to a point of embedding space: exact, among the latest.
+
+A contribution finds room only if those within the radius, with itself, cost no more than the amount. So every set of
+accepted points of which no two are farther apart than the radius costs no more than the amount (look at the one that
+was accepted last), and hence every ball of half the radius. It does not follow for a ball of the whole radius: later
+neighbours may come on opposite sides.
+
+The search is exact. Points are first compared by their projection on a few directions, which only ever brings them
+closer together, so nobody who is near is passed over; those that remain are measured in full.
+
+References
+----------
+Koh, P. W., Steinhardt, J., Liang, P. (2022). Stronger data poisoning attacks break data sanitization defenses.
+Machine Learning 111 (optimal attacks place points near one another).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard.embedding.interface import Vectors
+
+LATEST: Final = 20_000
+"""Most accepted contributions that are remembered for a budget; the bound holds among these."""
+_DIRECTIONS: Final = 32
+_LEARN_FROM: Final = 512
+_ROUNDING: Final = 1e-4
+"""What single precision may get wrong of a squared distance. What is so near to the edge counts as inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A point that was accepted: when, at what cost, where."""
+
+    at_us: int
+    cost_micro: int
+    where: Vectors
+
+
+@dataclass
+class Points:
+    """The latest accepted points of one budget.
+
+    Examples
+    --------
+    >>> points = Points()
+    >>> for angle in (0.0, 0.1, 1.5):
+    ...     points.add(Placed(0, 1, np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)))
+    >>> points.cost_within(np.array([1.0, 0.0], dtype=np.float32), 0.2, since_us=0)
+    2
+    """
+
+    latest: int = LATEST
+    n: int = 0
+    _rows: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    _short: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    _about: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    _basis: NDArray[np.float32] | None = None
+
+    def add(self, placed: Placed) -> None:
+        """Remember an accepted point. One of another dimension, made with another model, takes the place of all."""
+        if self._rows.shape[1] != len(placed.where):
+            self.n, self._basis = 0, None
+            self._rows = np.zeros((64, len(placed.where)), np.float32)
+            self._about = np.zeros((64, 2), np.int64)
+        if self.n == len(self._rows):
+            self._make_room()
+        self._rows[self.n] = placed.where
+        self._about[self.n] = placed.at_us, placed.cost_micro
+        if self._basis is not None:
+            self._short[self.n] = self._basis @ placed.where
+        self.n += 1
+        if self._basis is None and self.n >= _LEARN_FROM:
+            self._learn()
+
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        """What the remembered points within a distance cost together, in micro-units.
+
+        Parameters
+        ----------
+        where
+            Unit vector, shape (d,).
+        radius
+            Euclidean distance.
+        since_us
+            Older points do not count.
+        """
+        if not self.n or self._rows.shape[1] != len(where):
+            return 0
+        first = max(0, self.n - self.latest)
+        rows, about = self._rows[first : self.n], self._about[first : self.n]
+        edge = radius * radius + _ROUNDING
+        candidates = np.flatnonzero(about[:, 0] >= since_us)
+        if self._basis is not None:
+            apart = self._short[first : self.n] - self._basis @ where
+            candidates = candidates[np.einsum("ij,ij->i", apart, apart)[candidates] <= edge]
+        difference = rows[candidates] - where
+        near = np.einsum("ij,ij->i", difference, difference) <= edge
+        return int(about[candidates[near], 1].sum())
+
+    def _make_room(self) -> None:
+        """Grow, or, when twice as many as are remembered are there, forget the older half."""
+        if self.n >= 2 * self.latest:
+            kept = slice(self.n - self.latest, self.n)
+            self._rows[: self.latest], self._about[: self.latest] = self._rows[kept].copy(), self._about[kept].copy()
+            if self._basis is not None:
+                self._short[: self.latest] = self._short[kept].copy()
+            self.n = self.latest
+            return
+        self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._about = np.concatenate([self._about, np.zeros_like(self._about)])
+        self._short = np.concatenate([self._short, np.zeros_like(self._short)])
+
+    def _learn(self) -> None:
+        """Choose the directions in which the points differ most. Any that stand at right angles would be right."""
+        _, _, directions = np.linalg.svd(self._rows[: self.n], full_matrices=False)
+        self._basis = np.ascontiguousarray(directions[:_DIRECTIONS], dtype=np.float32)
+        self._short = np.zeros((len(self._rows), len(self._basis)), np.float32)
+        self._short[: self.n] = self._rows[: self.n] @ self._basis.T

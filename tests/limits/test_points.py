@@ -1,0 +1,195 @@
+"""Radius budgets against brute force: at each acceptance, over random balls afterwards, and in the store."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from feedback_guard.embedding.interface import Vectors
+from feedback_guard.limits.grouped import GroupBudgets
+from feedback_guard.limits.interface import UNIT, Budget, Measure
+from feedback_guard.limits.memory import MemoryBudgets
+from feedback_guard.limits.placing import PointMemory
+from feedback_guard.limits.points import LATEST, Placed, Points
+from feedback_guard.store.engines import Engines
+from tests.limits import openers
+
+K, RADIUS, PERIOD = 4, 0.5, 1_000
+
+
+def crowd(seed: int, n: int, d: int = 24) -> NDArray[np.float32]:
+    """Unit vectors in a few crowds whose width is about the radius, and some strangers."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(5, d))
+    points = centres[rng.integers(5, size=n)] / np.sqrt(d) + rng.normal(size=(n, d)) * rng.choice(
+        [0.02, 0.06, 0.4], (n, 1)
+    )
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    return np.asarray(unit.astype(np.float16), dtype=np.float32)
+
+
+def budget(period: int | None = PERIOD) -> Budget:
+    return Budget("near", "radius", Measure.COUNT, K * UNIT, period, 0)
+
+
+class Mutant(Points):
+    """A `Points` that is wrong in one way."""
+
+
+class PassesOverNeighbours(Mutant):
+    """An approximate search: every third neighbour is not found."""
+
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        found = super().cost_within(where, radius, since_us=since_us)
+        return found - found // (3 * UNIT) * UNIT
+
+
+class HalfTheRadius(Mutant):
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        return super().cost_within(where, radius / 2, since_us=since_us)
+
+
+class OneTooMany(Mutant):
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        return max(0, super().cost_within(where, radius, since_us=since_us) - UNIT)
+
+
+class ForgetsAtTheEdgeOfTheWindow(Mutant):
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        return super().cost_within(where, radius, since_us=since_us + 150)
+
+
+class FixedWindow(Mutant):
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        return super().cost_within(where, radius, since_us=(since_us + PERIOD) // PERIOD * PERIOD)
+
+
+def run(points: Points, seed: int, n: int = 700) -> str | None:
+    """Admit a crowd, and look for a ball or a moment that holds too much."""
+    rng = np.random.default_rng(seed)
+    admitted: list[tuple[int, NDArray[np.float32]]] = []
+    now = 0
+    for where in crowd(seed, n):
+        now += int(rng.choice([0, 2, 6]))
+        near = [at for at, other in admitted if at >= now - PERIOD and np.linalg.norm(other - where) <= RADIUS - 1e-3]
+        if points.cost_within(where, RADIUS, since_us=now - PERIOD) + UNIT > K * UNIT:
+            continue
+        if len(near) >= K:
+            return f"{len(near)} within the radius at {now}, and one more was admitted"
+        points.add(Placed(now, UNIT, where))
+        admitted.append((now, where))
+    if not admitted:
+        return "nothing was admitted at all"
+    places = np.array([where for _, where in admitted])
+    times = np.array([at for at, _ in admitted])
+    for centre, begin in zip(places[rng.integers(len(places), size=60)], rng.integers(now, size=60), strict=True):
+        moved = centre + rng.normal(size=centre.shape).astype(np.float32) * 0.02
+        inside = np.linalg.norm(places - moved, axis=1) <= RADIUS / 2 - 1e-3
+        held = int((inside & (times >= begin) & (times <= begin + PERIOD)).sum())
+        if held > K:
+            return f"a ball of half the radius holds {held} in one period"
+    return None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_acceptance_and_no_ball_of_half_the_radius_holds_too_much(seed: int) -> None:
+    assert run(Points(), seed) is None
+
+
+@pytest.mark.parametrize("mutant", Mutant.__subclasses__())
+def test_the_oracle_finds(mutant: type[Mutant]) -> None:
+    assert any(run(mutant(), seed) for seed in range(4))
+
+
+def test_the_short_cut_passes_nobody_over() -> None:
+    places = crowd(9, 3_000)
+    points = Points()
+    for at, where in enumerate(places):
+        points.add(Placed(at, 1, where))
+    assert points._basis is not None
+    for where, since in itertools.product(places[::250], (0, 1_500)):
+        near = np.linalg.norm(places.astype(np.float64) - where, axis=1) <= RADIUS
+        assert points.cost_within(where, RADIUS, since_us=since) >= int(near[since:].sum())
+        wide = np.linalg.norm(places.astype(np.float64) - where, axis=1) <= RADIUS + 1e-3
+        assert points.cost_within(where, RADIUS, since_us=since) <= int(wide[since:].sum())
+
+
+def test_the_latest_are_remembered_whatever_came_before() -> None:
+    points, one = Points(latest=50), np.array([1.0, 0.0], dtype=np.float32)
+    for at in range(1_000):
+        points.add(Placed(at, 1, one))
+    assert points.cost_within(one, 0.1, since_us=-1) == 50
+    assert len(points._rows) <= 200
+    assert LATEST >= 10_000
+
+
+def test_what_was_taken_back_was_never_there() -> None:
+    budgets, one = MemoryBudgets(), np.array([1.0, 0.0], dtype=np.float32)
+    for _ in range(3):
+        mark = budgets.placed()
+        assert all(budgets.place(budget(), RADIUS, one, UNIT, 0) for _ in range(K))
+        assert not budgets.place(budget(), RADIUS, one, UNIT, 0)
+        budgets.take_back(mark)
+
+
+@contextmanager
+def group(engines: Engines, memory: PointMemory, *, commit: bool = True) -> Iterator[GroupBudgets]:
+    with engines.writer.connect() as connection:
+        engines.begin(connection)
+        budgets = GroupBudgets(connection, memory)
+        yield budgets
+        budgets.flush()
+        if commit:
+            connection.commit()
+        else:
+            connection.rollback()
+
+
+@pytest.fixture
+def engines(tmp_path: Path) -> Iterator[Engines]:
+    made = openers.prepared(f"sqlite:///{tmp_path}/points.db")
+    yield made
+    made.dispose()
+
+
+def admitted(budgets: GroupBudgets, places: Sequence[Vectors], now_us: int = 0) -> int:
+    return sum(budgets.place(budget(), RADIUS, where, UNIT, now_us) for where in places)
+
+
+def test_processes_that_share_a_store_share_the_balls(engines: Engines) -> None:
+    one = np.array([1.0, 0.0], dtype=np.float32)
+    processes = [PointMemory() for _ in range(3)]
+    got = []
+    for turn in range(6):
+        with group(engines, processes[turn % 3]) as budgets:
+            got.append(admitted(budgets, [one]))
+    assert got == [1, 1, 1, 1, 0, 0]
+    with group(engines, PointMemory()) as budgets:  # one that starts anew
+        assert admitted(budgets, [one]) == 0
+        assert admitted(budgets, [one], now_us=PERIOD + 1) == 1
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_hides_nothing(engines: Engines) -> None:
+    one, memory, other = np.array([1.0, 0.0], dtype=np.float32), PointMemory(), PointMemory()
+    with group(engines, memory, commit=False) as budgets:
+        assert admitted(budgets, [one] * 9) == K
+    with group(engines, other) as budgets:
+        assert admitted(budgets, [one] * 2) == 2
+    with group(engines, memory) as budgets:
+        assert admitted(budgets, [one] * 9) == K - 2
+
+
+def test_a_job_that_fails_takes_its_points_with_it(engines: Engines) -> None:
+    one = np.array([1.0, 0.0], dtype=np.float32)
+    with group(engines, PointMemory()) as budgets:
+        assert admitted(budgets, [one]) == 1
+        mark = budgets.mark()
+        assert admitted(budgets, [one] * 9) == K - 1
+        budgets.reset(mark)
+        assert admitted(budgets, [one] * 9) == K - 1
