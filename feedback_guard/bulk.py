@@ -13,6 +13,7 @@ from typing import Final
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.evidence.telling import Telling
+from feedback_guard.limits.reputation import Terms
 from feedback_guard.names import same_person
 from feedback_guard.policy.schema import LimitPolicy
 from feedback_guard.store import campaign_reads
@@ -28,7 +29,9 @@ TOLD: Final = 1_000
 """Most members that are told in one transaction."""
 
 
-async def carry_on(store: Store, decision: int, limits: Sequence[LimitPolicy]) -> CampaignDecision:
+async def carry_on(
+    store: Store, decision: int, limits: Sequence[LimitPolicy], reputation: Terms | None = None
+) -> CampaignDecision:
     """Do the next batch of a decision on a campaign.
 
     Raises
@@ -37,11 +40,13 @@ async def carry_on(store: Store, decision: int, limits: Sequence[LimitPolicy]) -
         If it could not be done; nothing of the batch was.
     """
     return await store.run(
-        lambda tx: tx.carry_on_campaign(decision, same_person=same_person, now_us=tx.now_us(), limits=limits)
+        lambda tx: tx.carry_on_campaign(
+            decision, same_person=same_person, now_us=tx.now_us(), limits=limits, reputation=reputation
+        )
     )
 
 
-async def carry_on_left(store: Store, limits: Sequence[LimitPolicy]) -> int:
+async def carry_on_left(store: Store, limits: Sequence[LimitPolicy], reputation: Terms | None = None) -> int:
     """Go on with decisions that other processes left; returns how many contributions moved."""
     moved = 0
     idle_since_us = store.now_us() - LEFT_AFTER_US
@@ -54,7 +59,7 @@ async def carry_on_left(store: Store, limits: Sequence[LimitPolicy]) -> int:
         made = left
         for _ in range(BATCHES):
             if made.running:
-                made = await carry_on(store, made.id, limits)
+                made = await carry_on(store, made.id, limits, reputation)
         moved += made.n_moved - left.n_moved
     return moved
 

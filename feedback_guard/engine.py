@@ -72,6 +72,9 @@ class Engine:
 
         threadpool_limits(limits=1, user_api="blas")
         enforcing = policy.mode is Mode.ENFORCE and baseline is not None
+        limiter = None
+        if policy.reputation.enabled:
+            limiter = Limiter.of(policy, baseline, fingerprint=batcher.embedder.fingerprint)
         memory = Memory(policy, baseline)
         background = Background.from_state(baseline.evidence) if baseline is not None else None
         return cls(
@@ -92,14 +95,12 @@ class Engine:
                 digest,
                 baseline.digest if baseline else None,
                 not enforcing,
-                _newcomers(policy, background),
+                _newcomers(policy, background, limiter),
                 Probing(policy.probing),
             ),
             enforcing=enforcing,
             snapshot=policy.snapshot,
-            limiter=Limiter.of(policy, baseline, fingerprint=batcher.embedder.fingerprint)
-            if policy.reputation.enabled
-            else None,
+            limiter=limiter,
         )
 
     @classmethod
@@ -148,12 +149,13 @@ def _variants(policy: Policy, background: Background | None) -> Callable[[Observ
     return Variants(f"{background.number('probing'):016x}".encode("ascii")).of
 
 
-def _newcomers(policy: Policy, background: Background | None) -> Newcomers | None:
+def _newcomers(policy: Policy, background: Background | None, limiter: Limiter | None) -> Newcomers | None:
     """Who is new, where the policy asks. The key of the lottery is made of the trusted set, which is not public."""
     if background is None:
         return None
     asked = policy.newcomers.pool is not None or any(limit.supporters is not None for limit in policy.limits)
-    return Newcomers(policy.newcomers, background.key) if asked else None
+    standing = limiter.standing if limiter is not None else None
+    return Newcomers(policy.newcomers, background.key, standing) if asked else None
 
 
 def start_batcher(

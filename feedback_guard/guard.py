@@ -32,7 +32,7 @@ from feedback_guard.errors import ClaimLostError, CredentialError, EmbeddingErro
 from feedback_guard.evidence.accumulator import Charge
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.keyring import Keyring
-from feedback_guard.learning.auditing import audit_mature
+from feedback_guard.learning.auditing import audit_mature, keep_standing
 from feedback_guard.learning.follower import Follower
 from feedback_guard.limits import purging
 from feedback_guard.limits.interface import Measure
@@ -453,6 +453,8 @@ class Guard:
         self._beats += 1
         if self.terms is not None:
             await audit_mature(self.store, self.terms, self.metrics)
+            if self._engine is not None and self._engine.limiter is not None:
+                await keep_standing(self.store, self._engine.limiter.standing, self.metrics, self.clock.now_us())
         if lost:
             log.warning("%d outcomes are unknown, %s first: their process is gone", len(lost), lost[0])
         for _ in lost:
@@ -466,7 +468,7 @@ class Guard:
             self.metrics.queue("embedding", self._engine.batcher.queue_depth)
         if self._follower is not None:
             await self._follower.tell()
-        if await carry_on_left(self.store, self.policy.limits):
+        if await carry_on_left(self.store, self.policy.limits, self.terms):
             self.noticed()
 
     def _load(self) -> Engine:

@@ -31,8 +31,6 @@ DIRECT: Final = "direct"
 STAGES: Final = ("limits", "text", "embedding", "assess", "record", "total")
 """Stages of the way of a contribution, as `feedback_guard_stage_seconds` names them."""
 QUEUES: Final = ("embedding", "writer")
-MEASURES: Final = ("audit", "moderator")
-"""What moves reputation."""
 OUTCOMES: Final = (
     "accepted",
     "held",
@@ -149,16 +147,16 @@ class Metrics:
             "Suspicion of judged contributions, 0..1, higher is more suspicious.",
             buckets=_SUSPICION_BUCKETS,
         )
-        self._measured = self._make(
+        self._audited = self._make(
             Counter,
-            "feedback_guard_reputation_measurements",
-            "Measurements of reputation, by what measured and by what it did to the account.",
-            ("source", "outcome"),
+            "feedback_guard_reputation_audits",
+            "Contributions audited when they were mature, by what that did to their contributor's reputation.",
+            ("outcome",),
         )
         self._identities = self._make(
             Gauge,
             "feedback_guard_reputation_identities",
-            "Identities with an account of reputation, and those of them that are established.",
+            "Identities with an account of reputation, and those that are established, or have full weight.",
             ("standing",),
             multiprocess_mode="livemax",
         )
@@ -380,15 +378,16 @@ class Metrics:
         """Count accepted contributions that were held again."""
         self._pulled_back.inc(count)
 
-    def measured(self, source: str, credited: int | None) -> None:
-        """Count a measurement of reputation, by `audit` or `moderator`; None where there was nothing to measure by."""
+    def audited(self, credited: int | None) -> None:
+        """Count an audited contribution by what it did to reputation; None where there was nothing to measure by."""
         outcome = "unmeasured" if credited is None else "gain" if credited > 0 else "loss" if credited < 0 else "none"
-        self._measured.labels(_known(source, MEASURES), outcome).inc()
+        self._audited.labels(outcome).inc()
 
-    def reputation(self, identities: int, established: int) -> None:
-        """Set how many identities have an account, and how many of them are established."""
+    def reputation(self, identities: int, established: int, full: int) -> None:
+        """Set how many identities have an account of reputation, are established, and teach with full weight."""
         self._identities.labels("all").set(identities)
         self._identities.labels("established").set(established)
+        self._identities.labels("full").set(full)
 
     def refused_by_budget(self, budget: str) -> None:
         """Count a contribution that a budget had no room for."""

@@ -122,7 +122,8 @@ class Session:
         engine, proposals = self.engine, [self.engine.assessor.assess(observation)]
         if engine.limiter is None or self._bank is None:
             return engine.settler.settle(submission, proposals, self._budgets, self.now_us)
-        self._bank.audit_due(self.now_us)
+        for measured in self._bank.audit_due(self.now_us):
+            engine.limiter.standing.note(measured.stake.identity, measured.after.balance)
         shaded = engine.limiter.shade(self._bank, submission, proposals)
         settled = engine.settler.settle(submission, shaded, self._budgets, self.now_us)
         readings = {observation.contribution.id: engine.limiter.read(observation)}

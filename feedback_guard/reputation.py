@@ -16,7 +16,7 @@ from feedback_guard.assess import Assessment
 from feedback_guard.evidence.baseline import Baseline
 from feedback_guard.learning.audit import AuditSet, belief_in, load
 from feedback_guard.limits.bankroll import MICRO, PICO
-from feedback_guard.limits.reputation import UNKNOWN_BELIEF, Bank, Probe, Stake, Terms, identity_of
+from feedback_guard.limits.reputation import UNKNOWN_BELIEF, Bank, Earned, Probe, Stake, Terms, identity_of
 from feedback_guard.policy.reputation import ReputationPolicy
 from feedback_guard.policy.schema import Policy
 from feedback_guard.settle import Settled
@@ -64,12 +64,22 @@ class Limiter:
         The audit set; None where only moderators measure.
     reader
         The anchored model; None where nothing was fitted.
+    least
+        Balance from which one is established, in pico-units.
     """
 
     def __init__(
-        self, terms: Terms, mature_after_us: int, *, audit: AuditSet | None = None, reader: Disagreement | None = None
+        self,
+        terms: Terms,
+        mature_after_us: int,
+        *,
+        audit: AuditSet | None = None,
+        reader: Disagreement | None = None,
+        least: int = PICO,
     ) -> None:
         self.terms = terms
+        self.standing = Earned(least)
+        """Who is established by reputation."""
         self._mature_after_us = mature_after_us
         self._audit = audit
         self._reader = reader
@@ -91,7 +101,8 @@ class Limiter:
             audit = load(Path(about.audit), fingerprint=fingerprint, digest=about.audit_digest)
         state = baseline.states.get(Disagreement.name) if baseline is not None else None
         reader = Disagreement.from_state(state) if state is not None else None
-        return cls(terms_of(about), policy.staging.mature_after, audit=audit, reader=reader)
+        least = int(Fraction(str(about.established_at)) * PICO)
+        return cls(terms_of(about), policy.staging.mature_after, audit=audit, reader=reader, least=least)
 
     def read(self, observation: Observation) -> Reading:
         """What a contribution will be measured against. Pure, and without the store."""

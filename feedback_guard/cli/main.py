@@ -61,6 +61,9 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "review": Entry("feedback_guard.cli.review:app", "List, show, approve or deny what is held."),
     "credentials": Entry("feedback_guard.cli.credentials:app", "Make keys for kept credentials, and rotate them."),
+    "reputation": Entry(
+        "feedback_guard.cli.reputation:app", "Who has earned how much influence, why, and what it costs."
+    ),
     "ledger": Entry("feedback_guard.cli.ledger:app", "Verify the record, or take a checkpoint of it."),
     "snapshot": Entry("feedback_guard.cli.snapshot:app", "Cut, verify, list and show what a training job reads."),
     "doctor": Entry("feedback_guard.cli.doctor:doctor", "Say whether this deployment is sound."),

@@ -129,6 +129,41 @@ class Terms:
         return base_micro * max(self.floor, min(PICO, influence)) // PICO
 
 
+class Earned:
+    """Who is established by reputation; what the newcomers' pool asks (`limits.newcomers.Standing`).
+
+    It answers from memory: a guard looks at all accounts every half minute, `replay` after each audit.
+
+    Parameters
+    ----------
+    least
+        Balance from which one is established, in pico-units.
+
+    Examples
+    --------
+    >>> earned = Earned(PICO // 2)
+    >>> earned.note(identity_of("ada", anonymous=False), PICO)
+    >>> earned.established("ada", 0), earned.established("bob", 0)
+    (True, False)
+    """
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+        self.known: set[str] = set()
+        self.looked_us = -(2**62)
+
+    def established(self, contributor: str, now_us: int) -> bool:  # noqa: ARG002 - reputation does not age
+        """Whether she has earned enough."""
+        return identity_of(contributor, anonymous=False) in self.known
+
+    def note(self, identity: str, balance: int) -> None:
+        """Remember one identity's balance."""
+        if balance >= self.least:
+            self.known.add(identity)
+        else:
+            self.known.discard(identity)
+
+
 class Bank(Protocol):
     """Where accounts, stakes and the audited predictions are kept. One measurement at a time uses it."""
 

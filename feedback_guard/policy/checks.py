@@ -17,6 +17,24 @@ from feedback_guard.policy.schema import Backend, Mode, OnHold, Policy, RoutePol
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
+def _reputation(policy: Policy) -> Iterator[str]:
+    about = policy.reputation
+    if not about.enabled:
+        return
+    if about.audit is None:
+        yield (
+            "reputation.audit: there is none, so reputation moves by moderators' decisions only, and whoever is never "
+            "held stays a newcomer; make one with `feedback-guard reputation audit`"
+        )
+    elif about.audit_digest is None:
+        yield "reputation.audit_digest: the audit set is not pinned; `feedback-guard reputation audit` prints a digest"
+    if about.floor > 0.0 and policy.newcomers.pool is None:
+        yield (
+            f"reputation.floor: everybody teaches with {about.floor:.0%} of the weight without reputation, and no "
+            "newcomers.pool bounds how much that is"
+        )
+
+
 def needed_trusted(policy: Policy) -> dict[str, int]:
     """How many vetted contributions each signal needs before it can hold anything by itself.
 
@@ -55,6 +73,7 @@ def check_policy(policy: Policy, *, n_trusted: int | None = None) -> list[str]:
         *_limits(policy),
         *_snapshot(policy),
         *_identity(policy),
+        *_reputation(policy),
         *_routes(policy.routes),
         *_replays(policy.routes),
         *_answers(policy),
