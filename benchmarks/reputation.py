@@ -14,7 +14,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feedback_guard.contribution import Contribution, Kind, parse_contribution
@@ -44,7 +44,7 @@ class Sent:
 
 def observe() -> tuple[list[Sent], float, int]:
     """Embed everything once; returns what was sent, and the audit set's information and size."""
-    batcher = start_batcher(EmbeddingPolicy())
+    batcher = start_batcher(EmbeddingPolicy(isolated=False))
     try:
         with gzip.open(DATA / "vetted.jsonl.gz", "rt", encoding="utf-8") as lines:
             vetted = [parse_contribution(json.loads(line)) for line in lines]
@@ -53,14 +53,19 @@ def observe() -> tuple[list[Sent], float, int]:
         rng = random.Random(3)
         labels = sorted({each["label"] for each in asked})
         honest = [Contribution(f"h{n}", 0, "", Kind.LABEL, q["input"], q["label"]) for n, q in enumerate(asked)]
-        lies = [
-            Contribution(f"w{n}", 0, "", Kind.LABEL, q["input"], rng.choice([x for x in labels if x != q["label"]]))
-            for n, q in enumerate(asked)
-        ]
-        seen, right, wrong = (observe_now(batcher, items) for items in (vetted, honest, lies))
+        seen, right = (observe_now(batcher, items) for items in (vetted, honest))
         fingerprint = batcher.embedder.fingerprint
     finally:
         batcher.close()
+    wrong = [
+        replace(
+            each,
+            contribution=replace(
+                each.contribution, label=rng.choice([x for x in labels if x != each.contribution.label])
+            ),
+        )
+        for each in right
+    ]
     trusted = [each for each in seen if not belongs_to_audit(each.contribution.id, KEY, 0.2)]
     reader = Disagreement.from_state(Disagreement.fit(trusted, seed=0))
     held_out = [each for each in seen if belongs_to_audit(each.contribution.id, KEY, 0.2)]

@@ -45,7 +45,7 @@ from feedback_guard.policy.loader import load_policy, policy_digest
 from feedback_guard.policy.replay import CredentialMode
 from feedback_guard.policy.schema import Mode, OnHold, Policy
 from feedback_guard.repeats import RepeatBook, lease_of, settle_claim
-from feedback_guard.reputation import terms_of
+from feedback_guard.reputation import terms_in
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.store import votes
@@ -116,7 +116,7 @@ class Guard:
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._retries = retries_of(policy, randomness)
-        self.terms = terms_of(policy.reputation) if policy.reputation.enabled else None
+        self.terms = terms_in(policy)
         """The constants of reputation; None where it is off."""
         self._keyring: Keyring | None = None
         self._shared: SharedLevels | None = None

@@ -51,6 +51,11 @@ def terms_of(policy: ReputationPolicy) -> Terms:
     )
 
 
+def terms_in(policy: Policy) -> Terms | None:
+    """The constants of reputation in a policy; None where it is off."""
+    return terms_of(policy.reputation) if policy.reputation.enabled else None
+
+
 class Limiter:
     """Multiplies weights by reputation, and stakes what is accepted.
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from feedback_guard.bulk import LEFT_AFTER_US, carry_on
 from feedback_guard.errors import StoreError, TransitionError
+from feedback_guard.reputation import terms_in
 from feedback_guard.review import bounds
 from feedback_guard.review.desk import Desk, read
 from feedback_guard.review.problems import Refused
@@ -153,7 +154,7 @@ async def carry_out(desk: Desk, made: CampaignDecision, *, seconds: float = math
     until = desk.clock.monotonic() + seconds
     while made.running and desk.clock.monotonic() < until:
         before = made.n_moved
-        made = await carry_on(desk.store, made.id, desk.policy.limits)
+        made = await carry_on(desk.store, made.id, desk.policy.limits, terms_in(desk.policy))
         if made.n_moved > before:
             desk.noticed()
     return made
