@@ -72,7 +72,7 @@ def test_what_a_commit_that_was_not_answered_charged_stays_charged(tmp_path: Pat
 
 
 WRONG = [
-    pytest.param("read_then_write", "sqlite", [], id="read-then-write"),
+    pytest.param("read_then_write", "sqlite", ["--group", "1"], id="read-then-write"),
     pytest.param("no_lock", "postgresql", [], id="no-lock", marks=pytest.mark.postgres),
     pytest.param("release_on_unknown", "sqlite", ["--unknown", "0.2"], id="release-on-unknown"),
     pytest.param("trusts_its_own_clock", "sqlite", ["--skew-seconds", "3600", "--group", "1"], id="own-clock"),
