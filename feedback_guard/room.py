@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from feedback_guard.assess import MAX_REASONS, Assessment
 from feedback_guard.contribution import Contribution
@@ -213,7 +214,7 @@ class Room:
         if assessment.weight <= 0.0:
             return []
         weight_micro = round(assessment.weight * UNIT)
-        limits = [limit for limit in self.limits if limit.holds is hold]
+        limits = _which(self.limits, hold)
         charges = charges_for(limits, item, anonymous=submission.anonymous, attempts=0, weight_micro=weight_micro)
         for limit in limits:
             charges += shared_charges(limit, assessment.content.keys.get(limit.name, ()), weight_micro)
@@ -250,3 +251,9 @@ class Room:
             return None
         pool = next(charge for charge in charges if charge.budget.name == POOL)
         return Refusal(pool, self.newcomers.deal_us - now_us % self.newcomers.deal_us, 0)
+
+
+@lru_cache(maxsize=64)
+def _which(limits: tuple[LimitPolicy, ...], hold: bool) -> tuple[LimitPolicy, ...]:
+    """The limits that hold what they have no room for, or those that refuse it."""
+    return tuple(limit for limit in limits if limit.holds is hold)

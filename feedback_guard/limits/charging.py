@@ -25,13 +25,23 @@ def budget_key(budget: Budget, key: str) -> str:
     >>> budget_key(one, "alice") == budget_key(one, "alice"), budget_key(one, "alice") == budget_key(one, "bob")
     (True, False)
     """
-    span = "lifetime" if budget.period_us is None else "rate"
-    digest = hashlib.sha256()
-    for part in (budget.name, budget.facet, budget.measure.value, span, key):
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
+    digest = _begun(budget.name, budget.facet, budget.measure.value, budget.period_us is None).copy()
+    _add(digest, key)
     return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=1_024)
+def _begun(name: str, facet: str, measure: str, lifetime: bool) -> hashlib._Hash:
+    """What the keys of one budget have in common."""
+    digest = hashlib.sha256()
+    for part in (name, facet, measure, "lifetime" if lifetime else "rate"):
+        _add(digest, part)
+    return digest
+
+
+def _add(digest: hashlib._Hash, part: str) -> None:
+    data = part.encode("utf-8", "surrogatepass")
+    digest.update(len(data).to_bytes(8, "big") + data)
 
 
 def charge_levels(
