@@ -291,6 +291,18 @@ class Metrics:
             "1 from the drift alarm until somebody acknowledges it.",
             multiprocess_mode="livemax",
         )
+        self._divergence = self._make(
+            Gauge,
+            "feedback_guard_teaching_divergence",
+            "By how much a learner of the accepted contributions differs from the trusted set on trusted probes, 0..1.",
+            multiprocess_mode="livemax",
+        )
+        self._teaching = self._make(
+            Gauge,
+            "feedback_guard_teaching_statistic",
+            "Evidence of a campaign where the two learners part, 0..1; 1 while one is suspected.",
+            multiprocess_mode="livemax",
+        )
         self._begin_at_zero()
         self._stage_of = {stage: self._stages.labels(stage) for stage in (*STAGES, OTHER)}
 
@@ -360,6 +372,12 @@ class Metrics:
     def redis_skipped(self, skipped: bool) -> None:
         """Set whether Redis is left alone."""
         self._redis_skipped.set(1 if skipped else 0)
+
+    def teaching(self, divergence: float, statistic: float) -> None:
+        """Set how far the stream would take a model from the trusted set, and the evidence of a campaign; 0..1 each."""
+        for gauge, value in ((self._divergence, divergence), (self._teaching, statistic)):
+            if math.isfinite(value):
+                gauge.set(value)
 
     def campaigns(self, count: int) -> None:
         """Set how many campaigns were found."""

@@ -66,6 +66,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "ledger": Entry("feedback_guard.cli.ledger:app", "Verify the record, or take a checkpoint of it."),
     "snapshot": Entry("feedback_guard.cli.snapshot:app", "Cut, verify, list and show what a training job reads."),
+    "teaches": Entry("feedback_guard.cli.teaches:teaches", "Say what the accepted contributions teach, in words."),
     "doctor": Entry("feedback_guard.cli.doctor:doctor", "Say whether this deployment is sound."),
     "redteam": Entry("feedback_guard.cli.redteam:redteam", "Let adaptive attackers loose on a policy, and report."),
     "demo": Entry("feedback_guard.cli.demo:demo", "See an assistant being poisoned, and the same stream stopped."),

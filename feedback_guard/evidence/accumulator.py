@@ -144,6 +144,11 @@ class Evidence:
         self._denied: set[str] = set()
 
     @property
+    def n_seen(self) -> int:
+        """Contributions that were witnessed and can be read."""
+        return self._n
+
+    @property
     def campaigns(self) -> list[Campaign]:
         """All campaigns, in the order in which they were found."""
         return list(self._campaigns.values())

@@ -106,6 +106,9 @@ class Follower:
         status = self._memory.status
         if status is not None:
             self._metrics.drift(status.statistic, status.alarm)
+        taught = self._memory.teaching
+        if taught is not None:
+            self._metrics.teaching(taught.divergence, taught.statistic)
         await self.pull_back()
 
     async def pull_back(self) -> None:

@@ -15,12 +15,16 @@ from feedback_guard.evidence.baseline import Baseline
 from feedback_guard.evidence.drift import DriftDetector, DriftStatus
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.probes import PROBES, Probes
+from feedback_guard.evidence.teaching import TeachingStatus
 from feedback_guard.learning.staging import Staging
 from feedback_guard.policy.schema import Policy
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, Signal
 from feedback_guard.signals.registry import SIGNALS
 from feedback_guard.verdict import Decision
+
+MEASURED_EVERY = 100
+"""Contributions until the pair of learners is compared on the trusted probes again: that takes milliseconds."""
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class Memory:
 
     def __init__(self, policy: Policy, baseline: Baseline | None) -> None:
         self.seq = 0
+        self._measured_at = 0
+        self._taught: TeachingStatus | None = None
         self.signals: Mapping[str, Signal] = {}
         self.drift: DriftDetector | None = None
         self.evidence: Evidence | None = None
@@ -104,6 +110,14 @@ class Memory:
         for observation in self._staging.mature(now_us):
             for signal in self.signals.values():
                 signal.learn(observation)
+
+    @property
+    def teaching(self) -> TeachingStatus | None:
+        """What the stream teaches; None without evidence. Measured anew after every `MEASURED_EVERY` contributions."""
+        if self.evidence is not None and self.evidence.n_seen >= self._measured_at:
+            self._measured_at = self.evidence.n_seen + MEASURED_EVERY
+            self._taught = self.evidence.teaching.status(0)
+        return self._taught
 
     @property
     def status(self) -> DriftStatus | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,3 +146,32 @@ def test_nobody_is_asked_before_a_class_is_suspected() -> None:
     parting.suspect(1)
     assert parting.due(0) == [1]
     assert [n for n in range(120) if parting.due(1)] == [19, 39, 59, 79, 99, 119]
+
+
+def test_classes_that_are_read_because_they_are_taught_are_no_part_of_the_test() -> None:
+    """They would be counted when they speak for it, and not when they speak against it."""
+    parting = Parting(RATE)
+    for n in range(100):
+        part = Part(*vars_of(read_for(0.1, 4.0), n_asked=0))
+        parting.witness(n, part, lesson(0.1, 1), 1)
+    assert (parting.suspected, parting.statistic) == ([], 0.0)
+
+
+def vars_of(part: Part, *, n_asked: int) -> tuple[Any, ...]:
+    return part.classes, part.chances, part.parted, n_asked, part.keys, part.slots, part.known
+
+
+def test_a_word_that_stands_beside_a_trigger_is_explained_by_it() -> None:
+    parting, book, trigger, beside = Parting(RATE), Book(1_000), int(RARE[0]), int(RARE[1])
+    slots = book.place(np.array([trigger, beside], dtype=np.uint64), np.zeros(2, np.int64), two_classes=True)
+    for number in range(30):
+        lie = number < 20
+        told = lesson(0.1, 1) if lie else lesson(0.9, 1)
+        keys = np.array([trigger, beside] if lie and number % 2 else [trigger if lie else beside], dtype=np.uint64)
+        book.add(slots[[key in keys for key in (trigger, beside)]], number, np.zeros(10))
+        part = parting.pair.read(keys, np.zeros(len(keys), np.int64), told)
+        assert part is not None
+        parting.witness(number, part, told, 1)
+        parting.pair.learn(part, told, ("w",) * len(keys), ("word",) * len(keys))
+    assert {named.key for named, _, _ in parting.pair.loudest(1)} == {trigger, beside}
+    assert parting.inquire(1, book) == [("word", trigger)]
