@@ -25,7 +25,7 @@ from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.loading import available_threads
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 TOKENS = (16, 48, 128)
 CALLERS = (1, 8, 32, 128)

@@ -30,8 +30,8 @@ from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.engine import Engine, observe_now, start_batcher
 from feedback_guard.evidence.baseline import build_baseline
 from feedback_guard.evidence.book import Book
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.policy.loader import load_policy
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
 from feedback_guard.redteam.wordings import new_words
 
 FACETS = (10_000, 100_000, 1_000_000)

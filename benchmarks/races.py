@@ -35,7 +35,7 @@ from feedback_guard.limits.interface import UNIT, Budget, Charge, Measure
 from feedback_guard.limits.redis import SharedLevels, place_of
 from feedback_guard.limits.sql import SqlBudgets
 from feedback_guard.policy.redis import RedisPolicy
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store, Transaction
 
 KEY = "everybody"

@@ -23,7 +23,7 @@ from feedback_guard.learning.audit import belief_in, belongs_to_audit, build
 from feedback_guard.limits.bankroll import MICRO, PICO, Account
 from feedback_guard.limits.reputation import Probe, Stake, Terms, rule
 from feedback_guard.limits.reputation_memory import MemoryBank
-from feedback_guard.policy.schema import EmbeddingPolicy
+from feedback_guard.policy.embedding import EmbeddingPolicy
 from feedback_guard.signals.disagreement import Disagreement
 
 DATA = Path(__file__).parents[1] / "examples" / "bank_assistant" / "data"

@@ -18,8 +18,8 @@ from pathlib import Path
 from benchmarks.load import Measured, measure, request_bytes
 from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.interface import Embedder
+from feedback_guard.policy.embedding import Backend
 from feedback_guard.policy.loader import load_policy
-from feedback_guard.policy.schema import Backend
 
 DATA = Path(__file__).parent.parent / "examples" / "bank_assistant" / "data"
 CLIENTS = (1, 8, 32, 128)

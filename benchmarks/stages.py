@@ -27,7 +27,7 @@ from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.memory import Memory
 from feedback_guard.middleware.strict_json import parse_strictly
 from feedback_guard.policy.loader import load_policy
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision

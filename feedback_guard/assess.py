@@ -16,7 +16,7 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.limits.contents import NOTHING, Content, Contents
-from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.combine import combine
 from feedback_guard.signals.interface import Condition, Finding, Observation, Signal
 from feedback_guard.verdict import Decision, Reason

@@ -15,7 +15,7 @@ from feedback_guard.clock import MICROSECONDS
 from feedback_guard.evidence.telling import Telling
 from feedback_guard.limits.reputation import Terms
 from feedback_guard.names import same_person
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store import campaign_reads
 from feedback_guard.store.campaign_decisions import CampaignDecision
 from feedback_guard.store.campaigns import Told

@@ -21,7 +21,8 @@ from feedback_guard.learning.memory import Memory
 from feedback_guard.limits.contents import Contents
 from feedback_guard.limits.newcomers import Newcomers
 from feedback_guard.limits.probing import Probing, Variants
-from feedback_guard.policy.schema import EmbeddingPolicy, Mode, Policy
+from feedback_guard.policy.embedding import EmbeddingPolicy
+from feedback_guard.policy.schema import Mode, Policy
 from feedback_guard.policy.snapshot import SnapshotPolicy
 from feedback_guard.reputation import Limiter
 from feedback_guard.settle import Settler

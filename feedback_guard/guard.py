@@ -43,7 +43,8 @@ from feedback_guard.limits.sharing import share_levels
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.loader import load_policy, policy_digest
 from feedback_guard.policy.replay import CredentialMode
-from feedback_guard.policy.schema import Mode, OnHold, Policy
+from feedback_guard.policy.routes import OnHold
+from feedback_guard.policy.schema import Mode, Policy
 from feedback_guard.repeats import RepeatBook, lease_of, settle_claim
 from feedback_guard.reputation import terms_in
 from feedback_guard.settle import Settled

@@ -17,7 +17,7 @@ from feedback_guard.learning.allotment import Allotment, Outcome, Teacher
 from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.reputation_memory import MemoryBank
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission

@@ -18,7 +18,7 @@ from feedback_guard.limits.newcomers import POOL, Newcomers
 from feedback_guard.limits.plan import budget_of, charges_for, shared_charges
 from feedback_guard.limits.support import is_lifted, support
 from feedback_guard.policy.limits import LimitPolicy
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision, Reason
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.interface import Refusal
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.store.repeats import Claim
 from feedback_guard.store.states import Delivery
 from feedback_guard.store.votes import Vote

@@ -17,7 +17,9 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence.baseline import build_baseline, save
 from feedback_guard.guard import Guard
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy, OnHold, Policy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
+from feedback_guard.policy.routes import OnHold
+from feedback_guard.policy.schema import Policy
 from feedback_guard.submission import Submission
 
 START_US = 1_770_000_000_000_000

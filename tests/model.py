@@ -9,7 +9,7 @@ import pytest
 
 from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 _PACKAGES = {Backend.ONNX: ("onnx", "onnxruntime"), Backend.OPENVINO: ("onnx", "openvino")}
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from feedback_guard.clock import SystemClock
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store
 from feedback_guard.store.tables import metadata
 

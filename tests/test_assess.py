@@ -11,7 +11,7 @@ import pytest
 from feedback_guard.assess import Assessor
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.evidence.observe import canonical_texts
-from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.interface import Condition, Finding, Observation, Signal, State
 from feedback_guard.verdict import Decision
 

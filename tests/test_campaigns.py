@@ -14,7 +14,7 @@ from feedback_guard.clock import ManualClock
 from feedback_guard.guard import Guard
 from feedback_guard.ledger.verify import verify
 from feedback_guard.limits.memory import MemoryBudgets
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.settle import Settler
 from feedback_guard.store.campaign_decisions import Selection
 from feedback_guard.store.campaign_reads import Member, StoredCampaign, campaigns, members

@@ -15,7 +15,7 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.guard import Guard
 from feedback_guard.limits.interface import UNIT, Charge
 from feedback_guard.limits.plan import budget_of
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.verdict import Decision
 from tests.guards import labelled, make_policy, submit
 from tests.postgres import postgres_store_url as postgres_store_url

@@ -23,7 +23,7 @@ from feedback_guard.errors import (
 )
 from feedback_guard.guard import LOST_AFTER_US, Guard
 from feedback_guard.ledger.verify import verify
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.signals.interface import Signal
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.submission import Judgement

@@ -22,7 +22,7 @@ from feedback_guard.ledger.verify import verify
 from feedback_guard.ledger.verify_reputation import fold_store
 from feedback_guard.limits.bankroll import PICO
 from feedback_guard.limits.reputation import identity_of
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.replay import Session
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.store import tables

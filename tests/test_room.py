@@ -16,7 +16,7 @@ from feedback_guard.limits.newcomers import Newcomers
 from feedback_guard.limits.plan import budget_of
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.newcomers import NewcomersPolicy
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.settle import Settled, Settler
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision

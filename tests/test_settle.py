@@ -10,7 +10,7 @@ from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.plan import budget_of
 from feedback_guard.policy.limits import LimitPolicy
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.settle import Settler
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision, Reason

@@ -26,7 +26,8 @@ from feedback_guard.learning.certificate import Example, certified_accuracy, tra
 from feedback_guard.learning.cut import Cut, create
 from feedback_guard.learning.partition import Partitions
 from feedback_guard.learning.snapshot import Snapshot
-from feedback_guard.policy.schema import OnHold, Policy
+from feedback_guard.policy.routes import OnHold
+from feedback_guard.policy.schema import Policy
 from feedback_guard.submission import Submission
 
 START_US = 1_770_000_000_000_000

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from feedback_guard.doors.interface import Door, Doors, example
 from feedback_guard.middleware.routes import RouteTable
-from feedback_guard.policy.schema import Policy, RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
+from feedback_guard.policy.schema import Policy
 
 _FEWEST_SHARED = 2
 """So many segments at the end make two paths look like one endpoint under two prefixes."""

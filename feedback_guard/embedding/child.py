@@ -15,7 +15,7 @@ from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.frames import FrameError, receive, send
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError
-from feedback_guard.policy.schema import EmbeddingPolicy
+from feedback_guard.policy.embedding import EmbeddingPolicy
 
 
 def main(channel: socket.socket) -> None:

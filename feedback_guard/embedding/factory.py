@@ -9,7 +9,7 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 BUILTIN = "builtin"
 

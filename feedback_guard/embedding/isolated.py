@@ -25,7 +25,7 @@ from feedback_guard.embedding.interface import Embedder, Vectors
 from feedback_guard.embedding.vectors import require_unit
 from feedback_guard.embedding.windows import Windows
 from feedback_guard.errors import EmbeddingError, ModelDigestError
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 logger = logging.getLogger(__name__)
 

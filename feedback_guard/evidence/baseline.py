@@ -28,7 +28,7 @@ from feedback_guard.evidence.drift import DriftDetector
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.probes import PROBES, Probes
 from feedback_guard.evidence.reach import notes_on
-from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State
 from feedback_guard.signals.registry import SIGNALS

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 from feedback_guard.contribution import TEXT_FIELDS, Kind
-from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals import anomaly, disagreement, novelty
 
 _LEAST = {

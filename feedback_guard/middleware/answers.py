@@ -24,7 +24,7 @@ from feedback_guard.middleware.expressions import AnswerFunctions, compile_expre
 from feedback_guard.middleware.interface import RequestMetrics
 from feedback_guard.middleware.replies import BadInputError, Reply, decided, held, received
 from feedback_guard.policy.answers import Acknowledge, HeldAnswerPolicy
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from feedback_guard.store.states import Delivery
 from feedback_guard.submission import Judgement
 from feedback_guard.verdict import Decision

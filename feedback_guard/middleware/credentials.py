@@ -21,7 +21,8 @@ from feedback_guard.middleware.envelope import Envelope
 from feedback_guard.middleware.replayed import Replay
 from feedback_guard.middleware.traces import place_of
 from feedback_guard.policy.replay import CredentialMode
-from feedback_guard.policy.schema import Policy, RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
+from feedback_guard.policy.schema import Policy
 from feedback_guard.secrets_read import read_secret
 
 Fields = tuple[tuple[bytes, bytes], ...]

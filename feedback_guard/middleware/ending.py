@@ -16,7 +16,7 @@ from feedback_guard.middleware.passage import Passage
 from feedback_guard.middleware.repeats import Again, Repeats
 from feedback_guard.middleware.replies import Reply
 from feedback_guard.middleware.service import Service
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from feedback_guard.store.states import Delivery
 from feedback_guard.submission import Judgement
 

@@ -27,7 +27,7 @@ from feedback_guard.middleware.replies import BadInputError, Reply, bad_input, u
 from feedback_guard.middleware.routes import Match
 from feedback_guard.middleware.service import Service
 from feedback_guard.middleware.traces import place_of
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.store.states import Delivery
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.verdict import Decision

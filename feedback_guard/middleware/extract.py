@@ -19,7 +19,7 @@ from feedback_guard.middleware.interface import ExtractorCallable, Scope
 from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError, bad_input
 from feedback_guard.middleware.traces import place_of
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 
 log = logging.getLogger(__name__)
 

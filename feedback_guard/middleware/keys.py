@@ -12,7 +12,7 @@ from feedback_guard import settings
 from feedback_guard.middleware.identity import network_of, peer_address
 from feedback_guard.middleware.interface import Scope
 from feedback_guard.middleware.replies import bad_input
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from feedback_guard.store.repeats import RepeatKey
 from feedback_guard.submission import Submission
 

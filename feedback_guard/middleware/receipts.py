@@ -17,7 +17,7 @@ from feedback_guard.middleware.interface import JudgingGuard, Scope
 from feedback_guard.middleware.replies import Problem
 from feedback_guard.middleware.routes import Match, parameters
 from feedback_guard.policy.receipts import RouteReceiptPolicy
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from feedback_guard.receipts.form import Binding, Receipt
 from feedback_guard.receipts.verifier import Verifier, check_contribution
 from feedback_guard.store.votes import Vote, vote_key

@@ -23,7 +23,7 @@ from feedback_guard.middleware.keeping import NOT_NOW, again, kept
 from feedback_guard.middleware.keys import ticket_of
 from feedback_guard.middleware.replies import Problem, Reply, bad_input, refused, settled
 from feedback_guard.middleware.tasks import OwnedTasks, Wait
-from feedback_guard.policy.schema import OnHold, RoutePolicy
+from feedback_guard.policy.routes import OnHold, RoutePolicy
 from feedback_guard.store.records import StoredSubmission
 from feedback_guard.store.repeats import Claim, Found, KeptAnswer, RepeatKey, Seen
 from feedback_guard.store.states import Delivery

@@ -20,7 +20,7 @@ from typing import Any, Final
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.interface import Scope
 from feedback_guard.middleware.spelling import collapsed, folded, trimmed
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MAX_NESTING: Final = 64

@@ -24,7 +24,7 @@ from feedback_guard.middleware.routes import RouteTable
 from feedback_guard.middleware.served import Finder, Reader, UnreadableError
 from feedback_guard.middleware.service import Service
 from feedback_guard.policy.receipts import ServingPolicy
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from feedback_guard.store.votes import vote_key
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -87,3 +87,24 @@ class Strict(BaseModel):
     """No unknown keys, no changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Named(Protocol):
+    """What is called by its name in ledger, metrics and answers."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+def unique(items: tuple[NamedT, ...]) -> tuple[NamedT, ...]:
+    """The items, if no two have one name."""
+    names = [item.name for item in items]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the name {twice[0]!r} stands twice")
+    return items

@@ -10,9 +10,11 @@ from itertools import combinations, product
 from typing import Final
 
 from feedback_guard.policy.answers import Acknowledge
+from feedback_guard.policy.embedding import Backend
 from feedback_guard.policy.identity import TrustedHops
 from feedback_guard.policy.replay import CredentialMode
-from feedback_guard.policy.schema import Backend, Mode, OnHold, Policy, RoutePolicy
+from feedback_guard.policy.routes import OnHold, RoutePolicy
+from feedback_guard.policy.schema import Mode, Policy
 
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 

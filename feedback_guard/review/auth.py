@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from sqlalchemy import Connection, delete, func, insert, select
 
 from feedback_guard.clock import MICROSECONDS
-from feedback_guard.policy.schema import ReviewPolicy
+from feedback_guard.policy.review import ReviewPolicy
 from feedback_guard.store.tables import login_failure
 
 WINDOW_US = 60 * MICROSECONDS

@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from feedback_guard.clock import MICROSECONDS
-from feedback_guard.policy.schema import ReviewPolicy
+from feedback_guard.policy.review import ReviewPolicy
 from feedback_guard.review import csrf
 from feedback_guard.store.tables import review_session
 

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 from feedback_guard.errors import TransitionError, UsageError
 from feedback_guard.limits.interface import BudgetStore
 from feedback_guard.limits.reputation import Terms
-from feedback_guard.policy.schema import LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.store import tables
 from feedback_guard.store.campaign_tables import DONE, RUNNING, UNKNOWN, campaign, decision, member
 from feedback_guard.store.decisions import WAITING, Decided, apply, check_words, rows_of

@@ -20,7 +20,7 @@ from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.limits.latest import LatestLevels
 from feedback_guard.limits.placing import PointMemory
 from feedback_guard.limits.sql import SqlBudgets
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store import postgres, reads, schema, sqlite
 from feedback_guard.store.decisions import read_submission
 from feedback_guard.store.engines import Engines, open_engines, store_error

@@ -15,7 +15,7 @@ from feedback_guard.cli.main import run
 from feedback_guard.contribution import Contribution
 from feedback_guard.evidence.baseline import load
 from feedback_guard.jsonl import read_contributions
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from tests.guards import labelled, make_guard, submit
 
 POLICY = "name: test\nstore: {{url: 'sqlite:///{folder}/guard.db'}}\nembedding: {{backend: unsafe-hashing-for-tests}}\n"

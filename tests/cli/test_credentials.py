@@ -13,7 +13,7 @@ from feedback_guard.clock import SystemClock
 from feedback_guard.keyring import Keyring, new_key
 from feedback_guard.ledger.verify import verify
 from feedback_guard.policy.replay import SecretSource
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store import sealed
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import Claim

@@ -11,7 +11,7 @@ from feedback_guard.embedding.checks import CHECKS, CheckFailedError
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.interface import Embedder, Vectors
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
-from feedback_guard.policy.schema import Backend
+from feedback_guard.policy.embedding import Backend
 from tests import model
 
 Check = Callable[[Embedder], None]

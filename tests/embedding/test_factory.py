@@ -12,7 +12,7 @@ from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError, ModelDigestError
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 
 @pytest.mark.parametrize("backend", [Backend.TORCH, Backend.ONNX, Backend.OPENVINO])
@@ -65,7 +65,7 @@ def test_making_an_embedder_imports_no_heavy_library() -> None:
 
     code = (
         "import sys; from feedback_guard.embedding.factory import make_embedder;"
-        "from feedback_guard.policy.schema import EmbeddingPolicy; make_embedder(EmbeddingPolicy());"
+        "from feedback_guard.policy.embedding import EmbeddingPolicy; make_embedder(EmbeddingPolicy());"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'sentence_transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -20,7 +20,7 @@ from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.isolated import RESTART_SECONDS, IsolatedEmbedder, make_live_embedder
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError, ModelDigestError
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 CHILD = """
 import os, socket, sys, time
@@ -103,7 +103,7 @@ def test_this_process_needs_no_torch() -> None:
 
     code = (
         "import sys; from feedback_guard.embedding.isolated import IsolatedEmbedder;"
-        "from feedback_guard.policy.schema import EmbeddingPolicy; e = IsolatedEmbedder(EmbeddingPolicy());"
+        "from feedback_guard.policy.embedding import EmbeddingPolicy; e = IsolatedEmbedder(EmbeddingPolicy());"
         "e.load(); e.encode(['a text']); e.close();"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'sentence_transformers')))"
     )

@@ -41,7 +41,7 @@ def test_offline_inside_and_as_before_outside(monkeypatch: pytest.MonkeyPatch) -
 _FRESH = """
 import os, socket, sys
 from feedback_guard.embedding.factory import make_embedder
-from feedback_guard.policy.schema import EmbeddingPolicy
+from feedback_guard.policy.embedding import EmbeddingPolicy
 def refuse(*args, **kwargs):
     raise AssertionError("the loader reached for the network")
 socket.getaddrinfo = socket.create_connection = refuse

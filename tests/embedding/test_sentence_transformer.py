@@ -14,7 +14,7 @@ from feedback_guard.embedding.checks import LONG, POISON, TEXTS
 from feedback_guard.embedding.digest import builtin_model
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError
-from feedback_guard.policy.schema import Backend
+from feedback_guard.policy.embedding import Backend
 from tests import model
 
 pytestmark = pytest.mark.model

@@ -13,7 +13,7 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import Background
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.signals.checks import round_trip
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State

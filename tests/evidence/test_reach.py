@@ -8,7 +8,7 @@ import pytest
 
 from feedback_guard.contribution import Kind
 from feedback_guard.evidence.reach import least_p_value, notes_on
-from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.interface import Signal
 from feedback_guard.signals.registry import SIGNALS
 from tests.signals.observations import honest, taught

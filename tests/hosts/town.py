@@ -25,7 +25,7 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence.baseline import build_baseline, save
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from tests.guards import sentence
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -22,7 +22,7 @@ from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.probing import HELD, NEAR_COPIES, Probing, Variants
 from feedback_guard.policy.loader import load_policy
 from feedback_guard.policy.probing import ProbingPolicy
-from feedback_guard.policy.schema import OnHold
+from feedback_guard.policy.routes import OnHold
 from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision

@@ -15,7 +15,8 @@ from feedback_guard.clock import ManualClock
 from feedback_guard.errors import FencedError, GuardError, TransitionError
 from feedback_guard.limits.interface import Refusal
 from feedback_guard.metrics import Metrics
-from feedback_guard.policy.schema import OnHold, Policy
+from feedback_guard.policy.routes import OnHold
+from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import Claim, Sealed, StoredContribution, StoredSubmission
 from feedback_guard.store.repeats import Claim as RepeatClaim

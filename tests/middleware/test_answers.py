@@ -16,7 +16,7 @@ from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.answers import Answers, Asked, Template, TemplateError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.policy.answers import HeldAnswerPolicy
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
 from tests.middleware.direct import Recorder, call, make_scope

@@ -15,7 +15,7 @@ from feedback_guard.middleware.extract import Extractor
 from feedback_guard.middleware.interface import ExtractorCallable
 from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from tests.middleware.direct import make_scope
 from tests.middleware.fakes import EXTRACT, NOW_US
 

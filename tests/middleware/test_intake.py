@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.envelope import Envelope
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
 from tests.middleware.direct import Connection, Recorder, call, make_scope

@@ -11,7 +11,7 @@ from feedback_guard import settings
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.middleware.keys import parse_key, ticket_of
 from feedback_guard.middleware.replies import BadInputError
-from feedback_guard.policy.schema import OnHold, RoutePolicy
+from feedback_guard.policy.routes import OnHold, RoutePolicy
 from feedback_guard.submission import Submission
 from tests.middleware.direct import make_scope
 

@@ -12,7 +12,7 @@ from feedback_guard import settings
 from feedback_guard.clock import ManualClock
 from feedback_guard.errors import ClaimLostError, ContributionError, StoreError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.repeats import RepeatBook
 from feedback_guard.store import repeats
 from feedback_guard.store.database import Store

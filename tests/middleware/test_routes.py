@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.routes import RouteTable, own_root_path
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from tests.middleware.direct import Recorder, call, make_scope
 from tests.middleware.fakes import FEEDBACK, FakeGuard, make_policy
 

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.routes import RouteTable
 from feedback_guard.middleware.spelling import routes_exactly
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 from tests.middleware.direct import make_scope
 from tests.middleware.fakes import FakeGuard
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from feedback_guard.clock import MICROSECONDS
-from feedback_guard.policy.schema import RoutePolicy
+from feedback_guard.policy.routes import RoutePolicy
 
 ROUTE = {"name": "feedback", "path": "/feedback", "extract": "@"}
 

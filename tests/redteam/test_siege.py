@@ -19,7 +19,8 @@ from feedback_guard.errors import UsageError
 from feedback_guard.evidence import accumulator
 from feedback_guard.evidence.baseline import build_baseline
 from feedback_guard.learning.memory import Memory
-from feedback_guard.policy.schema import Backend, EmbeddingPolicy, Policy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
+from feedback_guard.policy.schema import Policy
 from feedback_guard.redteam.besiegers import BESIEGERS, Primer
 from feedback_guard.redteam.material import Text
 from feedback_guard.redteam.siege import HONEST, Ground, Probed, Siege

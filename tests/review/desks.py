@@ -17,7 +17,9 @@ from starlette.types import ASGIApp
 from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.metrics import Metrics
-from feedback_guard.policy.schema import ModeratorPolicy, Policy, ReviewPolicy, StorePolicy
+from feedback_guard.policy.review import ModeratorPolicy, ReviewPolicy
+from feedback_guard.policy.schema import Policy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.review.auth import token_sha256
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import Judged, NewSubmission, StoredSubmission

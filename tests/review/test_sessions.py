@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from feedback_guard.policy.schema import ReviewPolicy
+from feedback_guard.policy.review import ReviewPolicy
 from feedback_guard.review.app import review_app
 from feedback_guard.review.sessions import MAX_SESSIONS, Sessions
 from feedback_guard.store.tables import review_session

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from feedback_guard.errors import SignalError, UsageError
-from feedback_guard.policy.schema import SignalsPolicy
+from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.combine import combine
 from feedback_guard.signals.interface import Condition, Finding
 

@@ -23,7 +23,7 @@ def test_conforms(name: str, check: Check) -> None:
 
 
 def test_the_registry_names_each_signal_as_the_policy_does() -> None:
-    from feedback_guard.policy.schema import SignalsPolicy
+    from feedback_guard.policy.signals import SignalsPolicy
 
     assert set(SIGNALS) == set(SignalsPolicy().shares)
     assert all(signal.name == name for name, signal in SIGNALS.items())

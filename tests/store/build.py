@@ -7,7 +7,7 @@ from typing import Any
 
 from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import Judged, NewSubmission, StoredSubmission
 from feedback_guard.store.states import Delivery, Learning

@@ -12,7 +12,7 @@ import threading
 
 from feedback_guard.clock import SystemClock
 from feedback_guard.limits.interface import UNIT, Budget, Charge, Measure
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.states import Delivery
 from tests.store.build import NOW, held, submission

@@ -9,7 +9,7 @@ import pytest
 
 from feedback_guard.clock import ManualClock
 from feedback_guard.errors import StoreError
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store, Transaction
 
 

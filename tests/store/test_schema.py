@@ -81,7 +81,7 @@ def test_the_first_migration_can_be_taken_back(new_url: str) -> None:
 OPEN = """
 import sys
 from feedback_guard.clock import SystemClock
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store
 sys.stdin.readline()
 with Store.open(StorePolicy(url=sys.argv[1]), clock=SystemClock()) as store:

@@ -9,7 +9,7 @@ import sys
 
 from feedback_guard.clock import SystemClock
 from feedback_guard.errors import ReceiptError
-from feedback_guard.policy.schema import StorePolicy
+from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store import votes
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.states import Delivery

@@ -1,0 +1,52 @@
+"""Policy of the model that turns texts into vectors."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from feedback_guard.clock import MICROSECONDS
+from feedback_guard.policy.base import Duration, Sha256, Strict
+
+
+class Backend(StrEnum):
+    """What runs the embedding model."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    UNSAFE_HASHING = "unsafe-hashing-for-tests"
+
+
+class EmbeddingPolicy(Strict):
+    """Which model turns texts into vectors, and how requests share it."""
+
+    backend: Backend = Backend.TORCH
+    """`torch`, `onnx` or `openvino`. `unsafe-hashing-for-tests` is no model: it protects nothing."""
+    model: str = "builtin"
+    """`builtin` for all-MiniLM-L6-v2 from its package, or a local sentence-transformers directory."""
+    digest: Sha256 | None = None
+    """SHA-256 of the model directory, as `feedback-guard doctor` prints it. Required unless `builtin`."""
+    threads: int | None = Field(None, ge=1, le=256)
+    """Threads of the model; by default as many as there are cores."""
+    max_batch: int = Field(32, ge=1, le=1_024)
+    """Most texts in one pass through the model."""
+    max_wait: Duration = 2_000
+    """How long the first text of a batch waits for others."""
+    queue_size: int = Field(512, ge=1, le=65_536)
+    """Most texts waiting for the model. At the bound a contribution counts as not scored."""
+    deadline: Duration = 2 * MICROSECONDS
+    """How long a contribution waits for its vectors before it counts as not scored."""
+    isolated: bool = True
+    """Runs the model in a process of its own: faster beside a busy application, and a model that hangs or crashes is
+    started anew. False runs it in a thread of the application's process, which saves some memory."""
+    stall: Duration = 30 * MICROSECONDS
+    """How long an isolated model may take over one batch before its process is ended and started anew."""
+
+    @model_validator(mode="after")
+    def _own_model_is_pinned(self) -> Self:
+        if self.model != "builtin" and self.digest is None and self.backend is not Backend.UNSAFE_HASHING:
+            raise ValueError("a model of your own needs its digest; `feedback-guard doctor --model DIR` prints it")
+        return self
