@@ -22,7 +22,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedback_guard.errors import UsageError
-from feedback_guard.metrics import OUTCOMES, PARTS, Metrics, metrics_app
+from feedback_guard.metrics import Metrics
+from feedback_guard.metrics_page import metrics_app
+from feedback_guard.metrics_words import OUTCOMES, PARTS
 from feedback_guard.metrics_workers import VARIABLE, WorkerFiles, mark_worker_dead, prepare_directory, set_too_late
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import StoreError
-from feedback_guard.metrics import metrics_app
+from feedback_guard.metrics_page import metrics_app
 from feedback_guard.review.api import Api
 from feedback_guard.review.campaign_api import CampaignApi
 from feedback_guard.review.campaign_pages import CampaignPages

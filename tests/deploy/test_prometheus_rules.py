@@ -13,7 +13,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedback_guard.metrics import OUTCOMES, PARTS, Metrics
+from feedback_guard.metrics import Metrics
+from feedback_guard.metrics_words import OUTCOMES, PARTS
 from feedback_guard.verdict import Decision
 
 ROOT = Path(__file__).parents[2]

@@ -77,7 +77,7 @@ def test_threads_of_the_model_sleep_while_they_wait_unless_the_operator_says_oth
     code = (
         "import os\n"
         "from feedback_guard.embedding.factory import make_embedder\n"
-        "from feedback_guard.policy.schema import EmbeddingPolicy\n"
+        "from feedback_guard.policy.embedding import EmbeddingPolicy\n"
         "make_embedder(EmbeddingPolicy()).encode(['a'])\n"
         "print(os.environ.get('OMP_WAIT_POLICY'))\n"
     )
