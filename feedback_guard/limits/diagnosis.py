@@ -13,7 +13,8 @@ from feedback_guard.diagnosis import Diagnosis, Health
 from feedback_guard.errors import GuardError
 from feedback_guard.limits.copies import Copies
 from feedback_guard.limits.gcra import Level
-from feedback_guard.limits.redis import NOTE, connect, secret_of
+from feedback_guard.limits.redis_client import connect, secret_of
+from feedback_guard.limits.redis_thread import NOTE
 from feedback_guard.policy.schema import Policy
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -17,7 +17,8 @@ from feedback_guard.limits.copies import Copies
 from feedback_guard.limits.diagnosis import diagnose_redis
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import UNIT, Charge
-from feedback_guard.limits.redis import MAX_WAITING, SharedLevels, place_of
+from feedback_guard.limits.redis import SharedLevels, place_of
+from feedback_guard.limits.redis_thread import MAX_WAITING
 from feedback_guard.policy.redis import RedisPolicy
 from feedback_guard.policy.schema import Policy
 from tests.limits import openers

@@ -1,0 +1,74 @@
+"""Record a submission: its row, its contributions, what is kept of its request, and a ledger entry for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feedback_guard.errors import UsageError
+from feedback_guard.store.campaigns import member_of
+from feedback_guard.store.group import Group
+from feedback_guard.store.records import NewSubmission
+from feedback_guard.store.rows import Surroundings, contribution_row, judged_body, sha256_hex
+from feedback_guard.store.states import Delivery, Learning, check_delivery, check_learning
+
+
+def insert(group: Group, submission: NewSubmission) -> None:
+    """See `Transaction.insert`."""
+    if not submission.judged:
+        raise UsageError("a submission holds at least one contribution")
+    check_delivery(None, submission.delivery)
+    for judged in submission.judged:
+        check_learning(None, judged.learning)
+    rows = [contribution_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
+    n_held = sum(judged.learning is Learning.HELD for judged in submission.judged)
+    waiting = n_held > 0 or submission.delivery is Delivery.HELD
+    if waiting:
+        group.hold(n_held)
+    request = submission.request if waiting else None
+    group.insert(
+        {
+            "id": submission.id,
+            "route": submission.route,
+            "at_us": submission.at_us,
+            "anonymous": int(submission.anonymous),
+            "delivery": submission.delivery.value,
+            "version": 1,
+            "n_held": n_held,
+            "waiting": int(waiting),
+            "request": request,
+            "worker": submission.worker,
+            "moved_us": submission.at_us,
+            "detail": None,
+        },
+        rows,
+        None if request is None else _replay_row(submission),
+        [
+            member_of(item.contribution, item.verdict.campaign, submission.at_us)
+            for item in submission.judged
+            if item.verdict.campaign is not None
+        ],
+    )
+    around = Surroundings(
+        submission=submission.id,
+        route=submission.route,
+        at_us=submission.at_us,
+        anonymous=submission.anonymous,
+        request_sha256=None if request is None else sha256_hex(request),
+        delivery=submission.delivery.value,
+    )
+    for row in rows:
+        group.append("judged", row["id"], judged_body(row, row["learning"], around), submission.at_us)
+
+
+def _replay_row(submission: NewSubmission) -> dict[str, Any]:
+    sealed = submission.sealed
+    return {
+        "submission": submission.id,
+        "fence": 0,
+        "lease_us": 0,
+        "due_us": 0,
+        "attempts": 0,
+        "since_us": 0,
+        "key_id": None if sealed is None else sealed.key_id,
+        "sealed": None if sealed is None else sealed.data,
+    }
