@@ -1,16 +1,67 @@
-"""`feedback-guard review campaigns|campaign`, and `approve` or `deny --campaign`: many held contributions as one."""
+"""`feedback-guard review campaigns|campaign`: what many contributions teach together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from feedback_guard.cli.review_jobs import at_store, print_json
+from feedback_guard.cli.review_options import AsJson, Policy
+
 if TYPE_CHECKING:
     from feedback_guard.guard import Guard
-    from feedback_guard.store.campaign_decisions import CampaignDecision, Selection
+    from feedback_guard.store.campaign_decisions import CampaignDecision
+
+
+def campaigns(
+    policy: Policy,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most campaigns.")] = 50,
+    page: Annotated[int, typer.Option(min=1, max=10_000, help="Which page of so many.")] = 1,
+    newest: Annotated[
+        bool, typer.Option(help="All campaigns, the newest first, instead of those that wait, the largest first.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the campaigns: what many contributions teach together, to be decided on as one."""
+    from feedback_guard.review.printed import table
+
+    async def look(guard: Guard) -> Mapping[str, Any]:
+        return await asyncio.to_thread(list_campaigns, guard, limit=limit, page=page, newest=newest)
+
+    found = at_store(policy, look)
+    if as_json:
+        print_json(found)
+        return
+    for line in table([cells(each) for each in found["items"]]):
+        typer.echo(line)
+    left = f"; go on with --page {found['next']}" if found["next"] else ""
+    typer.echo(f"{found['held']} held in {found['waiting']} of {found['count']} campaigns{left}", err=True)
+
+
+def campaign(
+    name: Annotated[str, typer.Argument(help="The campaign, as `campaigns` prints it.")],
+    policy: Policy,
+    shown: Annotated[
+        str, typer.Option("--show", help="Which members: all, held, approved, denied, rejected, accepted or mature.")
+    ] = "held",
+    limit: Annotated[int, typer.Option(min=0, max=200, help="Most members.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Print one campaign: what it teaches, why that is believed, and members, the least indicted ones first."""
+    from feedback_guard.errors import UsageError
+    from feedback_guard.review.campaign_api import SHOWN
+
+    if shown not in SHOWN:
+        raise UsageError(f"--show takes one of {', '.join(SHOWN)}")
+    lines, document = at_store(policy, lambda guard: describe(guard, name, shown=shown, limit=limit))
+    if as_json:
+        print_json(document)
+        return
+    for line in lines:
+        typer.echo(line)
 
 
 def list_campaigns(guard: Guard, *, limit: int, page: int, newest: bool) -> Mapping[str, Any]:
@@ -109,47 +160,3 @@ async def describe(guard: Guard, name: str, *, shown: str, limit: int) -> tuple[
         "listed": [member_document(each) for each in members],
     }
     return lines, document
-
-
-def selection_of(*, odds_from: float | None, odds_below: float | None, fitting: bool, undo: int | None) -> Selection:
-    """What the options of a decision select.
-
-    Raises
-    ------
-    UsageError
-        If they contradict each other.
-    """
-    from feedback_guard.errors import UsageError
-    from feedback_guard.review.campaigns import below_odds, from_odds
-    from feedback_guard.store.campaign_decisions import Selection
-
-    if fitting and odds_below is not None:
-        raise UsageError("--fitting is --odds-below 1; give one of them")
-    if undo is not None and (fitting or odds_from is not None or odds_below is not None):
-        raise UsageError("--undo takes a whole decision back; give no odds")
-    below = 1.0 if fitting else odds_below
-    return Selection(
-        least_milli=None if odds_from is None else from_odds(odds_from).least_milli,
-        most_milli=None if below is None else below_odds(below).most_milli,
-        undoes=undo,
-    )
-
-
-async def decide(
-    guard: Guard,
-    name: str,
-    selection: Selection,
-    *,
-    approve: bool,
-    moderator: str,
-    note: str,
-    version: int | None,
-) -> CampaignDecision:
-    """Make a decision on a campaign and carry it out to its end, with a count on stderr."""
-    from feedback_guard.review.campaigns import carry_out, rule_campaign
-
-    made = await rule_campaign(guard, name, selection, approve=approve, moderator=moderator, note=note, version=version)
-    while made.running:
-        made = await carry_out(guard, made, seconds=1.0)
-        typer.echo(f"{made.n_moved} of {made.n_total}", err=True)
-    return made
