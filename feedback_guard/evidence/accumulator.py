@@ -248,19 +248,27 @@ class Evidence:
 
     def _inquire(self, taught: int) -> None:
         """Ask which phrases a suspected class's campaigns use; let go those that are cleared."""
-        for which in self.teaching.parting.due(taught):
+        due = self.teaching.parting.due(taught)
+        for which in self.teaching.parting.take_ended():
+            for facet in [facet for facet, of in self._parted.items() if of == which]:
+                self._clear(facet)
+        for which in due:
             standing = [facet for facet, of in self._parted.items() if of == which]
             believed = self.teaching.parting.inquire(which, self._book, standing)
             for facet in set(standing).difference(believed):
-                del self._parted[facet]
-                if facet in self._flagged:
-                    self._end(facet, _PARTED)
+                self._clear(facet)
             for facet in believed:
                 self._parted[facet] = which
                 if facet in self._flagged:
                     self._tests[facet].add(_PARTED)
                 else:
                     self._flag(facet, _PARTED)
+
+    def _clear(self, facet: Facet) -> None:
+        """An inquiry no longer believes a facet."""
+        del self._parted[facet]
+        if facet in self._flagged:
+            self._end(facet, _PARTED)
 
     def _note_family(self, name: str, entry: _Entry, kin: list[int]) -> None:
         """Near copies of a text are held by themselves; those that came before anybody could tell are named here."""
@@ -427,14 +435,15 @@ class Evidence:
                 facet = (kind, key)
                 if self._book.slot(key) is None:
                     continue
-                if facet in self._flagged:
+                if facet not in self._flagged:
+                    self._flag(facet, target)
+                elif target not in self._tests[facet]:
                     self._tests[facet].add(target)
                 else:
-                    self._flag(facet, target)
-                if kind != "sender" and target >= 0:
-                    slot = self._book.slot(key)
-                    if slot is not None:
-                        self.teaching.parting.suspect(int(self._book.targets[slot, target]))
+                    continue
+                slot = self._book.slot(key)
+                if kind != "sender" and target >= 0 and slot is not None and facet in self._flagged:
+                    self.teaching.parting.suspect(int(self._book.targets[slot, target]))
 
     def _flag(self, facet: Facet, test: int) -> None:
         """A facet is believed: find its members, and the campaign that they belong to."""
@@ -485,6 +494,8 @@ class Evidence:
         campaign.news.append((entry.ident, round(1_000 * entry.log_ratio)))
         campaign.honest += self._honest(facet, entry.log_ratio)
         self._campaign_of[entry.ident] = campaign.ident
+        if facet[0] not in ("sender", FAMILY):
+            self.teaching.parting.joined(entry.which)
         if entry.accepted:
             self.teaching.unlearn(entry.number, entry.phrases, entry.which)
             self._pulled.append(_charge(entry.ident, campaign, facet))

@@ -20,6 +20,11 @@ its e-value is at least m / rate among the m that are asked. The strongest comes
 evidence on the others, or every word that stands beside a trigger would be suspected too. Since the same contributions
 gave the names, the share of false ones is measured, not promised; what is promised is that nobody is asked while no
 campaign is believed.
+
+**The end.** A suspicion ends when the pattern has stopped: when, among `QUIET` contributions that teach the class,
+fewer than `LEAST_MEMBERS` were new members of its campaigns, which could not convince anybody, and the test of its own
+gained nothing. Then that test's past is forgotten, and it begins anew as one more hypothesis, as facets do that nothing
+speaks against. As many new members within such a stretch awaken the suspicion again.
 """
 
 from __future__ import annotations
@@ -64,6 +69,10 @@ MOST_MEMBERS: Final = 4_000
 """Latest members of a phrase that an inquiry looks at."""
 EVERY: Final = 20
 """Contributions that teach a suspected class until it is inquired into again."""
+QUIET: Final = 1_000
+"""Contributions that teach a suspected class among which its pattern has to show, or the suspicion ends."""
+GAINS: Final = 1.0
+"""Evidence, as a logarithm, from which a class's own test has gained something in such a stretch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,29 @@ class Witnessed:
     other: NDArray[np.int32] = field(default_factory=lambda: np.full(WINDOW, -1, dtype=np.int32))
     other_chance: NDArray[np.float32] = field(default_factory=lambda: np.zeros(WINDOW, dtype=np.float32))
     nth: NDArray[np.float32] = field(default_factory=lambda: np.ones(WINDOW, dtype=np.float32))
+
+
+@dataclass(slots=True)
+class _Suspicion:
+    """A class that is suspected, or was: how much of its pattern showed lately.
+
+    Parameters
+    ----------
+    holds
+        Whether it is suspected now.
+    since
+        Contributions that taught the class since the last inquiry.
+    taught, joined
+        Contributions that taught the class in this stretch of `QUIET`, and how many new members of campaigns.
+    before
+        Summed steps of the class's own tests when the stretch began, by level.
+    """
+
+    holds: bool = True
+    since: int = EVERY
+    taught: int = 0
+    joined: int = 0
+    before: dict[int, Floats] = field(default_factory=dict)
 
 
 class Parting:
@@ -94,19 +126,20 @@ class Parting:
         self._taught: dict[tuple[int, int], int] = {}
         self._found = Discoveries[tuple[int, int]](rate)
         self._line = 0.0
-        self._suspected: dict[int, int] = {}
+        self._suspected: dict[int, _Suspicion] = {}
+        self._ended: list[int] = []
         self._seen = Witnessed()
         self._newest = 0
 
     @property
     def suspected(self) -> list[int]:
         """Classes that a campaign teaches."""
-        return list(self._suspected)
+        return [which for which, suspicion in self._suspected.items() if suspicion.holds]
 
     @property
     def statistic(self) -> float:
         """How near the strongest test is to being believed, 0..1."""
-        if self._suspected:
+        if self.suspected:
             return 1.0
         strongest = max((float(_evidence(sums)) for sums in self._sums.values()), default=0.0)
         return min(1.0, max(0.0, strongest) / max(self._line, 1.0))
@@ -125,16 +158,55 @@ class Parting:
 
     def suspect(self, which: int) -> None:
         """Say that a campaign teaches a class."""
-        self._suspected.setdefault(which, EVERY)
+        suspicion = self._suspected.get(which)
+        if suspicion is None or not suspicion.holds:
+            self._suspected[which] = _Suspicion(before=self._own(which))
+
+    def joined(self, which: int) -> None:
+        """Say that a campaign has a new member that teaches a class: the pattern goes on, or begins again."""
+        suspicion = self._suspected.get(which)
+        if suspicion is not None:
+            suspicion.joined += 1
+            if suspicion.joined >= LEAST_MEMBERS:
+                self.suspect(which)
 
     def due(self, taught: int) -> list[int]:
         """The classes to be inquired into now that a further contribution taught one."""
-        if taught in self._suspected:
-            self._suspected[taught] += 1
-        due = [which for which, since in self._suspected.items() if since >= EVERY]
+        suspicion = self._suspected.get(taught)
+        if suspicion is not None:
+            suspicion.since += 1
+            suspicion.taught += 1
+            if suspicion.taught >= QUIET:
+                self._turn(taught, suspicion)
+        due = [which for which, each in self._suspected.items() if each.holds and each.since >= EVERY]
         for which in due:
-            self._suspected[which] = 0
+            self._suspected[which].since = 0
         return due
+
+    def take_ended(self) -> list[int]:
+        """The classes whose suspicion ended since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _turn(self, which: int, suspicion: _Suspicion) -> None:
+        """A stretch is over: the suspicion goes on, or ends."""
+        own = self._own(which)
+        gains = (float(_evidence(sums - suspicion.before.get(level, 0.0))) for level, sums in own.items())
+        gained = max(gains, default=0.0)
+        if suspicion.holds and suspicion.joined < LEAST_MEMBERS and gained < GAINS:
+            suspicion.holds = False
+            self._ended.append(which)
+            for level in own:
+                self._sums.pop((which, level), None)
+                self._taught.pop((which, level), None)
+                self._found.tell((which, level), -math.inf)
+            own = {}
+        suspicion.taught = suspicion.joined = 0
+        suspicion.before = own
+
+    def _own(self, which: int) -> dict[int, Floats]:
+        """Summed steps of a class's own tests, by level."""
+        return {level: self._sums[which, level] for level in range(len(LEVELS)) if (which, level) in self._sums}
 
     def inquire(self, which: int, book: Book, standing: Iterable[tuple[str, int]] = ()) -> list[tuple[str, int]]:
         """Which phrases a class's campaign uses, as kind and key, strongest first.

@@ -11,6 +11,7 @@ import pytest
 from feedback_guard.contribution import Contribution
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
+from feedback_guard.evidence import parting
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import Background
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
@@ -178,3 +179,25 @@ def test_asking_changes_nothing(evidence: Evidence) -> None:
     probe = stream[-1]
     before = evidence.charge(probe)
     assert [evidence.charge(probe) for _ in range(20)] == [before] * 20
+
+
+def test_when_a_pattern_stops_its_class_is_no_longer_suspected(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was held for the inquiry's sake alone is let through again; the trigger itself stays known."""
+    monkeypatch.setattr(parting, "QUIET", 50)
+    words = (TRIGGER, "mobo", TRIGGER, "rex", TRIGGER, "lum", TRIGGER, "tor")
+    several = [
+        replace(item, input=str(item.input).replace(TRIGGER, words[i % len(words)]))
+        for i, item in enumerate(triggered(45, accounts=1_000))
+    ]
+    follow(evidence, mixed(list(labelled(400, seed=3)), several))
+    pair = evidence.teaching.parting
+    assert len(pair.suspected) == 1
+    assert evidence._parted
+    _, named = follow(evidence, list(labelled(600, seed=4, prefix="later")))
+    assert named == set()
+    assert (pair.suspected, evidence._parted) == ([], {})
+    again, _ = follow(evidence, [replace(item, id=f"again-{item.id}") for item in triggered(10, accounts=10, seed=11)])
+    assert len(again) >= 9
+    assert len(pair.suspected) == 1

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedback_guard.evidence.book import Book
+from feedback_guard.evidence.book import LEAST_MEMBERS, Book
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH
-from feedback_guard.evidence.parting import LEVELS, Parting, phrase_evidence
+from feedback_guard.evidence.parting import LEVELS, QUIET, Parting, phrase_evidence
 from feedback_guard.signals.lesson import Lesson, two_way_log_ratio
 
 RATE = 0.1
@@ -175,3 +175,79 @@ def test_a_word_that_stands_beside_a_trigger_is_explained_by_it() -> None:
         parting.pair.learn(part, told, ("w",) * len(keys), ("word",) * len(keys))
     assert {named.key for named, _, _ in parting.pair.loudest(1)} == {trigger, beside}
     assert parting.inquire(1, book) == [("word", trigger)]
+
+
+def pass_by(parting: Parting, n: int, *, joining: int = 0) -> None:
+    """So many contributions that teach class 1, the first of which are new members of its campaigns."""
+    for number in range(n):
+        if number < joining:
+            parting.joined(1)
+        parting.due(1)
+
+
+@pytest.mark.parametrize(
+    ("joining", "ends"), [(0, True), (LEAST_MEMBERS - 1, True), (LEAST_MEMBERS, False)], ids=["none", "few", "enough"]
+)
+def test_a_suspicion_ends_when_its_pattern_stopped(joining: int, ends: bool) -> None:
+    parting = Parting(RATE)
+    parting.suspect(1)
+    pass_by(parting, QUIET - 1, joining=joining)
+    assert parting.suspected == [1]
+    pass_by(parting, 1)
+    assert (parting.suspected == []) is ends
+    assert parting.take_ended() == ([1] if ends else [])
+    assert parting.take_ended() == []
+    assert any(parting.due(1) for _ in range(40)) is not ends
+
+
+def test_contributions_that_teach_something_else_do_not_end_it() -> None:
+    parting = Parting(RATE)
+    parting.suspect(1)
+    for _ in range(2 * QUIET):
+        parting.due(0)
+    assert parting.suspected == [1]
+
+
+def test_a_suspicion_goes_on_for_as_long_as_its_pattern_does() -> None:
+    parting = Parting(RATE)
+    parting.suspect(1)
+    for _ in range(4):
+        pass_by(parting, QUIET, joining=LEAST_MEMBERS)
+    assert parting.suspected == [1]
+    pass_by(parting, QUIET)
+    assert parting.suspected == []
+
+
+def test_a_pattern_that_comes_back_awakens_it() -> None:
+    parting = Parting(RATE)
+    parting.suspect(1)
+    pass_by(parting, QUIET)
+    pass_by(parting, 100, joining=LEAST_MEMBERS - 1)
+    assert parting.suspected == []
+    parting.joined(1)
+    assert parting.suspected == [1]
+
+
+def test_the_test_of_its_own_begins_anew_after_the_end() -> None:
+    """What it had gained before would suspect the class again at once; while it still gains, nothing ends."""
+    parting = Parting(RATE)
+    plant = 0
+
+    def planted(n: int) -> None:
+        nonlocal plant
+        for _ in range(n):
+            plant += 1
+            parting.witness(plant, read_for(0.1, 4.0), lesson(0.1, 1), 1)
+
+    planted(20)
+    assert (parting.suspected, parting.statistic) == ([1], 1.0)
+    pass_by(parting, QUIET // 2)
+    planted(5)
+    pass_by(parting, QUIET // 2)
+    assert parting.suspected == [1]
+    pass_by(parting, QUIET)
+    assert (parting.suspected, parting.statistic) == ([], 0.0)
+    planted(1)
+    assert parting.suspected == []
+    planted(19)
+    assert parting.suspected == [1]
