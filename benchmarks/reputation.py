@@ -19,7 +19,8 @@ from pathlib import Path
 
 from feedback_guard.contribution import Contribution, Kind, parse_contribution
 from feedback_guard.engine import observe_now, start_batcher
-from feedback_guard.learning.audit import belief_in, belongs_to_audit, build
+from feedback_guard.learning.audit import belief_in
+from feedback_guard.learning.audit_build import belongs_to_audit, build
 from feedback_guard.limits.bankroll import MICRO, PICO, Account
 from feedback_guard.limits.reputation import Probe, Stake, Terms, rule
 from feedback_guard.limits.reputation_memory import MemoryBank

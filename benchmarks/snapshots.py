@@ -19,9 +19,10 @@ import psutil
 
 from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
-from feedback_guard.learning.cut import Cut, create
+from feedback_guard.learning.cut import create
 from feedback_guard.learning.snapshot import Snapshot
 from feedback_guard.learning.snapshot_verify import verify_snapshot
+from feedback_guard.learning.writing import Cut
 from feedback_guard.policy.loader import policy_digest
 from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store, Transaction

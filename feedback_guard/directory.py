@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all, and files that are read up to a bound."""
+"""Directories that appear whole or not at all, files that are read up to a bound, and what the disk is to keep."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -44,10 +45,9 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             with (made / name).open("wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                flush(file)
         made.chmod(0o755)
-        _flush(made)
+        flush_folder(made)
         aside = made.with_name(f"{made.name}.old")
         if path.exists():
             path.rename(aside)
@@ -57,14 +57,22 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
             if aside.exists():
                 aside.rename(path)
             raise
-        _flush(path.parent)
+        flush_folder(path.parent)
         if aside.exists():
             shutil.rmtree(aside)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _flush(folder: Path) -> None:
+def flush(file: IO[bytes]) -> None:
+    """Have the disk keep what was written into a file."""
+    if file.writable():
+        file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the disk keep which names a folder has."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -14,7 +14,8 @@ from typing import Self
 
 from feedback_guard.assess import Assessment
 from feedback_guard.evidence.baseline import Baseline
-from feedback_guard.learning.audit import AuditSet, belief_in, load
+from feedback_guard.learning.audit import AuditSet, belief_in
+from feedback_guard.learning.audit_files import load
 from feedback_guard.limits.bankroll import MICRO, PICO
 from feedback_guard.limits.reputation import UNKNOWN_BELIEF, Bank, Earned, Probe, Stake, Terms, identity_of
 from feedback_guard.policy.reputation import ReputationPolicy

@@ -17,7 +17,8 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence.baseline import load as load_baseline
 from feedback_guard.guard import Guard
-from feedback_guard.learning.audit import build, save
+from feedback_guard.learning.audit_build import build
+from feedback_guard.learning.audit_files import save
 from feedback_guard.ledger.verify import verify
 from feedback_guard.ledger.verify_reputation import fold_store
 from feedback_guard.limits.bankroll import PICO

@@ -23,9 +23,10 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.guard import Guard
 from feedback_guard.learning.certificate import Example, certified_accuracy, train
-from feedback_guard.learning.cut import Cut, create
+from feedback_guard.learning.cut import create
 from feedback_guard.learning.partition import Partitions
 from feedback_guard.learning.snapshot import Snapshot
+from feedback_guard.learning.writing import Cut
 from feedback_guard.policy.routes import OnHold
 from feedback_guard.policy.schema import Policy
 from feedback_guard.submission import Submission

@@ -118,7 +118,7 @@ def split(
     from feedback_guard import settings
     from feedback_guard.errors import UsageError
     from feedback_guard.jsonl import read_contributions
-    from feedback_guard.learning.audit import belongs_to_audit
+    from feedback_guard.learning.audit_build import belongs_to_audit
 
     for out in (out_trusted, out_audit):
         if out.exists():
@@ -149,7 +149,8 @@ def audit(
     from feedback_guard.errors import UsageError
     from feedback_guard.evidence.baseline import load
     from feedback_guard.jsonl import read_contributions
-    from feedback_guard.learning.audit import MAX_AUDIT, build, save
+    from feedback_guard.learning.audit_build import MAX_AUDIT, build
+    from feedback_guard.learning.audit_files import save
     from feedback_guard.policy.loader import load_policy
     from feedback_guard.replay import CHUNK
     from feedback_guard.signals.disagreement import Disagreement

@@ -54,9 +54,9 @@ def create(
     """
     from feedback_guard.clock import parse_iso8601
     from feedback_guard.errors import UsageError
-    from feedback_guard.learning.cut import Cut
     from feedback_guard.learning.cut import create as cut_snapshot
     from feedback_guard.learning.rows import arrow
+    from feedback_guard.learning.writing import Cut
     from feedback_guard.policy.loader import load_policy
 
     if file_format is Format.BOTH:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from feedback_guard.contribution import Contribution, Kind
-from feedback_guard.learning.cut import Cut, create
+from feedback_guard.learning.cut import create
 from feedback_guard.learning.manifest import JSONL, MANIFEST, named
 from feedback_guard.learning.partition import Partitions
+from feedback_guard.learning.writing import Cut
 from feedback_guard.ledger.canonical import canonical_json, canonical_text
 from feedback_guard.policy.loader import policy_digest
 from feedback_guard.policy.schema import Policy

@@ -1,0 +1,136 @@
+"""An audit set on disk: a directory of two files, as a baseline is.
+
+A manifest has a digest that covers everything, beside it are the arrays. It holds vectors, digests and chances, and
+no text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import rfc8785
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from feedback_guard import settings
+from feedback_guard.contribution import Kind
+from feedback_guard.directory import read_bounded, write_directory
+from feedback_guard.errors import BaselineError
+from feedback_guard.learning.audit import Audited, AuditSet
+
+FORMAT: Final = 1
+MANIFEST, TENSORS = "audit.json", "audit.safetensors"
+
+
+def digest_of(audit: AuditSet) -> str:
+    """The digest that an audit set will have on disk."""
+    return _digest(_manifest(audit, _tensors(audit)))
+
+
+def save(audit: AuditSet, path: Path) -> None:
+    """Write an audit set as a directory: whole or not at all.
+
+    Raises
+    ------
+    BaselineError
+        If something is in the way, or it cannot be written.
+    """
+    if path.exists():
+        raise BaselineError(f"{path} exists; name another directory")
+    tensors = _tensors(audit)
+    text = json.dumps({"digest": audit.digest, "manifest": _manifest(audit, tensors)}, indent=1, sort_keys=True)
+    try:
+        write_directory(path, {MANIFEST: text.encode("utf-8") + b"\n", TENSORS: tensors})
+    except OSError as error:
+        raise BaselineError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def load(path: Path, *, fingerprint: str | None, digest: str | None) -> AuditSet:
+    """Read an audit set and check that it is whole, unaltered and of this model.
+
+    Raises
+    ------
+    BaselineError
+        Saying what is wrong and what to do.
+    """
+    try:
+        whole = json.loads(read_bounded(path / MANIFEST, settings.MAX_BASELINE_BYTES))
+        tensors = read_bounded(path / TENSORS, settings.MAX_BASELINE_BYTES)
+        manifest = whole["manifest"]
+        found = _digest(manifest)
+        if whole["digest"] != found or manifest["tensors_sha256"] != hashlib.sha256(tensors).hexdigest():
+            raise BaselineError(f"{path} was altered or damaged after it was made: its content has another digest")
+        if manifest["format"] != FORMAT:
+            raise BaselineError(f"{path} has the format {manifest['format']!r}, this version reads {FORMAT}")
+        arrays = safetensors.numpy.load(tensors)
+        kinds = {Kind(name): _read(name, about, arrays) for name, about in manifest["kinds"].items()}
+        audit = AuditSet(
+            found, str(manifest["fingerprint"]), str(manifest["baseline"]), kinds, tuple(manifest["notes"])
+        )
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        raise BaselineError(f"{path} has no {missing}; make one with `feedback-guard reputation audit`") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise BaselineError(f"{path} cannot be read as an audit set: {error!r}") from None
+    if digest is not None and digest.removeprefix("sha256:") != found.removeprefix("sha256:"):
+        raise BaselineError(f"{path} has the digest {found}; the policy pins {digest}")
+    if fingerprint is not None and audit.fingerprint != fingerprint:
+        raise BaselineError(
+            f"{path} was made with the model {audit.fingerprint}, but {fingerprint} is in use; make it again"
+        )
+    return audit
+
+
+def _tensors(audit: AuditSet) -> bytes:
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for kind, items in audit.kinds.items():
+        arrays[f"{kind.value}.vectors"] = items.vectors.astype(np.float16)
+        arrays[f"{kind.value}.priors"] = np.asarray(items.priors, dtype=np.int64)
+    return safetensors.numpy.save({name: arrays[name] for name in sorted(arrays)})
+
+
+def _manifest(audit: AuditSet, tensors: bytes) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "fingerprint": audit.fingerprint,
+        "baseline": audit.baseline,
+        "notes": list(audit.notes),
+        "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
+        "kinds": {
+            kind.value: {
+                "taught": list(items.taught),
+                "reach": items.reach,
+                "agree": items.agree,
+                "differ": items.differ,
+                "middle": items.middle,
+            }
+            for kind, items in audit.kinds.items()
+        },
+    }
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return "sha256:" + hashlib.sha256(rfc8785.dumps(dict(manifest))).hexdigest()
+
+
+def _read(name: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Audited:
+    vectors = np.asarray(arrays[f"{name}.vectors"], dtype=np.float32)
+    priors = tuple(int(each) for each in arrays[f"{name}.priors"].tolist())
+    taught = tuple(str(each) for each in about["taught"])
+    if vectors.ndim != 2 or not len(vectors) == len(priors) == len(taught):
+        raise ValueError("the arrays and the manifest do not fit together")
+    return Audited(
+        vectors,
+        taught,
+        priors,
+        float(about["reach"]),
+        int(about["agree"]),
+        int(about["differ"]),
+        float(about["middle"]),
+    )
