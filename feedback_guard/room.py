@@ -7,15 +7,14 @@ is charged in the transaction of the verdict, so that a crash leaves either both
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 
 from feedback_guard.assess import MAX_REASONS, Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.charging import budget_key
-from feedback_guard.limits.interface import UNIT, BudgetRecord, Charge, Measure, Refusal, merged
+from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
-from feedback_guard.limits.plan import budget_of, charges_for, shared_charges
+from feedback_guard.limits.plan import Plan, budget_of
 from feedback_guard.limits.support import is_lifted, support
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.routes import OnHold
@@ -68,6 +67,17 @@ class Room:
 
     limits: tuple[LimitPolicy, ...]
     newcomers: Newcomers | None = None
+    _plans: tuple[Plan, Plan] = field(init=False, repr=False, compare=False)
+    _near: tuple[tuple[Budget, float], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plans = (
+            Plan(limit for limit in self.limits if not limit.holds),
+            Plan(each for each in self.limits if each.holds),
+        )
+        near = tuple((budget_of(limit), limit.radius) for limit in self.limits if limit.radius is not None)
+        object.__setattr__(self, "_plans", plans)
+        object.__setattr__(self, "_near", near)
 
     def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
         """Every counter that a submission is likely to need, to be read at once."""
@@ -151,8 +161,9 @@ class Room:
         undrawn: bool,
     ) -> tuple[Reason | None, str, str | None]:
         """Charge; without room, say why, by which budget, and what to call all that it has no room for."""
-        for limit in self.limits:
-            if limit.holds and any(limit.name in each.content.beyond for _, each in some):
+        beyond = {name for _, each in some for name in each.content.beyond}
+        for limit in self.limits if beyond else ():
+            if limit.holds and limit.name in beyond:
                 said = f"it holds more rare phrases than the budget {limit.name} counts"
                 return Reason(f"limit:{limit.name}", said, facet=limit.facet), limit.name, None
         if undrawn:
@@ -185,21 +196,22 @@ class Room:
 
     def _place(self, some: Sequence[tuple[Contribution, Assessment]], budgets: BudgetRecord, now_us: int) -> str | None:
         """Place each contribution in embedding space; the budget of the first that has no room around it."""
-        for limit in self.limits:
+        for budget, radius in self._near:
             for _, each in some:
-                if limit.radius is None or each.content.where is None:
+                if each.content.where is None:
                     continue
-                budget = budget_of(limit)
                 cost = UNIT if budget.measure is Measure.COUNT else round(each.weight * UNIT)
-                if not budgets.place(budget, limit.radius, each.content.where, cost, now_us):
-                    return limit.name
+                if not budgets.place(budget, radius, each.content.where, cost, now_us):
+                    return budget.name
         return None
 
     def _charge(self, charges: Sequence[Charge], budgets: BudgetRecord, now_us: int) -> Refusal | None:
         """Charge all or none; phrases that have enough supporters need no room."""
         refusal = budgets.charge(charges, now_us)
+        if refusal is None:
+            return None
         by_name = {limit.name: limit for limit in self.limits if limit.supporters is not None}
-        if refusal is None or refusal.charge.budget.name not in by_name:
+        if refusal.charge.budget.name not in by_name:
             return refusal
         lifted = [
             charge
@@ -214,11 +226,9 @@ class Room:
         if assessment.weight <= 0.0:
             return []
         weight_micro = round(assessment.weight * UNIT)
-        limits = _which(self.limits, hold)
-        charges = charges_for(limits, item, anonymous=submission.anonymous, attempts=0, weight_micro=weight_micro)
-        for limit in limits:
-            charges += shared_charges(limit, assessment.content.keys.get(limit.name, ()), weight_micro)
-        return charges
+        plan = self._plans[hold]
+        charges = plan.of_sender(item, anonymous=submission.anonymous, weight_micro=weight_micro)
+        return charges + plan.of_content(assessment.content.keys, weight_micro)
 
     def _new(
         self, submission: Submission, items: Sequence[Contribution], budgets: BudgetRecord, now_us: int
@@ -251,9 +261,3 @@ class Room:
             return None
         pool = next(charge for charge in charges if charge.budget.name == POOL)
         return Refusal(pool, self.newcomers.deal_us - now_us % self.newcomers.deal_us, 0)
-
-
-@lru_cache(maxsize=64)
-def _which(limits: tuple[LimitPolicy, ...], hold: bool) -> tuple[LimitPolicy, ...]:
-    """The limits that hold what they have no room for, or those that refuse it."""
-    return tuple(limit for limit in limits if limit.holds is hold)

@@ -13,7 +13,7 @@ from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.interface import Budget, BudgetRecord, Charge, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
-from feedback_guard.limits.plan import budget_of, charges_for
+from feedback_guard.limits.plan import Plan, budget_of
 from feedback_guard.limits.probing import NAMES, Probing
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.routes import OnHold
@@ -74,11 +74,15 @@ class Settler:
     observed: bool
     newcomers: Newcomers | None = None
     probing: Probing = field(default_factory=Probing)
+    room: Room = field(init=False, repr=False, compare=False)
+    """The budgets that hold."""
+    _plan: Plan = field(init=False, repr=False, compare=False)
+    _refusing: Plan = field(init=False, repr=False, compare=False)
 
-    @property
-    def room(self) -> Room:
-        """The budgets that hold."""
-        return Room(self.limits, self.newcomers)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "room", Room(self.limits, self.newcomers))
+        object.__setattr__(self, "_plan", Plan(self.limits))
+        object.__setattr__(self, "_refusing", Plan(limit for limit in self.limits if not limit.holds))
 
     @property
     def forgettable(self) -> list[Budget]:
@@ -97,7 +101,7 @@ class Settler:
             [
                 charge
                 for item in submission.contributions
-                for charge in charges_for(self.limits, item, anonymous=submission.anonymous, attempts=1, weight_micro=0)
+                for charge in self._plan.of_sender(item, anonymous=submission.anonymous, attempts=1)
             ]
         )
 
@@ -107,13 +111,7 @@ class Settler:
             [
                 charge
                 for item in submission.contributions
-                for charge in charges_for(
-                    [limit for limit in self.limits if not limit.holds],
-                    item,
-                    anonymous=submission.anonymous,
-                    attempts=1,
-                    weight_micro=1,
-                )
+                for charge in self._refusing.of_sender(item, anonymous=submission.anonymous, attempts=1, weight_micro=1)
             ]
             + self.probing.early(submission)
         )
@@ -143,13 +141,14 @@ class Settler:
         if submission.on_hold is OnHold.HOLD or rejected:
             assessments = _hold_together(assessments)
         # Budgets that refuse are asked first: whoever has used up her own may not use up what others share.
-        refusal = budgets.peek(merged(self.room.charges(submission, assessments, hold=False)), now_us)
+        charges = merged(self.room.charges(submission, assessments, hold=False))
+        refusal = budgets.peek(charges, now_us)
         if refusal is not None:
             return self.limited(submission, assessments, refusal)
         screened = self.room.screen(submission, assessments, budgets, now_us)
-        refusal = screened.refusal or budgets.charge(
-            merged(self.room.charges(submission, screened.assessments, hold=False)), now_us
-        )
+        if screened.held_by:
+            charges = merged(self.room.charges(submission, screened.assessments, hold=False))
+        refusal = screened.refusal or budgets.charge(charges, now_us)
         if refusal is not None:
             return replace(self.limited(submission, assessments, refusal), waiting=screened.waiting)
         self.room.remember(submission, screened.assessments, budgets, now_us)

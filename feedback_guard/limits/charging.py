@@ -25,16 +25,16 @@ def budget_key(budget: Budget, key: str) -> str:
     >>> budget_key(one, "alice") == budget_key(one, "alice"), budget_key(one, "alice") == budget_key(one, "bob")
     (True, False)
     """
-    digest = _begun(budget.name, budget.facet, budget.measure.value, budget.period_us is None).copy()
+    digest = _begun(budget).copy()
     _add(digest, key)
     return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=1_024)
-def _begun(name: str, facet: str, measure: str, lifetime: bool) -> hashlib._Hash:
+def _begun(budget: Budget) -> hashlib._Hash:
     """What the keys of one budget have in common."""
     digest = hashlib.sha256()
-    for part in (name, facet, measure, "lifetime" if lifetime else "rate"):
+    for part in (budget.name, budget.facet, budget.measure.value, "lifetime" if budget.period_us is None else "rate"):
         _add(digest, part)
     return digest
 
@@ -79,14 +79,18 @@ def charge_levels(
     """
     after: dict[str, Level] = {}
     for charge, key in zip(charges, keys, strict=True):
-        budget = charge.budget
-        gcra.check(budget, charge.cost_micro)
-        settled = after.get(key) or gcra.settle(budget, levels.get(key), now_us)
-        if not force and not gcra.fits(budget, settled, charge.cost_micro):
+        budget, cost_micro = charge.budget, charge.cost_micro
+        gcra.check(budget, cost_micro)
+        level = after.get(key) or levels.get(key)
+        if not force and (fitting := gcra.charged(budget, level, cost_micro, now_us)) is not None:
+            after[key] = fitting
+            continue
+        settled = gcra.settle(budget, level, now_us)
+        if not force:
             return Refusal(
                 charge=charge,
-                retry_after_us=gcra.retry_after_us(budget, settled, charge.cost_micro, now_us),
+                retry_after_us=gcra.retry_after_us(budget, settled, cost_micro, now_us),
                 remaining_micro=gcra.remaining_micro(budget, settled),
             )
-        after[key] = gcra.add(settled, charge.cost_micro)
+        after[key] = gcra.add(settled, cost_micro)
     return after

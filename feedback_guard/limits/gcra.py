@@ -99,6 +99,47 @@ def add(settled: Level, cost_micro: int) -> Level:
     return Level(used, settled.rest, settled.period_us, settled.last_us)
 
 
+def charged(budget: Budget, level: Level | None, cost_micro: int, now_us: int) -> Level | None:
+    """The level after a charge, or None where there is no room: `settle`, `fits` and `add` in one step.
+
+    It is asked ten times and more for each contribution, so it makes one object instead of two and calls nothing.
+
+    Parameters
+    ----------
+    budget, cost_micro
+        What is charged; `check` was content with both.
+    level
+        As it is stored; None for a key that was never charged.
+    now_us
+        Microseconds since the epoch.
+
+    Examples
+    --------
+    >>> from feedback_guard.limits.interface import Measure
+    >>> two_ever = Budget("b", "contributor", Measure.COUNT, 2_000_000, None, 0)
+    >>> one = charged(two_ever, None, 1_000_000, 0)
+    >>> one.used_micro, charged(two_ever, one, 1_000_001, 0)
+    (1000000, None)
+    """
+    period = budget.period_us or 0
+    used = rest = 0
+    last = now_us
+    if level is not None:
+        used, rest = level.used_micro, level.rest
+        if level.period_us != period:
+            used, rest = used + (1 if rest else 0), 0
+        last = max(last, level.last_us)
+        if period and (used or rest):
+            scaled = used * period + rest - (last - level.last_us) * budget.amount_micro
+            used, rest = divmod(scaled, period) if scaled > 0 else (0, 0)
+    if cost_micro:
+        used += cost_micro
+        capacity = budget.burst_micro if period else budget.amount_micro
+        if used > capacity or (rest and used == capacity):
+            return None
+    return Level(used, rest, period, last)
+
+
 def remaining_micro(budget: Budget, settled: Level) -> int:
     """Whole micro-units that would still fit; 0 when in debt."""
     left = capacity_micro(budget) - settled.used_micro - (1 if settled.rest else 0)

@@ -63,6 +63,12 @@ class GroupBudgets:
         level = self._read([counter]).get(counter)
         return None if level is None else level.last_us
 
+    def used_micro(self, budget: Budget, key: str) -> int:
+        """What was charged to a counter of a lifetime budget so far, in micro-units."""
+        counter = budget_key(budget, key)
+        level = self._read([counter]).get(counter)
+        return 0 if level is None else level.used_micro
+
     def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
         """Place a point, if what lies within the radius leaves room for its cost."""
         return self._points.place(budget, radius, where, cost_micro, now_us)

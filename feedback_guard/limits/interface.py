@@ -147,6 +147,10 @@ class BudgetRecord(BudgetStore, Protocol):
         """When a counter that fits once was charged, in microseconds since the epoch; None if it never was."""
         ...
 
+    def used_micro(self, budget: Budget, key: str) -> int:
+        """What was charged to a counter of a lifetime budget so far, in micro-units."""
+        ...
+
     def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
         """Place a point of embedding space, if what lies within the radius leaves room for its cost.
 

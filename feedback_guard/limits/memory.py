@@ -62,6 +62,12 @@ class MemoryBudgets:
             level = self._levels.get(budget_key(budget, key))
         return None if level is None else level.last_us
 
+    def used_micro(self, budget: Budget, key: str) -> int:
+        """What was charged to a counter of a lifetime budget so far, in micro-units."""
+        with self._lock:
+            level = self._levels.get(budget_key(budget, key))
+        return 0 if level is None else level.used_micro
+
     def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
         """Place a point, if what lies within the radius leaves room for its cost."""
         name = budget_key(budget, "")

@@ -88,24 +88,20 @@ class Newcomers:
 
     def ask(self, budgets: BudgetRecord, contributor: str, weight_micro: int, now_us: int) -> bool:
         """Take part in the present deal, and say whether she is drawn. Asking counts, whatever the answer is."""
-        deal = now_us // self.deal_us
+        deal, asked = now_us // self.deal_us, self._asked
         cost = min(weight_micro, _micro(self.policy.each))
-        asked = [
-            Charge(self._of_each("newcomers:asked-each"), f"{deal} {contributor}", cost),
-            Charge(self._asked, str(deal), cost),
-        ]
-        budgets.charge(asked, now_us)  # no room: she has asked for all that one may be dealt
-        most = max(self._asked_in(budgets, which, now_us) for which in range(deal - self.policy.deals, deal + 1))
+        each = Charge(self._of_each("newcomers:asked-each"), f"{deal} {contributor}", cost)
+        # Without room she has asked for all that one may be dealt.
+        budgets.charge([each, Charge(asked, str(deal), cost)], now_us)
+        most = max(budgets.used_micro(asked, str(which)) for which in range(deal - self.policy.deals, deal + 1))
         given = _micro(self.policy.pool or 0.0) // self.policy.deals
         return self._ticket(deal, contributor) * most < given * _TICKETS
 
     def charges(self, contributor: str, weight_micro: int, now_us: int) -> list[Charge]:
         """What an accepted contribution of a newcomer costs the pool, and her own part of it."""
         deal = now_us // self.deal_us
-        pool = _micro(self.policy.pool or 0.0)
-        burst = max(1, 2 * pool // self.policy.deals)
         return [
-            Charge(Budget(POOL, POOL, Measure.WEIGHT, max(1, pool), self.policy.per, burst), "", weight_micro),
+            Charge(_pool(_micro(self.policy.pool or 0.0), self.policy.per, self.policy.deals), "", weight_micro),
             Charge(self._of_each("newcomers:each"), f"{deal} {contributor}", weight_micro),
         ]
 
@@ -127,9 +123,6 @@ class Newcomers:
             return ()
         return self._asked, self._of_each("newcomers:asked-each"), self._of_each("newcomers:each")
 
-    def _asked_in(self, budgets: BudgetRecord, deal: int, now_us: int) -> int:
-        return _MOST - budgets.balance(self._asked, str(deal), now_us).remaining_micro
-
     @property
     def _asked(self) -> Budget:
         return _kept("newcomers:asked", _MOST, 2 * self.policy.per)
@@ -145,6 +138,11 @@ class Newcomers:
 @lru_cache(maxsize=64)
 def _kept(name: str, amount_micro: int, forget_after_us: int) -> Budget:
     return Budget(name, POOL, Measure.WEIGHT, amount_micro, None, 0, forget_after_us)
+
+
+@lru_cache(maxsize=64)
+def _pool(pool_micro: int, per_us: int, deals: int) -> Budget:
+    return Budget(POOL, POOL, Measure.WEIGHT, max(1, pool_micro), per_us, max(1, 2 * pool_micro // deals))
 
 
 def _micro(weight: float) -> int:

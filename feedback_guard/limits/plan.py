@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -14,6 +14,7 @@ _EVERYBODY_UNNAMED: Final = "anonymous"
 """The key that all contributions without a contributor share."""
 _NAMED: Final = "id:"
 """Stands before every identifier, so that nobody can be called what all the unnamed are called."""
+_WEIGHT: Final = Measure.WEIGHT
 
 
 @lru_cache(maxsize=1_024)
@@ -76,20 +77,58 @@ def charges_for(
     >>> [c.cost_micro for c in charges_for([limit], Contribution("1", 0, "alice", Kind.LABEL, "x"), attempts=1)]
     [1000000]
     """
-    costs = {Measure.COUNT: attempts * UNIT, Measure.WEIGHT: weight_micro}
-    own_pot = {limit.measure for limit in limits if limit.facet == "anonymous"} if anonymous else set()
-    charges = []
-    for limit in limits:
-        if limit.shared:
-            continue
-        budget = budget_of(limit)
-        cost = costs[budget.measure]
-        if not cost:
-            continue
-        key = _key(limit, contribution, anonymous=anonymous, own_pot=limit.measure in own_pot)
-        if key is not None:
-            charges.append(Charge(budget, key, cost))
-    return charges
+    plan = Plan(limits)
+    return plan.of_sender(contribution, anonymous=anonymous, attempts=attempts, weight_micro=weight_micro)
+
+
+class Plan:
+    """Limits made ready: what they charge is asked several times for every contribution, the limits stay the same.
+
+    Parameters
+    ----------
+    limits
+        The policy's, or some of them.
+    """
+
+    def __init__(self, limits: Iterable[LimitPolicy]) -> None:
+        found = tuple(limits)
+        self._own = tuple(
+            (budget_of(limit), limit.facet.removeprefix("group:") if limit.facet.startswith("group:") else None)
+            for limit in found
+            if not limit.shared
+        )
+        self._said = tuple((limit, limit.name) for limit in found if limit.shared)
+        self._pots = frozenset(budget.measure for budget, _ in self._own if budget.facet == "anonymous")
+
+    def of_sender(
+        self, contribution: Contribution, *, anonymous: bool = False, attempts: int = 0, weight_micro: int = 0
+    ) -> list[Charge]:
+        """What one contribution costs the budgets on who sends; see `charges_for`."""
+        name = _EVERYBODY_UNNAMED if anonymous else _NAMED + contribution.contributor
+        charges = []
+        for budget, group in self._own:
+            cost = weight_micro if budget.measure is _WEIGHT else attempts * UNIT
+            if not cost:
+                continue
+            if group is not None:
+                value = contribution.groups.get(group)
+                if value is not None:
+                    charges.append(Charge(budget, _NAMED + value, cost))
+            elif budget.facet == "contributor":
+                # The unnamed have a pot of their own where the policy gives them one.
+                if not anonymous or budget.measure not in self._pots:
+                    charges.append(Charge(budget, name, cost))
+            elif anonymous:
+                charges.append(Charge(budget, name, cost))
+        return charges
+
+    def of_content(self, keys: Mapping[str, Sequence[str]], weight_micro: int) -> list[Charge]:
+        """What one accepted contribution costs the budgets on what is said, by the names of the limits."""
+        charges = []
+        for limit, name in self._said:
+            if said := keys.get(name):
+                charges += shared_charges(limit, said, weight_micro)
+        return charges
 
 
 def shared_charges(limit: LimitPolicy, keys: Sequence[str], weight_micro: int) -> list[Charge]:
@@ -113,14 +152,3 @@ def shared_charges(limit: LimitPolicy, keys: Sequence[str], weight_micro: int) -
     budget = budget_of(limit)
     cost = UNIT if budget.measure is Measure.COUNT else weight_micro
     return [Charge(budget, key, cost) for key in keys]
-
-
-def _key(limit: LimitPolicy, contribution: Contribution, *, anonymous: bool, own_pot: bool) -> str | None:
-    if limit.facet == "anonymous":
-        return _EVERYBODY_UNNAMED if anonymous else None
-    if limit.facet == "contributor":
-        if not anonymous:
-            return _NAMED + contribution.contributor
-        return None if own_pot else _EVERYBODY_UNNAMED
-    group = contribution.groups.get(limit.facet.removeprefix("group:"))
-    return None if group is None else _NAMED + group

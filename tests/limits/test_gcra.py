@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,3 +111,21 @@ def test_a_level_fits_64_bits_however_large_the_debt() -> None:
 def test_a_senseless_cost_is_refused(cost: int) -> None:
     with pytest.raises(LimitError, match="'b'"):
         gcra.check(Budget("b", "contributor", Measure.COUNT, UNIT, None, 0), cost)
+
+
+@settings(max_examples=400, deadline=None)
+@given(schedules(), budgets(), st.booleans())
+def test_one_step_charges_as_three_do(
+    case: tuple[Budget, list[tuple[int, int]]], before: Budget, lasting: bool
+) -> None:
+    """`charged` is `settle`, `fits` and `add`, on levels that an earlier policy left, too, and for lifetime budgets."""
+    budget, schedule = case
+    if lasting:
+        budget = replace(budget, period_us=None)
+    level: Level | None = gcra.add(Level(3, (before.period_us or 1) - 1, before.period_us or 0, 7), before.burst_micro)
+    for now, cost in schedule:
+        settled = gcra.settle(budget, level, now)
+        expected = gcra.add(settled, cost) if gcra.fits(budget, settled, cost) else None
+        assert gcra.charged(budget, level, cost, now) == expected
+        level = expected or level
+    assert gcra.charged(budget, None, 1, 5) == gcra.add(gcra.settle(budget, None, 5), 1)

@@ -54,7 +54,7 @@ class ForgetsTheFlood(Newcomers):
     def ask(self, budgets: BudgetRecord, contributor: str, weight_micro: int, now_us: int) -> bool:
         deal = now_us // self.deal_us
         super().ask(budgets, contributor, weight_micro, now_us)
-        most = self._asked_in(budgets, deal, now_us)
+        most = budgets.used_micro(self._asked, str(deal))
         return self._ticket(deal, contributor) * most < 10 * UNIT * 2**64
 
 

@@ -81,12 +81,15 @@ def trusts_its_own_clock() -> None:
 
     from feedback_guard.limits import gcra
 
-    settle = gcra.settle
+    settle, charged = gcra.settle, gcra.charged
 
     def wrong(budget: Budget, level: Level | None, now_us: int) -> Level:
         return replace(settle(budget, level, now_us), last_us=now_us)
 
-    gcra.settle = wrong
+    def wrongly(budget: Budget, level: Level | None, cost_micro: int, now_us: int) -> Level | None:
+        return charged(budget, None if level is None else wrong(budget, level, now_us), cost_micro, now_us)
+
+    gcra.settle, gcra.charged = wrong, wrongly
 
 
 BUGS = {bug.__name__: bug for bug in (read_then_write, no_lock, release_on_unknown, redis_alone, trusts_its_own_clock)}
