@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -25,6 +26,18 @@ def read_bounded(path: Path, most: int) -> bytes:
         if size > most:
             raise ValueError(f"{path.name} has {size:,} bytes; at most {most:,} are read")
         return file.read()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file of any size, in hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_directory(path: Path, files: Mapping[str, bytes]) -> None:

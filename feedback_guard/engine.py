@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from feedback_guard.assess import Assessor
 from feedback_guard.contribution import Contribution
@@ -28,6 +28,9 @@ from feedback_guard.reputation import Limiter
 from feedback_guard.settle import Settler
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.near_duplicate import NearDuplicate
+
+CHUNK: Final = 256
+"""Contributions that are embedded together; they are judged one by one, in order."""
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +178,24 @@ def start_batcher(
     )
     batcher.start()
     return batcher
+
+
+def observe_all(
+    batcher: Batcher, contributions: Sequence[Contribution], on_progress: Callable[[int], object] | None = None
+) -> list[Observation]:
+    """Observe a trusted set, a portion at a time: the same contributions give the same observations.
+
+    Parameters
+    ----------
+    on_progress
+        Called with the number of contributions that are done.
+    """
+    observations: list[Observation] = []
+    for start in range(0, len(contributions), CHUNK):
+        observations += observe_now(batcher, contributions[start : start + CHUNK])
+        if on_progress is not None:
+            on_progress(len(observations))
+    return observations
 
 
 def observe_now(batcher: Batcher, contributions: Sequence[Contribution]) -> list[Observation]:

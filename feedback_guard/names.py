@@ -23,3 +23,18 @@ def plain(name: str) -> str:
 def same_person(one: str, other: str) -> bool:
     """Whether two names may be one person's. Being too careful costs a colleague's minute."""
     return plain(one) == plain(other)
+
+
+def encodes(name: str) -> bool:
+    r"""Whether a name can be written as UTF-8: one with half of a surrogate pair cannot be kept.
+
+    Examples
+    --------
+    >>> encodes("Ada"), encodes("\ud83d")
+    (True, False)
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

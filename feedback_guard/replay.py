@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from feedback_guard.contribution import Contribution
-from feedback_guard.engine import Engine, observe_now
+from feedback_guard.engine import CHUNK, Engine, observe_now
 from feedback_guard.errors import ContributionError
 from feedback_guard.learning.allotment import Allotment, Outcome, Teacher
 from feedback_guard.limits.interface import UNIT
@@ -22,9 +22,6 @@ from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision, Verdict
-
-CHUNK = 256
-"""Contributions that are embedded together; they are judged one by one, in order."""
 
 T = TypeVar("T")
 

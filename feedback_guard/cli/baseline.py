@@ -37,12 +37,11 @@ def build(
     """Compute a baseline from vetted contributions and freeze it. Prints its digest, for `baseline.digest`."""
     from feedback_guard import settings
     from feedback_guard.clock import SystemClock
-    from feedback_guard.engine import observe_now, start_batcher
+    from feedback_guard.engine import observe_all, start_batcher
     from feedback_guard.errors import UsageError
     from feedback_guard.evidence.baseline import build_baseline, save
     from feedback_guard.jsonl import read_contributions
     from feedback_guard.policy.loader import load_policy
-    from feedback_guard.replay import CHUNK
 
     if out.exists() and not force:
         raise UsageError(f"{out} exists; name another directory, or give --force to replace the baseline there")
@@ -55,10 +54,7 @@ def build(
             fingerprint = batcher.embedder.fingerprint
             progress.remove_task(loading)
             task = progress.add_task("trusted set", total=len(vetted))
-            observations = []
-            for start in range(0, len(vetted), CHUNK):
-                observations += observe_now(batcher, vetted[start : start + CHUNK])
-                progress.update(task, completed=len(observations))
+            observations = observe_all(batcher, vetted, lambda done: progress.update(task, completed=done))
         finally:
             batcher.close()
         fitting = progress.add_task("fitting", total=None)

@@ -37,7 +37,7 @@ def redteam(
     from feedback_guard import settings
     from feedback_guard.cli.main import ExitCode
     from feedback_guard.cli.redteam_table import show
-    from feedback_guard.engine import Engine, observe_now, start_batcher
+    from feedback_guard.engine import Engine, observe_all, start_batcher
     from feedback_guard.evidence.baseline import build_baseline
     from feedback_guard.jsonl import read_contributions
     from feedback_guard.policy.loader import load_policy
@@ -45,7 +45,6 @@ def redteam(
     from feedback_guard.redteam.registry import ATTACKS, make_attacker
     from feedback_guard.redteam.report import Examiner, Report, Tally, lost
     from feedback_guard.redteam.simulator import Simulator
-    from feedback_guard.replay import CHUNK
 
     loaded = load_policy(policy)
     attackers = [make_attacker(name, accounts=accounts, seed=seed) for name in dict.fromkeys(attack or ATTACKS)]
@@ -60,10 +59,7 @@ def redteam(
         try:
             progress.remove_task(loading)
             task = progress.add_task("trusted set", total=len(vetted))
-            observations = []
-            for start in range(0, len(vetted), CHUNK):
-                observations += observe_now(batcher, vetted[start : start + CHUNK])
-                progress.update(task, completed=len(observations))
+            observations = observe_all(batcher, vetted, lambda done: progress.update(task, completed=done))
             frozen = build_baseline(observations, fingerprint=batcher.embedder.fingerprint, created_at_us=0)
             simulator = Simulator(
                 lambda: Engine.assemble(loaded.policy, loaded.digest, batcher, frozen),

@@ -26,13 +26,12 @@ def replay(
     ] = None,
 ) -> None:
     """Judge a recorded stream; `at` is the clock. Deterministic. Verdicts appear only when all are written."""
-    from feedback_guard.engine import Engine, observe_now, start_batcher
+    from feedback_guard.engine import Engine, observe_all, start_batcher
     from feedback_guard.errors import UsageError
     from feedback_guard.evidence.baseline import build_baseline, load
     from feedback_guard.jsonl import read_contributions
     from feedback_guard.learning.allotment import Outcome, what_caps_did
     from feedback_guard.policy.loader import load_policy
-    from feedback_guard.replay import CHUNK
     from feedback_guard.replay import replay as judge
 
     if (trusted is None) == (baseline is None):
@@ -50,10 +49,7 @@ def replay(
             if trusted is not None:
                 vetted = list(read_contributions(trusted))
                 task = progress.add_task("trusted set", total=len(vetted))
-                observations = []
-                for start in range(0, len(vetted), CHUNK):
-                    observations += observe_now(batcher, vetted[start : start + CHUNK])
-                    progress.update(task, completed=len(observations))
+                observations = observe_all(batcher, vetted, lambda done: progress.update(task, completed=done))
                 frozen = build_baseline(observations, fingerprint=batcher.embedder.fingerprint, created_at_us=0)
             else:
                 frozen = load(Path(str(baseline)), fingerprint=batcher.embedder.fingerprint, digest=None)

@@ -145,14 +145,13 @@ def audit(
     baseline: Annotated[Path | None, typer.Option(help="The baseline, if the policy names none.")] = None,
 ) -> None:
     """Make an audit set and freeze it. Prints its digest, for `reputation.audit_digest`."""
-    from feedback_guard.engine import observe_now, start_batcher
+    from feedback_guard.engine import observe_all, start_batcher
     from feedback_guard.errors import UsageError
     from feedback_guard.evidence.baseline import load
     from feedback_guard.jsonl import read_contributions
     from feedback_guard.learning.audit_build import MAX_AUDIT, build
     from feedback_guard.learning.audit_files import save
     from feedback_guard.policy.loader import load_policy
-    from feedback_guard.replay import CHUNK
     from feedback_guard.signals.disagreement import Disagreement
 
     loaded = load_policy(policy).policy
@@ -165,9 +164,7 @@ def audit(
     batcher = start_batcher(loaded.embedding)
     try:
         frozen = load(where, fingerprint=batcher.embedder.fingerprint, digest=loaded.baseline.digest)
-        observations = []
-        for start in range(0, len(items), CHUNK):
-            observations += observe_now(batcher, items[start : start + CHUNK])
+        observations = observe_all(batcher, items)
         fingerprint = batcher.embedder.fingerprint
     finally:
         batcher.close()

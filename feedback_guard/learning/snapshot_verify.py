@@ -18,6 +18,7 @@ from typing import Any, Final
 import rfc8785
 
 from feedback_guard import settings
+from feedback_guard.directory import file_sha256
 from feedback_guard.errors import SnapshotError
 from feedback_guard.learning.manifest import JSONL, MANIFEST, PARQUET, read_manifest
 from feedback_guard.learning.partition import Partitions
@@ -279,14 +280,10 @@ def _fraction(text: str | None) -> tuple[int, int]:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
+        return file_sha256(path)
     except OSError as error:
         raise SnapshotError(f"{path} cannot be read: {error.strerror or error}") from None
-    return digest.hexdigest()
 
 
 def _read(path: Path, report: SnapshotReport) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -231,10 +231,8 @@ def members_digest(members: Iterator[tuple[int, int]]) -> str:
 
 
 def _file(path: Path, rows: int) -> dict[str, JsonValue]:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         flush(file)
         size = file.tell()
-    return {"name": path.name, "bytes": size, "sha256": digest.hexdigest(), "rows": rows}
+    return {"name": path.name, "bytes": size, "sha256": digest, "rows": rows}

@@ -17,11 +17,12 @@ from typing import Final
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import CredentialError, GuardError
+from feedback_guard.middleware.alone import Alone
 from feedback_guard.middleware.credentials import Credentials
 from feedback_guard.middleware.entry import Entry
 from feedback_guard.middleware.envelope import Envelope, EnvelopeError
-from feedback_guard.middleware.interface import JudgingGuard, Message, Scope
-from feedback_guard.middleware.outcome import AnswerWatch, Outcome, Recorder
+from feedback_guard.middleware.interface import JudgingGuard, Scope
+from feedback_guard.middleware.outcome import Outcome, Recorder
 from feedback_guard.middleware.replayed import Replay
 from feedback_guard.middleware.tasks import OwnedTasks, Wait, wait_for_event
 from feedback_guard.middleware.traces import place_of
@@ -221,27 +222,14 @@ class Dispatcher:
             log.warning("the claim of %s could not be given back: %s", claim.submission, error)
 
     async def _call(self, scope: Scope, body: bytes, begin_by: float) -> Outcome:
-        watch = AnswerWatch(_discard)
-        answered = asyncio.Event()
-        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> Message:
-            if pending:
-                return pending.pop()
-            # There is no client that could leave: the disconnect comes when all is said.
-            await answered.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Message) -> None:
-            await watch.send(message)
-            if watch.complete:
-                answered.set()
+        alone = Alone(body)
+        watch = alone.watch
 
         async def run() -> None:
             # Nothing is awaited between this look and the call.
             if self._guard.clock.monotonic() > begin_by:
                 raise _NotCalledError(_TOO_LATE)
-            await self._entry.app(scope, receive, send)
+            await self._entry.app(scope, alone.receive, alone.send)
 
         call = self._calls.own(run(), name="replay.call")
         try:
@@ -275,7 +263,3 @@ def approved(verdict: Verdict) -> Verdict:
     """Return a held verdict as it stands after a moderator's approval; what spoke against it stays readable."""
     reason = Reason("review", "a moderator approved it")
     return replace(verdict, decision=Decision.ACCEPT, weight=1.0, reasons=(*verdict.reasons, reason))
-
-
-async def _discard(_: Message) -> None:
-    """Nobody is there to read the answer to a replayed request."""

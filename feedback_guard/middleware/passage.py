@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from feedback_guard.middleware.alone import Alone
 from feedback_guard.middleware.body import Body, framed
 from feedback_guard.middleware.interface import PASSAGE, PASSAGE_KEY, STATE_KEY, ASGIApp, Message, Scope, Send
 from feedback_guard.middleware.keeping import Keeper
@@ -100,23 +101,12 @@ class Passage:
             How long the application may take: there is no client that could lose its patience.
         """
         scope, recorder = self._judged(data, verdicts), self._service.recorder
-        watch, answered = AnswerWatch(_discard), asyncio.Event()
-        pending: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
-
-        async def receive() -> Message:
-            if pending:
-                return pending.pop()
-            # The client has its answer already and may be gone; to the application it stays until all is said.
-            await answered.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Message) -> None:
-            await watch.send(message)
-            if watch.complete:
-                answered.set()
+        # The client has its answer already and may be gone.
+        alone = Alone(data)
+        watch = alone.watch
 
         async def run() -> None:
-            await self._app(scope, receive, send)
+            await self._app(scope, alone.receive, alone.send)
 
         call = self._service.tasks.own(run(), name=f"unseen.{submission}")
         try:
@@ -184,7 +174,3 @@ class Passage:
         for name, value in scope.items():
             if name not in _OWN_KEYS and self._scope.get(name) is not value:
                 self._scope[name] = value
-
-
-async def _discard(_: Message) -> None:
-    """Nobody is there to read it."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from feedback_guard import settings
 from feedback_guard.middleware.replies import bad_input
+from feedback_guard.names import encodes
 
 ANONYMOUS: Final = "(anonymous)"
 """Contributor of whatever comes without one. Nobody can be named so by authentication."""
@@ -63,14 +64,6 @@ def checked(value: str) -> str:
         raise bad_input(
             401, "bad_identity", f"The contributor's name is longer than {settings.MAX_ID_CHARS} characters."
         )
-    if value == ANONYMOUS or "\x00" in value or not _encodes(value):
+    if value == ANONYMOUS or "\x00" in value or not encodes(value):
         raise bad_input(401, "bad_identity", "The contributor's name cannot be kept.")
     return value
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

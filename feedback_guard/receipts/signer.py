@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 from feedback_guard import settings
 from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
 from feedback_guard.errors import UsageError
+from feedback_guard.names import encodes
 from feedback_guard.receipts.form import DIGEST_BYTES, Binding, Receipt, TextDigest, pack, text_digest
 from feedback_guard.receipts.keys import ReceiptKeys
 
@@ -119,7 +120,7 @@ class ReceiptSigner:
         ):
             if not least <= len(value) <= settings.MAX_ID_CHARS:
                 raise UsageError(f"{name} has {least} to {settings.MAX_ID_CHARS} characters, not {len(value)}")
-            if not _encodes(value):
+            if not encodes(value):
                 raise UsageError(f"{name} cannot be written in UTF-8")
         if not 1 <= len(audience) <= 64 or not audience.isascii():
             raise UsageError("audience is a name of 1 to 64 ASCII characters")
@@ -152,11 +153,3 @@ def _digest(output: str | bytes | TextDigest | None) -> bytes:
     if len(output) != DIGEST_BYTES:
         raise UsageError(f"a digest has {DIGEST_BYTES} bytes, not {len(output)}; give a text as str")
     return output
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
