@@ -16,18 +16,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import rfc8785
 import safetensors.numpy
 from safetensors import SafetensorError
 
 from feedback_guard import settings
 from feedback_guard.contribution import Kind
-from feedback_guard.directory import read_bounded, write_directory
+from feedback_guard.directory import read_bounded
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.evidence.drift import DriftDetector
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.probes import PROBES, Probes
 from feedback_guard.evidence.reach import notes_on
+from feedback_guard.frozen import digest_of, write_frozen
 from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State
@@ -155,7 +155,7 @@ def build_baseline(
         versions={name: version(name) for name in ("feedback-guard", "numpy", "river", "scipy")},
         notes=notes_on(counts, labels, SignalsPolicy()),
     )
-    digest = _digest(_manifest(baseline, _tensors(baseline)))
+    digest = digest_of(_manifest(baseline, _tensors(baseline)))
     return Baseline(**{**vars(baseline), "digest": digest})
 
 
@@ -191,18 +191,14 @@ def save(baseline: Baseline, path: Path, *, replace: bool = False) -> None:
     """
     tensors = _tensors(baseline)
     manifest = _manifest(baseline, tensors)
-    if _digest(manifest) != baseline.digest:
+    if digest_of(manifest) != baseline.digest:
         raise BaselineError(f"the baseline is not the one that its digest {baseline.digest} names; it was changed")
     if path.exists() and not (replace and (path / MANIFEST).is_file()):
         raise BaselineError(
             f"{path} exists; name another directory"
             + ("" if replace else ", or say that the baseline there is to be replaced")
         )
-    text = json.dumps({"digest": baseline.digest, "manifest": manifest}, ensure_ascii=False, indent=1, sort_keys=True)
-    try:
-        write_directory(path, {MANIFEST: text.encode("utf-8") + b"\n", TENSORS: tensors})
-    except OSError as error:
-        raise BaselineError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_frozen(path, (MANIFEST, TENSORS), manifest, tensors)
 
 
 def load(path: Path, *, fingerprint: str | None, digest: str | None) -> Baseline:
@@ -236,7 +232,7 @@ def load(path: Path, *, fingerprint: str | None, digest: str | None) -> Baseline
         raise BaselineError(
             f"{path} has the format {manifest.get('format')!r}; this version reads {FORMAT}. Build the baseline again"
         )
-    found = _digest(manifest)
+    found = digest_of(manifest)
     if whole.get("digest") != found or manifest.get("tensors_sha256") != hashlib.sha256(tensors).hexdigest():
         raise BaselineError(f"{path} was altered or damaged after it was built: its content does not have its digest")
     if digest is not None and digest.removeprefix("sha256:") != found.removeprefix("sha256:"):
@@ -276,13 +272,6 @@ def _manifest(baseline: Baseline, tensors: bytes) -> dict[str, Any]:
 
 def _named(baseline: Baseline) -> list[tuple[str, State]]:
     return [*baseline.states.items(), (DRIFT, baseline.drift), (EVIDENCE, baseline.evidence)]
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    try:
-        return "sha256:" + hashlib.sha256(rfc8785.dumps(dict(manifest))).hexdigest()
-    except rfc8785.CanonicalizationError as error:
-        raise BaselineError(f"the manifest of the baseline has no canonical form: {error}") from None
 
 
 def _read(manifest: Mapping[str, Any], digest: str, tensors: bytes) -> Baseline:

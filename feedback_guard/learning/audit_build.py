@@ -14,7 +14,7 @@ from feedback_guard.contribution import Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import BaselineError
 from feedback_guard.learning.audit import FIELDS, Audited, AuditSet, belief_in, place_of, taught_by
-from feedback_guard.learning.audit_files import digest_of
+from feedback_guard.learning.audit_files import audit_digest
 from feedback_guard.limits.bankroll import MICRO
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
@@ -82,7 +82,7 @@ def build(observations: Sequence[Observation], reader: Disagreement, *, fingerpr
     if not any(items.reach < NEVER for items in kinds.values()):
         raise BaselineError("this set can audit nothing: " + ("; ".join(notes) or "it is empty"))
     made = AuditSet("", fingerprint, baseline, kinds, tuple(notes))
-    return replace(made, digest=digest_of(made))
+    return replace(made, digest=audit_digest(made))
 
 
 def _audited(placed: Sequence[tuple[Observation, Vectors]], reader: Disagreement) -> Audited:

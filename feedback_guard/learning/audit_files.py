@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import rfc8785
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from feedback_guard import settings
 from feedback_guard.contribution import Kind
-from feedback_guard.directory import read_bounded, write_directory
+from feedback_guard.directory import read_bounded
 from feedback_guard.errors import BaselineError
+from feedback_guard.frozen import digest_of, write_frozen
 from feedback_guard.learning.audit import Audited, AuditSet
 
 FORMAT: Final = 1
 MANIFEST, TENSORS = "audit.json", "audit.safetensors"
 
 
-def digest_of(audit: AuditSet) -> str:
+def audit_digest(audit: AuditSet) -> str:
     """The digest that an audit set will have on disk."""
-    return _digest(_manifest(audit, _tensors(audit)))
+    return digest_of(_manifest(audit, _tensors(audit)))
 
 
 def save(audit: AuditSet, path: Path) -> None:
@@ -44,11 +44,7 @@ def save(audit: AuditSet, path: Path) -> None:
     if path.exists():
         raise BaselineError(f"{path} exists; name another directory")
     tensors = _tensors(audit)
-    text = json.dumps({"digest": audit.digest, "manifest": _manifest(audit, tensors)}, indent=1, sort_keys=True)
-    try:
-        write_directory(path, {MANIFEST: text.encode("utf-8") + b"\n", TENSORS: tensors})
-    except OSError as error:
-        raise BaselineError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_frozen(path, (MANIFEST, TENSORS), _manifest(audit, tensors), tensors)
 
 
 def load(path: Path, *, fingerprint: str | None, digest: str | None) -> AuditSet:
@@ -63,7 +59,7 @@ def load(path: Path, *, fingerprint: str | None, digest: str | None) -> AuditSet
         whole = json.loads(read_bounded(path / MANIFEST, settings.MAX_BASELINE_BYTES))
         tensors = read_bounded(path / TENSORS, settings.MAX_BASELINE_BYTES)
         manifest = whole["manifest"]
-        found = _digest(manifest)
+        found = digest_of(manifest)
         if whole["digest"] != found or manifest["tensors_sha256"] != hashlib.sha256(tensors).hexdigest():
             raise BaselineError(f"{path} was altered or damaged after it was made: its content has another digest")
         if manifest["format"] != FORMAT:
@@ -113,10 +109,6 @@ def _manifest(audit: AuditSet, tensors: bytes) -> dict[str, Any]:
             for kind, items in audit.kinds.items()
         },
     }
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    return "sha256:" + hashlib.sha256(rfc8785.dumps(dict(manifest))).hexdigest()
 
 
 def _read(name: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Audited:

@@ -13,9 +13,8 @@ from starlette.routing import Route
 from feedback_guard import settings
 from feedback_guard.review import bounds
 from feedback_guard.review.body import read_decision
-from feedback_guard.review.desk import Desk
 from feedback_guard.review.documents import item_document, row_document
-from feedback_guard.review.gate import Gate
+from feedback_guard.review.part import Part
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.rulings import find, is_item_id, rule
 from feedback_guard.review.ways import go_on
@@ -25,20 +24,8 @@ from feedback_guard.store.states import Resolution
 PREFIX = "/api/v1"
 
 
-class Api:
-    """The JSON API.
-
-    Parameters
-    ----------
-    desk
-        What it shows.
-    gate
-        Who may see it.
-    """
-
-    def __init__(self, desk: Desk, gate: Gate) -> None:
-        self._desk = desk
-        self._gate = gate
+class Api(Part):
+    """The JSON API."""
 
     def routes(self) -> list[Route]:
         """Paths and what answers them."""

@@ -16,15 +16,14 @@ from feedback_guard.review.api import PREFIX
 from feedback_guard.review.body import CampaignBody, read_json
 from feedback_guard.review.campaign_views import campaign_document, decision_document, member_document
 from feedback_guard.review.campaigns import (
-    Carrier,
     below_odds,
     find_campaign,
     find_decision,
     from_odds,
     rule_campaign,
 )
-from feedback_guard.review.desk import Desk, read
-from feedback_guard.review.gate import Gate
+from feedback_guard.review.desk import read
+from feedback_guard.review.part import CampaignPart
 from feedback_guard.review.problems import Refused
 from feedback_guard.store import campaign_reads
 from feedback_guard.store.campaign_decisions import CampaignDecision, Selection
@@ -35,23 +34,8 @@ SHOWN: Final = ("all", "mature", *(state.value for state in Learning))
 """Which members can be asked for."""
 
 
-class CampaignApi:
-    """Campaigns in the JSON API.
-
-    Parameters
-    ----------
-    desk
-        What it shows.
-    gate
-        Who may see it.
-    carrier
-        Carries out what is decided.
-    """
-
-    def __init__(self, desk: Desk, gate: Gate, carrier: Carrier) -> None:
-        self._desk = desk
-        self._gate = gate
-        self._carrier = carrier
+class CampaignApi(CampaignPart):
+    """Campaigns in the JSON API."""
 
     def routes(self) -> list[Route]:
         """Paths and what answers them."""

@@ -24,7 +24,6 @@ from feedback_guard.review.campaign_api import (
 )
 from feedback_guard.review.campaign_views import decision_row, member_row, progress, view, which_words
 from feedback_guard.review.campaigns import (
-    Carrier,
     below_odds,
     find_campaign,
     find_decision,
@@ -32,8 +31,8 @@ from feedback_guard.review.campaigns import (
     is_campaign_id,
     rule_campaign,
 )
-from feedback_guard.review.desk import Desk, read
-from feedback_guard.review.gate import Gate
+from feedback_guard.review.desk import read
+from feedback_guard.review.part import CampaignPart
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.render import go, page
 from feedback_guard.review.rulings import LATE
@@ -84,23 +83,8 @@ class Asked:
         return f"campaign-{verb}/{campaign}/{self.version}/{self.fence}/{self.which}/{self.undo}/{chosen}"
 
 
-class CampaignPages:
-    """The moderators' pages of campaigns.
-
-    Parameters
-    ----------
-    desk
-        What they show.
-    gate
-        Who may see it.
-    carrier
-        Carries out what is decided.
-    """
-
-    def __init__(self, desk: Desk, gate: Gate, carrier: Carrier) -> None:
-        self._desk = desk
-        self._gate = gate
-        self._carrier = carrier
+class CampaignPages(CampaignPart):
+    """The moderators' pages of campaigns."""
 
     def routes(self) -> list[Route]:
         """Paths and what answers them."""

@@ -17,12 +17,12 @@ from starlette.routing import Route
 
 from feedback_guard.review import bounds, queries, words
 from feedback_guard.review.body import read_form
-from feedback_guard.review.desk import Desk, read
+from feedback_guard.review.desk import read
 from feedback_guard.review.display import show
 from feedback_guard.review.documents import item_document
-from feedback_guard.review.gate import Gate
 from feedback_guard.review.headers import CSP_RAW
 from feedback_guard.review.offers import going_on, offers, ruling, saw_sheet, sheet_token
+from feedback_guard.review.part import Part
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.render import go, page
 from feedback_guard.review.rows import decided_row, held_row, step_row, undelivered_row
@@ -37,20 +37,8 @@ from feedback_guard.store.states import Delivery, Learning, Resolution
 _STYLE: Final = files("feedback_guard.review").joinpath("static/review.css").read_bytes()
 
 
-class Pages:
-    """The moderators' pages.
-
-    Parameters
-    ----------
-    desk
-        What they show.
-    gate
-        Who may see it.
-    """
-
-    def __init__(self, desk: Desk, gate: Gate) -> None:
-        self._desk = desk
-        self._gate = gate
+class Pages(Part):
+    """The moderators' pages."""
 
     def routes(self) -> list[Route]:
         """Paths and what answers them."""
