@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import facets, serving, stages
+from benchmarks import adding, facets, passing, serving, stages
 
 
 def main() -> None:
@@ -21,12 +21,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="time for each figure")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved repetitions; medians are shown")
     parser.add_argument("--memory", type=int, default=100_000, help="contributions for the memory curve")
-    parser.add_argument("--only", choices=["serving", "stages", "facets"], help="measure one part")
+    parser.add_argument("--only", choices=["serving", "passing", "stages", "facets"], help="measure one part")
+    parser.add_argument("--requests", type=int, default=4_000, help="requests for each figure of passing")
     parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], default="torch", help="for serving")
     args = parser.parse_args()
     results: dict[str, Any] = {}
     if args.only in (None, "serving"):
         results |= serving.run(seconds=args.seconds, rounds=args.rounds, backend=args.backend)
+    if args.only in (None, "passing"):
+        results |= asyncio.run(passing.run(n=args.requests, rounds=args.rounds))
+        results |= adding.run(n=args.requests, rounds=args.rounds)
     if args.only in (None, "stages"):
         results |= asyncio.run(stages.run(n_stage=2_000, n_memory=args.memory, samples=20))
     if args.only in (None, "facets"):
@@ -52,6 +56,9 @@ def show(results: dict[str, Any], console: Console) -> None:
             errors = sum(r["errors"] for r in rounds)
             table.add_row(kind, clients, f"{rate:.0f}", share, f"{p50:.1f}", f"{p99:.1f}", str(errors))
         console.print(table)
+    if "passing" in results:
+        passing.show(results, console)
+        adding.show(results, console)
     if "stages" in results:
         table = Table("stage", "CPU µs per contribution", box=None)
         for stage in results["stages"]:

@@ -1,27 +1,24 @@
-"""What the middleware adds to a request that carries no contribution, beside a middleware that does nothing.
+"""What the middleware adds to requests that carry no contribution, by what it has to look at to know that.
 
-Usage: python -m benchmarks.passing [--requests N] [--rounds N]
-
-CPU time of this process, without sockets: the same scopes and bodies through the application alone, through an empty
-middleware, and through the guard. Rounds are interleaved; the median is shown.
+CPU time, user and system, of this process, without sockets: the same scopes and bodies through the application alone,
+through a middleware that does nothing, and through the guard. Rounds are interleaved; the median is shown.
+`benchmarks.adding` measures the same over sockets, with the gateway and with requests that carry a contribution.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.fronts import application, no_op
 from feedback_guard import FeedbackGuardMiddleware, Guard
-from feedback_guard.middleware.interface import ASGIApp, Message, Receive, Scope, Send
+from feedback_guard.middleware.interface import ASGIApp, Message, Scope
 from feedback_guard.policy.schema import Policy
 
 EXTRACT = "{kind: 'label', input: input, label: label}"
@@ -56,23 +53,6 @@ CASES = [
     Case("JSON body, nothing found", "/maybe"),
     Case("`when` on a form", "/form", FORM, FORM_TYPE),
 ]
-
-
-async def application(_: Scope, receive: Receive, send: Send) -> None:
-    """Reads the body and answers."""
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
-def empty(app: ASGIApp) -> ASGIApp:
-    """A middleware that does nothing."""
-
-    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, send)
-
-    return middleware
 
 
 async def cost_us(app: ASGIApp, case: Case, n: int) -> float:
@@ -119,37 +99,31 @@ async def cost_us(app: ASGIApp, case: Case, n: int) -> float:
     return spent / n * 1e6
 
 
-async def run(n: int, rounds: int) -> dict[str, dict[str, float]]:
+async def run(*, n: int, rounds: int) -> dict[str, Any]:
     """Medians by case and by what stands in front of the application."""
     policy = Policy.model_validate({"routes": ROUTES, "baseline": {"path": "none"}})
-    fronts: dict[str, Callable[[], ASGIApp]] = {
-        "alone": lambda: application,
-        "empty": lambda: empty(application),
-        "guarded": lambda: FeedbackGuardMiddleware(application, guard=Guard.from_policy(policy)),
+    apps: dict[str, ASGIApp] = {
+        "alone": application,
+        "no-op": no_op(application),
+        "guarded": FeedbackGuardMiddleware(application, guard=Guard.from_policy(policy)),
     }
-    apps = {name: make() for name, make in fronts.items()}
     found: dict[str, dict[str, list[float]]] = {case.name: {name: [] for name in apps} for case in CASES}
     for _ in range(rounds):
         for case in CASES:
             for name, app in apps.items():
                 found[case.name][name].append(await cost_us(app, case, n))
     return {
-        case: {name: statistics.median(values) for name, values in by_front.items()} for case, by_front in found.items()
+        "passing": {
+            case: {name: statistics.median(values) for name, values in by_front.items()}
+            for case, by_front in found.items()
+        }
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=5_000, help="requests for each figure")
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved repetitions; medians are shown")
-    args = parser.parse_args()
-    table = Table("request without a contribution", "app alone µs", "empty middleware adds", "guard adds", box=None)
-    for case, cost in asyncio.run(run(args.requests, args.rounds)).items():
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print what each adds to the application alone."""
+    table = Table("CPU in µs, without sockets", "app alone", "no-op middleware adds", "middleware adds", box=None)
+    for case, cost in results["passing"].items():
         alone = cost["alone"]
-        table.add_row(case, f"{alone:.1f}", f"{cost['empty'] - alone:.1f}", f"{cost['guarded'] - alone:.1f}")
-    Console(width=100).print(table)
-
-
-if __name__ == "__main__":
-    main()
+        table.add_row(case, f"{alone:.1f}", f"{cost['no-op'] - alone:.1f}", f"{cost['guarded'] - alone:.1f}")
+    console.print(table)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from feedback_guard.metrics_series import Series
@@ -29,6 +29,7 @@ from feedback_guard.metrics_words import (
     RECEIPTS,
     REDIS_OUTCOMES,
     STAGES,
+    UPSTREAM,
     known,
 )
 from feedback_guard.metrics_workers import WorkerFiles, shared_directory
@@ -64,6 +65,7 @@ class Metrics:
         self._routes = frozenset({*routes, DIRECT})
         self._budgets = frozenset(budgets)
         self._series = Series(None if self._shared else self._registry, self._routes, self._budgets)
+        self._counted: dict[tuple[str, str], Counter] = {}
         self._stage_of = {stage: self._series.stages.labels(stage) for stage in (*STAGES, OTHER)}
 
     def judged(self, route: str, kind: str, decision: str) -> None:
@@ -170,9 +172,19 @@ class Metrics:
         """Count a failure of a part of `PARTS`."""
         self._series.failures.labels(known(part, PARTS)).inc()
 
+    def upstream_failed(self, kind: str) -> None:
+        """Count a failure of the application behind a gateway, one of `UPSTREAM`."""
+        self._series.upstream.labels(known(kind, UPSTREAM)).inc()
+
     def request(self, route: str, outcome: str) -> None:
         """Count a request to a guarded route by its outcome, one of `OUTCOMES`."""
-        self._series.requests.labels(self._route(route), known(outcome, OUTCOMES)).inc()
+        counter = self._counted.get((route, outcome))
+        if counter is None:
+            labels = self._route(route), known(outcome, OUTCOMES)
+            counter = self._series.requests.labels(*labels)
+            if labels == (route, outcome):
+                self._counted[labels] = counter  # as many as there are routes and outcomes
+        counter.inc()
 
     def delivery(self, state: str) -> None:
         """Count that a request reached a state of `store.states.Delivery`."""

@@ -14,6 +14,7 @@ from feedback_guard.metrics_words import (
     OTHER,
     OUTCOMES,
     PARTS,
+    UPSTREAM,
 )
 
 _STAGE_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -169,6 +170,12 @@ class Series:
             "Failures inside the guard, by part.",
             ("part",),
         )
+        self.upstream = self._make(
+            Counter,
+            "feedback_guard_upstream_failures",
+            "Requests that the application behind the gateway did not answer, by how it failed.",
+            ("kind",),
+        )
         # One figure for each worker: the sum over those alive is what waits on this host.
         self.queues = self._make(
             Gauge,
@@ -232,6 +239,8 @@ class Series:
 
     def _begin_at_zero(self) -> None:
         """Make every series that an alert watches exist: `increase()` cannot see the first step of a new series."""
+        for kind in (*UPSTREAM, OTHER):
+            self.upstream.labels(kind)
         for part in (*PARTS, OTHER):
             self.failed_open.labels(part)
             self.failures.labels(part)

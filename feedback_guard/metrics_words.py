@@ -63,10 +63,12 @@ PARTS: Final = (
     "extract",
     "answer",
     "delivery",
-    "upstream",
     "receipt",
 )
 """Parts of the guard that may fail."""
+UPSTREAM: Final = ("unreachable", "busy", "lost", "timeout")
+"""How the application behind a gateway fails: no connection; too many; one that ended before its answer; no answer in
+time. It is no failure of the guard."""
 KINDS: Final = tuple(kind.value for kind in Kind)
 DECISIONS: Final = tuple(decision.value for decision in Decision)
 CAMPAIGN_DECISIONS: Final = ("approve", "deny")

@@ -130,7 +130,7 @@ class Relay:
             await self._failed(error)
 
     def _note(self, error: UpstreamError) -> None:
-        self._metrics.failed("upstream")
+        self._metrics.upstream_failed(_kind(error))
         log.warning("%s", error)
 
     async def _exchanged(self, wire: Wire, request: h11.Request, first: Message | None) -> bool:
@@ -269,6 +269,15 @@ class Relay:
             detail.format(" in time" if late else ""),
         )
         await self._answer(problem, _NOT_KNOWN)
+
+
+def _kind(error: UpstreamError) -> str:
+    """How it failed, as the metrics name it."""
+    if isinstance(error, UpstreamBusyError):
+        return "busy"
+    if isinstance(error, UpstreamUnreachableError):
+        return "unreachable"
+    return "timeout" if isinstance(error, UpstreamTimeoutError) else "lost"
 
 
 def _has_body(request: h11.Request) -> bool:

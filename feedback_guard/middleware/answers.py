@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import JsonValue
 
@@ -20,7 +19,7 @@ from feedback_guard import settings
 from feedback_guard.contribution import Contribution
 from feedback_guard.errors import GuardError
 from feedback_guard.limits.interface import Measure
-from feedback_guard.middleware.expressions import AnswerFunctions, compile_expression
+from feedback_guard.middleware.expressions import AnswerFunctions, compile_expression, search
 from feedback_guard.middleware.interface import RequestMetrics
 from feedback_guard.middleware.replies import BadInputError, Reply, decided, held, received
 from feedback_guard.policy.answers import Acknowledge, HeldAnswerPolicy
@@ -115,7 +114,7 @@ class Template:
             asked.params, asked.query, ident=ident, at_us=first.at_us, contributor=first.contributor
         )
         try:
-            made = self._body.search(asked.document, jmespath.Options(custom_functions=functions))
+            made = search(self._body, asked.document, functions)
             body = json.dumps(made, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
         except (JMESPathError, BadInputError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise TemplateError(f"the expression fails on a body ({type(error).__name__})") from None

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import jmespath
 import jmespath.functions
+import jmespath.visitor
 from pydantic import JsonValue
 
 from feedback_guard import settings
@@ -141,6 +142,50 @@ class AnswerFunctions(RequestFunctions):
     @jmespath.functions.signature()
     def _func_contributor(self) -> str:
         return self._contributor
+
+
+class _Interpreter(jmespath.visitor.TreeInterpreter):
+    """The library's own, but for a cache in it that refers back to it.
+
+    It would be garbage that only the collector can free, one for each request, and a collection walks through all that
+    a guard has in memory.
+    """
+
+    def visit(self, node: Any, *args: Any, **options: Any) -> Any:
+        return _VISITS[node["type"]](self, node, *args, **options)
+
+
+_VISITS: Final[Mapping[str, Callable[..., Any]]] = {
+    name.removeprefix("visit_"): getattr(jmespath.visitor.TreeInterpreter, name)
+    for name in dir(jmespath.visitor.TreeInterpreter)
+    if name.startswith("visit_")
+}
+
+
+def search(compiled: Any, document: JsonValue, functions: jmespath.functions.Functions) -> Any:
+    """Apply a compiled expression.
+
+    Parameters
+    ----------
+    compiled
+        What `compile_expression` returned.
+    document
+        The body.
+    functions
+        What it may call, with what belongs to this request.
+
+    Raises
+    ------
+    jmespath.exceptions.JMESPathError
+        If it does not fit the document.
+
+    Examples
+    --------
+    >>> compiled = compile_expression("text || 'none'", RequestFunctions, [], "routes: feedback: extract")
+    >>> search(compiled, {"text": "where is my card?"}, RequestFunctions({}))
+    'where is my card?'
+    """
+    return _Interpreter(jmespath.Options(custom_functions=functions)).visit(compiled.parsed, document)
 
 
 def compile_expression(

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import jmespath
 import jmespath.exceptions
 from pydantic import JsonValue
 
@@ -14,7 +13,14 @@ from feedback_guard import settings
 from feedback_guard.clock import format_iso8601
 from feedback_guard.contribution import Contribution, parse_contribution
 from feedback_guard.errors import ContributionError, UsageError
-from feedback_guard.middleware.expressions import RequestFunctions, compile_expression, fields, is_early, is_true
+from feedback_guard.middleware.expressions import (
+    RequestFunctions,
+    compile_expression,
+    fields,
+    is_early,
+    is_true,
+    search,
+)
 from feedback_guard.middleware.interface import ExtractorCallable, Scope
 from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError, bad_input
@@ -169,9 +175,8 @@ class Extractor:
     def _searching(self, compiled: Any) -> Callable[[JsonValue, Mapping[str, str], Scope], Any]:
         def find(body: JsonValue, params: Mapping[str, str], scope: Scope) -> Any:
             about = RequestFunctions(params, scope.get("query_string", b""))
-            options = jmespath.Options(custom_functions=about)
             try:
-                return compiled.search(body, options)
+                return search(compiled, body, about)
             except jmespath.exceptions.JMESPathTypeError as error:
                 raise self._unfit(
                     f"In {error.function_name}(): a value is {error.actual_type}; it must be one of "

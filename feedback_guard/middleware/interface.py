@@ -48,6 +48,9 @@ class RequestMetrics(Protocol):
     def failed(self, part: str) -> None:
         """Count a failure of a part of the guard."""
 
+    def upstream_failed(self, kind: str) -> None:
+        """Count a failure of the application behind a gateway."""
+
     def failed_open(self, part: str) -> None:
         """Count a request that passed unjudged because a part of the guard failed."""
 

@@ -100,6 +100,8 @@ def reader(headers: Iterable[tuple[bytes, bytes]], accepts: tuple[Media, ...], f
 # A form's media type is taken only as clients write it: a framework that compares without folding capitals would see
 # none, and might go on to read the body as something else.
 def _typed(text: str, accepts: tuple[Media, ...], form: FormPolicy, query: bytes) -> Read | None:
+    if text == "application/json" and Media.JSON in accepts:
+        return _read_json
     media, *parameters = (part.strip() for part in text.split(";"))
     if Media.JSON in accepts and _JSON.fullmatch(media.lower()):
         _check_charset(parameters)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import JsonValue
 
 from feedback_guard.contribution import Contribution
 from feedback_guard.errors import ReceiptError, Refused
-from feedback_guard.middleware.expressions import RequestFunctions, compile_expression
+from feedback_guard.middleware.expressions import RequestFunctions, compile_expression, search
 from feedback_guard.middleware.interface import JudgingGuard, Scope
 from feedback_guard.middleware.replies import Problem
 from feedback_guard.middleware.routes import Match, parameters
@@ -140,9 +139,8 @@ def _finder(route: RoutePolicy, policy: RouteReceiptPolicy) -> _Find:
     )
 
     def find(document: JsonValue, params: Mapping[str, str], scope: Scope) -> Any:
-        options = jmespath.Options(custom_functions=RequestFunctions(params, scope.get("query_string", b"")))
         try:
-            return compiled.search(document, options)
+            return search(compiled, document, RequestFunctions(params, scope.get("query_string", b"")))
         except (JMESPathError, ValueError, TypeError, OverflowError):
             raise ReceiptError(Refused.MISSING) from None
 

@@ -9,13 +9,12 @@ import codecs
 import json
 from typing import Any, Final, Protocol
 
-import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import JsonValue
 
 from feedback_guard import settings
 from feedback_guard.errors import GuardError
-from feedback_guard.middleware.expressions import RequestFunctions, compile_expression
+from feedback_guard.middleware.expressions import RequestFunctions, compile_expression, search
 from feedback_guard.policy.receipts import ServingPolicy
 from feedback_guard.receipts.form import TextDigest
 
@@ -210,6 +209,6 @@ def _document(data: bytes | str) -> JsonValue:
 
 def _search(compiled: Any, document: JsonValue) -> Any:
     try:
-        return compiled.search(document, jmespath.Options(custom_functions=RequestFunctions({})))
+        return search(compiled, document, RequestFunctions({}))
     except (JMESPathError, GuardError, ValueError, TypeError, OverflowError, RecursionError):
         raise UnreadableError("the expression cannot be applied to the answer") from None

@@ -58,9 +58,7 @@ def parse_strictly(body: bytes) -> JsonValue:
         raise _malformed(f"The body is not UTF-8 at byte {error.start}.") from None
     _check_bounds(body)
     try:
-        value: JsonValue = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        value: JsonValue = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         what = "something follows the JSON value" if error.msg == "Extra data" else "it is not JSON"
         raise _malformed(f"The body cannot be read at character {error.pos}: {what}.") from None
@@ -71,6 +69,9 @@ def parse_strictly(body: bytes) -> JsonValue:
 
 def _check_bounds(body: bytes) -> None:
     """Check depth, number of values and length of numbers without parsing; exact for well-formed JSON."""
+    opened = body.count(b"{") + body.count(b"[")
+    if opened <= settings.MAX_JSON_DEPTH and len(body) <= settings.MAX_JSON_NODES and not _LONG_NUMBER.search(body):
+        return  # whatever stands in strings: a value takes a byte at least, and a level a bracket
     bare = _STRING.sub(b'"', body)
     if _LONG_NUMBER.search(bare):
         raise _malformed(f"A number has more than {settings.MAX_INTEGER_DIGITS} digits in a row.")
@@ -121,6 +122,9 @@ def _refuse_lone_surrogates(value: JsonValue) -> None:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise _malformed("A text holds half of a surrogate pair.") from None
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _malformed(detail: str) -> BadInputError:

@@ -269,7 +269,8 @@ def test_an_upstream_that_is_not_there_has_seen_nothing() -> None:
         kept = gateway.guard.settled()
         assert kept.delivery is Delivery.FAILED
         assert "has seen nothing" in str(kept.detail["cause"])
-        assert gateway.guard.metrics.failures == ["upstream"]
+        assert gateway.guard.metrics.upstream == ["unreachable"]
+        assert gateway.guard.metrics.failures == [], "the guard did not fail"
 
 
 def test_an_upstream_without_a_name_has_seen_nothing() -> None:
@@ -331,6 +332,7 @@ def test_a_connection_that_ends_before_an_answer_leaves_the_outcome_unknown(
     kept = gateway.guard.settled()
     assert kept.delivery is Delivery.UNKNOWN
     assert len(upstream.raw) == 1, "nothing is sent twice"
+    assert (gateway.guard.metrics.upstream, gateway.guard.metrics.failures) == (["lost"], [])
 
 
 def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown(upstream: Upstream) -> None:
@@ -340,6 +342,7 @@ def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown(upstrea
         got = gateway.post("/feedback", FEEDBACK)
         assert (got.status, got.json["code"]) == (504, "upstream_timeout")
         assert gateway.guard.settled().delivery is Delivery.UNKNOWN
+        assert (gateway.guard.metrics.upstream, gateway.guard.metrics.failures) == (["timeout"], [])
         hanging.set()
 
 

@@ -48,6 +48,7 @@ class CountingMetrics(Metrics):
         self.requests: list[tuple[str, str]] = []
         self.opened: list[str] = []
         self.failures: list[str] = []
+        self.upstream: list[str] = []
 
     def request(self, route: str, outcome: str) -> None:
         super().request(route, outcome)
@@ -60,6 +61,10 @@ class CountingMetrics(Metrics):
     def failed(self, part: str) -> None:
         super().failed(part)
         self.failures.append(part)
+
+    def upstream_failed(self, kind: str) -> None:
+        super().upstream_failed(kind)
+        self.upstream.append(kind)
 
 
 @dataclass
