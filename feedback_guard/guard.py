@@ -25,6 +25,7 @@ from feedback_guard.assess import Assessment
 from feedback_guard.bulk import carry_on_left, keep_told
 from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
 from feedback_guard.contribution import Contribution
+from feedback_guard.drifting import end_drift, keep_drift
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import Engine
@@ -199,9 +200,12 @@ class Guard:
                     self.metrics,
                     on_pulled=self._pull_back,
                     on_told=functools.partial(keep_told, self.store),
+                    on_drift=functools.partial(keep_drift, self.store),
                 )
                 await asyncio.to_thread(self._follower.catch_up_now)
                 await self._follower.pull_back()
+                await end_drift(self.store, engine.memory)
+                await self._follower.tell_drift()
                 await self.housekeep()
             except BaseException:
                 await asyncio.to_thread(self._unload)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from feedback_guard.contribution import Contribution
     from feedback_guard.evidence.baseline import Baseline
     from feedback_guard.evidence.propose import Candidate
     from feedback_guard.policy.schema import Policy
@@ -28,7 +29,9 @@ SHOWN_LABELS = 20
 
 @app.command()
 def build(
-    trusted: Annotated[Path, typer.Argument(help="Vetted contributions, JSONL, plain or .gz.")],
+    trusted: Annotated[
+        list[Path], typer.Argument(help="Vetted contributions, JSONL, plain or .gz; several files are read as one.")
+    ],
     out: Annotated[Path, typer.Option(help="Directory to write; it must not exist.")],
     policy: PolicyOption,
     force: Annotated[bool, typer.Option("--force", help="Replace a baseline that is there.")] = False,
@@ -46,7 +49,9 @@ def build(
     if out.exists() and not force:
         raise UsageError(f"{out} exists; name another directory, or give --force to replace the baseline there")
     loaded = load_policy(policy).policy
-    vetted = list(read_contributions(trusted, max_lines=settings.MAX_TRUSTED))
+    vetted: list[Contribution] = []
+    for path in trusted:
+        vetted += read_contributions(path, max_lines=settings.MAX_TRUSTED)
     with _progress() as progress:
         loading = progress.add_task("loading the model", total=None)
         batcher = start_batcher(loaded.embedding)
@@ -94,6 +99,14 @@ def propose(
     out: Annotated[Path, typer.Option(help="Where the proposal goes: JSONL, to be vetted line by line.")],
     size: Annotated[int, typer.Option(min=1, help="How many contributions at most.")] = 2_000,
     per_contributor: Annotated[int, typer.Option(min=1, help="Most of one contributor.")] = 3,
+    changed: Annotated[
+        bool,
+        typer.Option(
+            "--changed",
+            help="Only what the trusted set hardly has, held or accepted, since its baseline is in use: after a drift "
+            "alarm.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 0,
 ) -> None:
     """Choose contributions from the store for a human to vet. Nothing is trusted until somebody has read it."""
@@ -101,14 +114,21 @@ def propose(
     from feedback_guard.errors import UsageError
     from feedback_guard.evidence.propose import gather
     from feedback_guard.evidence.propose import propose as choose
+    from feedback_guard.learning.changed import changed_since
     from feedback_guard.policy.loader import load_policy
     from feedback_guard.store.database import Store
 
     if out.exists():
         raise UsageError(f"{out} exists; a proposal is never written over another file")
-    with _progress() as progress, Store.open(load_policy(policy).policy.store, clock=SystemClock()) as store:
+    loaded = load_policy(policy).policy
+    if changed and loaded.baseline.path is None:
+        raise UsageError("--changed compares with the baseline in use, and the policy names none")
+    with _progress() as progress, Store.open(loaded.store, clock=SystemClock()) as store:
         task = progress.add_task("contributions", total=None)
-        pool = gather(_observed(store, progress, task), seed=seed)
+        observed = changed_since(loaded.baseline, store) if changed else _observed(store, progress, task)
+        pool = gather(observed, seed=seed)
+    if changed and not pool:
+        raise UsageError("nothing that came since the baseline is in use is new to its trusted set")
     if not pool:
         raise UsageError("the store holds no contribution yet; let the guard observe for a while first")
     chosen = choose(pool, size=size, per_contributor=per_contributor, seed=seed)
@@ -123,6 +143,12 @@ def propose(
         raise
     authors = len({item.contributor for item in chosen})
     typer.echo(f"{len(chosen)} contributions of {authors} contributors proposed in {out}")
+    if changed:
+        typer.echo(
+            "Read every line, remove what is wrong, then run `feedback-guard baseline build` on the trusted set that "
+            "you have and on what is left, and pin the new digest."
+        )
+        return
     typer.echo("Read every line, remove what is wrong, then run `feedback-guard baseline build` on what is left.")
 
 

@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Entry] = {
     "baseline": Entry(
         "feedback_guard.cli.baseline:app", "Make, or show, what is normal: the baseline of a trusted set."
     ),
+    "drift": Entry("feedback_guard.cli.drift:app", "Show the drift alarm of the whole stream, or acknowledge it."),
     "policy": Entry("feedback_guard.cli.policy:app", "Check a policy, compare two, or print the schema for editors."),
     "replay": Entry("feedback_guard.cli.replay:replay", "Judge a recorded stream; `at` is the clock."),
     "serve": Entry(

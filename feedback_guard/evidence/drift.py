@@ -1,8 +1,8 @@
 """Has the whole stream moved away from the trusted set? An alarm for people, never a reason to hold one contribution.
 
-The trusted set says how often an honest text lies far from all that is trusted, and how often in each region of
-embedding space (`drift_reference`). Every contribution that arrives then bets that one of these events has become
-more frequent (`e_detector`).
+The trusted set says how often an honest text lies far from all that is trusted, how often in each region of embedding
+space (`drift_reference`), and how often it is given a label that nobody knows (`drift_labels`). Every contribution that
+arrives then bets that one of these events has become more frequent (`e_detector`).
 
 What is promised: on a stream that is drawn as the trusted set was, contribution by contribution, the average number of
 contributions until a false alarm is at least `expected_run_length`; this holds for all but 5 % of trusted sets
@@ -22,10 +22,13 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feedback_guard.contribution import TEXT_FIELDS, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import BaselineError
+from feedback_guard.evidence.drift_labels import NAME as LABEL
+from feedback_guard.evidence.drift_labels import Labels
 from feedback_guard.evidence.drift_reference import Reference, vector_of
 from feedback_guard.evidence.e_detector import GROWTHS, Floats, average, growth_bets, step
 from feedback_guard.signals.interface import Array, Observation, State
@@ -36,6 +39,11 @@ MIN_TRUSTED = 40
 """Fewest trusted texts of a field that a reference can be made from."""
 RECENT = 200
 """Contributions over which the present shares are averaged, with exponentially falling weight."""
+
+WHAT_TO_DO = (
+    "Look whether the change is honest. If it is, `feedback-guard baseline propose --changed` chooses what to vet: "
+    "read it, add it to the trusted set, build a new baseline and deploy it"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +57,7 @@ class Growth:
     Parameters
     ----------
     field
-        Which text it is about: `input`, `output`, `chosen` or `rejected`.
+        Which text it is about: `input`, `output`, `chosen` or `rejected`; or `label`.
     event
         In words, such as `region 7`.
     share_then, share_now
@@ -115,10 +123,14 @@ class DriftDetector:
     def __init__(self, state: State, *, expected_run_length: int = 100_000) -> None:
         self._line = math.log1p(expected_run_length)
         self._references = {name: Reference.restore(name, state.arrays) for name in _names(state)}
-        self._bets = {name: growth_bets(reference.bounds) for name, reference in self._references.items()}
-        self._levels = {name: _evidence(state, f"{name}.levels") for name in self._references}
-        self._now = {name: _evidence(state, f"{name}.now") for name in self._references}
-        weights = [reference.weights().ravel() for reference in self._references.values()]
+        self._labels = Labels.restore(state)
+        self._parts: dict[str, Reference | Labels] = {**self._references}
+        if self._labels is not None:
+            self._parts[LABEL] = self._labels
+        self._bets = {name: growth_bets(part.bounds) for name, part in self._parts.items()}
+        self._levels = {name: _evidence(state, f"{name}.levels") for name in self._parts}
+        self._now = {name: _evidence(state, f"{name}.now") for name in self._parts}
+        weights = [part.weights().ravel() for part in self._parts.values()]
         self._weights = np.concatenate(weights) / len(weights)
         self._seen = _count(state, "n_seen")
         self._skipped = _count(state, "n_skipped")
@@ -151,14 +163,22 @@ class DriftDetector:
                 f"the drift alarm needs at least {MIN_TRUSTED} trusted contributions with vectors of one length; "
                 f"the trusted set has {len(trusted)} contributions"
             )
-        error = (1.0 - CONFIDENCE) / len(usable)
+        error = (1.0 - CONFIDENCE) / (len(usable) + 1)
+        parts: dict[str, Reference | Labels] = {
+            name: Reference.fit(vectors_of, error, np.random.default_rng([seed, _FIELDS.index(name)]))
+            for name, vectors_of in usable.items()
+        }
+        labels = Labels.fit(trusted, MIN_TRUSTED, error, np.random.default_rng([seed, len(_FIELDS)]))
+        if labels is not None:
+            parts[LABEL] = labels
         arrays: dict[str, Array] = {}
-        for name, vectors_of in usable.items():
-            reference = Reference.fit(vectors_of, error, np.random.default_rng([seed, _FIELDS.index(name)]))
-            arrays |= reference.arrays(name)
-            arrays[f"{name}.levels"] = np.zeros((len(reference.shares), len(GROWTHS)))
-            arrays[f"{name}.now"] = reference.shares.copy()
-        return State({"fields": list(usable), "n_seen": 0, "n_skipped": 0, "alarm": False, "since_n": 0}, arrays)
+        for name, part in parts.items():
+            arrays |= part.arrays(name)
+            arrays[f"{name}.levels"] = np.zeros((len(part.shares), len(GROWTHS)))
+            arrays[f"{name}.now"] = part.shares.copy()
+        values = {} if labels is None else labels.values()
+        counts = {"n_seen": 0, "n_skipped": 0, "alarm": False, "since_n": 0}
+        return State({"fields": list(usable), **values, **counts}, arrays)
 
     @classmethod
     def from_state(cls, state: State, *, expected_run_length: int = 100_000) -> Self:
@@ -175,20 +195,45 @@ class DriftDetector:
             if vector is None:
                 continue
             used += 1
-            events = reference.happened(vector)
-            happens, fails = self._bets[name]
-            self._levels[name] = step(self._levels[name], np.where(events[:, None], happens, fails))
-            self._now[name] += (events - self._now[name]) / RECENT
+            self._bet(name, reference.happened(vector))
         if used < len(expected):
             self._skipped += 1
         if not used:
             return
+        taught = self._labels.happened(observation) if self._labels is not None else None
+        if taught is not None:
+            self._bet(LABEL, taught)
         self._seen += 1
         if self._alarm:
             self._since += 1
         elif self._level() >= self._line:
             self._alarm = True
             _log.warning("drift alarm after %d contributions: %s", self._seen, self.status.message)
+
+    def is_new(self, observation: Observation) -> bool:
+        """Whether a contribution is of the sort that the trusted set hardly has.
+
+        That is: a text that lies farther out than all but `FAR[1]` of the trusted ones, one in a region that has grown,
+        or an unknown label. For whoever chooses what to vet.
+        """
+        taught = self._labels.happened(observation) if self._labels is not None else None
+        if taught is not None and bool(taught.any()):
+            return True
+        for name, reference in self._references.items():
+            vector = vector_of(observation, name, reference.texts.shape[1])
+            if vector is not None:
+                events = reference.happened(vector)
+                grown = self._levels[name].max(axis=1) > 0.5 * self._line
+                grown[: reference.n_far] = False
+                if events[1] or bool((events & grown).any()):
+                    return True
+        return False
+
+    def _bet(self, name: str, events: NDArray[np.bool_]) -> None:
+        """Let what a contribution is, or is not, count for the events of one part."""
+        happens, fails = self._bets[name]
+        self._levels[name] = step(self._levels[name], np.where(events[:, None], happens, fails))
+        self._now[name] += (events - self._now[name]) / RECENT
 
     def regions_of(self, observation: Observation) -> list[tuple[str, float]]:
         """Regions that the texts of a contribution lie in, in words, each with the share of trusted texts that do."""
@@ -209,6 +254,11 @@ class DriftDetector:
             levels[:] = 0.0
 
     @property
+    def alarm(self) -> bool:
+        """Whether the alarm stands."""
+        return self._alarm
+
+    @property
     def status(self) -> DriftStatus:
         """Where the stream stands now."""
         statistic = min(1.0, self._level() / self._line)
@@ -217,8 +267,7 @@ class DriftDetector:
             what = "; ".join(str(growth) for growth in growths) or "it has come back since"
             message = (
                 f"the stream has left the trusted set; the alarm was raised {self._since} contributions ago ({what}). "
-                "Look whether the change is honest, and if so, vet some of it, add it to the trusted set and build "
-                "a new baseline"
+                f"{WHAT_TO_DO}"
             )
         else:
             message = f"the stream resembles the trusted set: {statistic:.2f} of the way to an alarm"
@@ -227,12 +276,13 @@ class DriftDetector:
     def state(self) -> State:
         """Reference and evidence as data; a snapshot that later contributions do not change."""
         arrays: dict[str, Array] = {}
-        for name, reference in self._references.items():
-            arrays |= reference.arrays(name)
+        for name, part in self._parts.items():
+            arrays |= part.arrays(name)
             arrays[f"{name}.levels"] = self._levels[name].copy()
             arrays[f"{name}.now"] = self._now[name].copy()
-        values = {"n_seen": self._seen, "n_skipped": self._skipped, "alarm": self._alarm, "since_n": self._since}
-        return State({"fields": list(self._references), **values}, arrays)
+        labels = {} if self._labels is None else self._labels.values()
+        counts = {"n_seen": self._seen, "n_skipped": self._skipped, "alarm": self._alarm, "since_n": self._since}
+        return State({"fields": list(self._references), **labels, **counts}, arrays)
 
     def _level(self) -> float:
         levels = np.concatenate([levels.ravel() for levels in self._levels.values()])
@@ -241,13 +291,12 @@ class DriftDetector:
     def _growths(self, most: int = 3) -> Iterator[Growth]:
         """The events with the strongest evidence, once for distance and each region, strongest first."""
         ranked = []
-        for name, reference in self._references.items():
-            n_far = len(reference.far)
+        for name, part in self._parts.items():
             best = self._levels[name].max(axis=1)
-            for event in (int(np.argmax(best[:n_far])), *range(n_far, len(best))):
-                then, now = float(reference.shares[event]), float(self._now[name][event])
+            for event in (int(np.argmax(best[: part.n_far])), *range(part.n_far, len(best))):
+                then, now = float(part.shares[event]), float(self._now[name][event])
                 if now > then and best[event] > 0.5 * self._line:
-                    ranked.append((float(best[event]), Growth(name, reference.name_of(event), then, now)))
+                    ranked.append((float(best[event]), Growth(name, part.name_of(event), then, now)))
         ranked.sort(key=lambda pair: -pair[0])
         for _, growth in ranked[:most]:
             yield growth

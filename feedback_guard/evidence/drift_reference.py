@@ -95,6 +95,11 @@ class Reference:
             raise BaselineError(f"the state of the drift alarm lacks {error}; build the baseline again") from None
         return cls(texts, centres, sizes, far, shares, bounds)
 
+    @property
+    def n_far(self) -> int:
+        """Events of distance, which come first and are shown as one."""
+        return len(self.far)
+
     def happened(self, vector: Vectors) -> NDArray[np.bool_]:
         """Which events a text falls into: any number of far ones, and one region of each division."""
         n_far = len(self.far)

@@ -34,6 +34,7 @@ RECENT = 2_048
 
 OnPulled = Callable[[list[Charge]], Awaitable[None]]
 OnTold = Callable[[int, list[Telling]], Awaitable[None]]
+OnDrift = Callable[[Memory], Awaitable[None]]
 
 
 class EventSource(Protocol):
@@ -59,6 +60,8 @@ class Follower:
         Called after each catching up with the accepted contributions that turned out to belong to a campaign.
     on_told
         Called by `tell` with the ledger entry that was looked at last, and what is new of campaigns.
+    on_drift
+        Called after a catching up in which the drift alarm was raised or acknowledged.
     """
 
     def __init__(
@@ -69,12 +72,15 @@ class Follower:
         *,
         on_pulled: OnPulled | None = None,
         on_told: OnTold | None = None,
+        on_drift: OnDrift | None = None,
     ) -> None:
         self._source = source
         self._memory = memory
         self._metrics = metrics
         self._on_pulled = on_pulled
         self._on_told = on_told
+        self._on_drift = on_drift
+        self._alarm_seq = 0
         self._recent: OrderedDict[str, Observation] = OrderedDict()
         self._wake = asyncio.Event()
         self._folding = asyncio.Lock()
@@ -110,6 +116,7 @@ class Follower:
         if taught is not None:
             self._metrics.teaching(taught.divergence, taught.statistic)
         await self.pull_back()
+        await self.tell_drift()
 
     async def pull_back(self) -> None:
         """Hand over what turned out to belong to a campaign; at start-up, what earlier processes may have left."""
@@ -120,6 +127,13 @@ class Follower:
             await self._on_pulled(pulled)
         if pulled:
             await self.tell()
+
+    async def tell_drift(self) -> None:
+        """Hand over that the drift alarm was raised or acknowledged. If it cannot be kept, it is handed over again."""
+        seq = self._memory.alarm_seq
+        if seq != self._alarm_seq and self._on_drift is not None:
+            await self._on_drift(self._memory)
+        self._alarm_seq = seq
 
     async def tell(self) -> None:
         """Hand over what is new of campaigns. If it cannot be kept, it is handed over again the next time."""
@@ -153,6 +167,8 @@ class Follower:
         stored = event.stored
         if event.kind in {"campaign_approved", "campaign_denied"}:
             self._memory.ruled(event.subject, event.ruled)
+        if event.kind == "drift_acknowledged":
+            self._memory.acknowledged(event.baseline)
         if stored is None:
             return
         ident = stored.contribution.id
@@ -168,7 +184,10 @@ class Follower:
                     stored.contribution, canonical_texts(stored.contribution), unpack(stored.vectors)
                 )
             if event.kind == "judged":
-                self._memory.judged(observation, stored.verdict.decision, event.at_us, stored.verdict.campaign)
+                verdict = stored.verdict
+                self._memory.judged(
+                    observation, verdict.decision, event.at_us, verdict.campaign, baseline=verdict.baseline or ""
+                )
             else:
                 self._memory.approved(observation, event.at_us)
         except Exception:

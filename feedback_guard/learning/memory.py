@@ -47,6 +47,10 @@ class Memory:
 
     def __init__(self, policy: Policy, baseline: Baseline | None) -> None:
         self.seq = 0
+        self.baseline = baseline.digest if baseline is not None else ""
+        """Digest of the baseline; empty without one."""
+        self.alarm_seq = 0
+        """The ledger entry that raised the drift alarm; 0 while none stands."""
         self._measured_at = 0
         self._taught: TeachingStatus | None = None
         self.signals: Mapping[str, Signal] = {}
@@ -72,12 +76,32 @@ class Memory:
                 self.evidence = Evidence(background, reader, rate, regions=regions)
                 self.evidence.teaching.probes = Probes.from_arrays(baseline.evidence.arrays, PROBES)
 
-    def judged(self, observation: Observation, decision: Decision, at_us: int, campaign: str | None = None) -> None:
-        """Fold in that a contribution was judged; `campaign` names the one that the verdict gave it to."""
+    def judged(
+        self,
+        observation: Observation,
+        decision: Decision,
+        at_us: int,
+        campaign: str | None = None,
+        *,
+        baseline: str | None = None,
+    ) -> None:
+        """Fold in that a contribution was judged.
+
+        Parameters
+        ----------
+        campaign
+            The one that the verdict gave it to.
+        baseline
+            Digest of the baseline that it was judged by; None for this one. The drift alarm is about the stream since
+            this baseline is in use: what came before has nothing to say about it.
+        """
         for signal in self.signals.values():
             signal.witness(observation)
-        if self.drift is not None:
+        if self.drift is not None and baseline in (None, self.baseline):
+            before = self.drift.alarm
             self.drift.witness(observation)
+            if self.drift.alarm and not before:
+                self.alarm_seq = self.seq
         if self.evidence is not None:
             self.evidence.witness(observation, decision, at_us, campaign)
         if decision is Decision.ACCEPT:
@@ -104,6 +128,12 @@ class Memory:
         """Fold in how moderators decided on a campaign: `denied`, `approved`, or not whole."""
         if self.evidence is not None:
             self.evidence.rule(campaign, denied=ruled == "denied")
+
+    def acknowledged(self, baseline: str) -> None:
+        """Fold in that somebody acknowledged the drift alarm of a baseline."""
+        if self.drift is not None and baseline == self.baseline:
+            self.drift.acknowledge()
+            self.alarm_seq = 0
 
     def advance(self, now_us: int) -> None:
         """Learn from what has become mature."""

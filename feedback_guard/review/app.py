@@ -30,6 +30,7 @@ from feedback_guard.review.campaign_api import CampaignApi
 from feedback_guard.review.campaign_pages import CampaignPages
 from feedback_guard.review.campaigns import Carrier
 from feedback_guard.review.desk import Desk, read
+from feedback_guard.review.drift_pages import DriftPages
 from feedback_guard.review.entrance import Entrance, login_page
 from feedback_guard.review.gate import Gate
 from feedback_guard.review.headers import SecurityHeaders
@@ -67,6 +68,7 @@ def review_app(guard: Desk) -> ASGIApp:
             *Pages(guard, gate).routes(),
             *CampaignApi(guard, gate, carrier).routes(),
             *CampaignPages(guard, gate, carrier).routes(),
+            *DriftPages(guard, gate).routes(),
             Route("/metrics", _Metrics(guard), methods=["GET"]),
             Route("/healthz", _health(guard), methods=["GET"]),
         ],
@@ -120,7 +122,7 @@ def _answer(request: Request, refused: Refused) -> Response:
     if refused.status == 401:
         # A decision that came too late to its session leads back to the item, not to the decision.
         target = path
-        for action in ("approve", "deny", "decide", *Resolution):
+        for action in ("approve", "deny", "decide", "acknowledge", *Resolution):
             target = target.removesuffix(f"/{action}")
         return login_page(request, target=target, message="" if path == "/" else refused.detail, status=401)
     item = request.path_params.get("item", "")

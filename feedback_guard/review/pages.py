@@ -30,6 +30,7 @@ from feedback_guard.review.rulings import find, is_item_id, is_own, rule
 from feedback_guard.review.sessions import Session
 from feedback_guard.review.views import content_sha256, may, present, sheets
 from feedback_guard.review.ways import go_on, why_not
+from feedback_guard.store import drift_alarms
 from feedback_guard.store.campaign_reads import campaigns_of, count_campaigns
 from feedback_guard.store.records import StoredSubmission
 from feedback_guard.store.states import Delivery, Learning, Resolution
@@ -75,6 +76,7 @@ class Pages(Part):
         summary = await asyncio.to_thread(store.held_summary)
         decided = await asyncio.to_thread(store.submission, done) if done else None
         _, n_campaigns, in_campaigns = await read(self._desk, count_campaigns)
+        drift = await read(self._desk, drift_alarms.standing)
         return page(
             request,
             "held",
@@ -86,6 +88,7 @@ class Pages(Part):
             summary=summary,
             n_campaigns=n_campaigns,
             in_campaigns=in_campaigns,
+            drift=drift,
             now_us=self._desk.clock.now_us(),
             notice={"id": done, "text": _outcome(decided)} if decided else None,
         )

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from feedback_guard.limits.reputation import Terms
 from feedback_guard.policy.limits import LimitPolicy
-from feedback_guard.store import campaign_decisions, decisions, resolutions
+from feedback_guard.store import campaign_decisions, decisions, drift_alarms, resolutions
 from feedback_guard.store.campaign_decisions import CampaignDecision, Selection
+from feedback_guard.store.drift_alarms import DriftAlarm, DriftEntry
 from feedback_guard.store.inside import Inside
 from feedback_guard.store.records import StoredSubmission
 from feedback_guard.store.states import Resolution
@@ -169,3 +170,28 @@ class Deciding(Inside):
             most=most,
             reputation=reputation,
         )
+
+    def raise_drift(self, alarm: DriftAlarm, *, now_us: int) -> bool:
+        """Write down that the drift alarm was raised; returns whether nobody had done so before."""
+        return drift_alarms.raise_alarm(self._group, alarm, now_us=now_us)
+
+    def end_drift(self, baseline: str, *, now_us: int) -> bool:
+        """Write down that a new baseline, named by its digest, ended an alarm of another one, if one stands."""
+        return drift_alarms.end(self._group, baseline, now_us=now_us)
+
+    def acknowledge_drift(self, *, moderator: str, note: str = "", seq: int | None = None, now_us: int) -> DriftEntry:
+        """Record that somebody has looked at the drift alarm. If the stream stays away, it is raised again.
+
+        Parameters
+        ----------
+        seq
+            The ledger entry of the alarm that she saw; None acknowledges whichever stands.
+
+        Raises
+        ------
+        TransitionError
+            If none stands, or another one than she saw.
+        UsageError
+            If the moderator has no name, or the note is too long.
+        """
+        return drift_alarms.acknowledge(self._group, moderator=moderator, note=note, seq=seq, now_us=now_us)

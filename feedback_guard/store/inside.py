@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from feedback_guard.errors import LedgerError
 from feedback_guard.limits.interface import BudgetRecord, Charge
-from feedback_guard.store import campaign_decisions, reputation
+from feedback_guard.store import campaign_decisions, drift_alarms, reputation
 from feedback_guard.store.group import Group
 
 RESERVED: Final = frozenset(
@@ -23,6 +23,7 @@ RESERVED: Final = frozenset(
         "delivery",
         reputation.KIND,
         *campaign_decisions.RULINGS.values(),
+        *drift_alarms.KINDS,
     }
 )
 """Kinds of ledger entries that only transitions write."""

@@ -12,6 +12,7 @@ from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry
 from feedback_guard.settings import MAX_REVIEW_PAGE
 from feedback_guard.store import tables
 from feedback_guard.store.campaign_decisions import RULINGS
+from feedback_guard.store.drift_alarms import ACKNOWLEDGED
 from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
 from feedback_guard.store.rows import SUBMISSIONS, AnyRow, stored_contribution, stored_submission
 from feedback_guard.store.states import Delivery
@@ -34,7 +35,7 @@ _EVENTS: Final = (
         _L.kind,
         _L.at_us.label("event_us"),
         _L.subject,
-        case((_L.kind.in_(RULINGS.values()), _L.body)).label("ruling"),
+        case((_L.kind.in_((*RULINGS.values(), ACKNOWLEDGED)), _L.body)).label("ruling"),
         tables.contribution,
     )
     .outerjoin(tables.contribution, (_C.id == _L.subject) & _L.kind.in_(TELLING))
@@ -141,5 +142,13 @@ def count_by_delivery(connection: Connection) -> dict[Delivery, int]:
 def _event(row: AnyRow) -> Event:
     values = row._mapping
     stored = None if values[_C.id] is None else stored_contribution(row)
-    ruled = json.loads(values["ruling"])["ruled"] or "" if values["ruling"] else ""
-    return Event(values["seq"], values["kind"], values["event_us"], stored, values["subject"], ruled)
+    body = json.loads(values["ruling"]) if values["ruling"] else {}
+    return Event(
+        values["seq"],
+        values["kind"],
+        values["event_us"],
+        stored,
+        values["subject"],
+        ruled=body.get("ruled") or "",
+        baseline=body.get("baseline", ""),
+    )

@@ -197,6 +197,8 @@ class Event:
     ruled
         For a decision on a campaign: how all of it stands decided; empty for what is not decided whole, and for other
         events.
+    baseline
+        For an acknowledged drift alarm: digest of the baseline that the stream had left; empty for other events.
     """
 
     seq: int
@@ -205,6 +207,7 @@ class Event:
     stored: StoredContribution | None
     subject: str = ""
     ruled: str = ""
+    baseline: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,3 +242,36 @@ def test_a_state_that_is_not_a_drift_state_is_refused(fitted: State) -> None:
         arrays = {name: array for name, array in fitted.arrays.items() if name != missing}
         with pytest.raises(BaselineError, match=f"lacks '{missing}'"):
             DriftDetector.from_state(State(fitted.values, arrays))
+
+
+def with_labels(n: int, known: int, *, seed: int) -> list[Observation]:
+    """Observations of one unchanging stream of texts that are given the first so many labels."""
+    rng = np.random.default_rng(seed)
+    return [
+        replace(each, contribution=replace(each.contribution, kind=Kind.LABEL, label=f"intent-{rng.integers(known)}"))
+        for each in stream(n, EVEN, seed=seed)
+    ]
+
+
+def test_labels_that_nobody_knows_raise_it_where_texts_do_not() -> None:
+    detector = DriftDetector.from_state(DriftDetector.fit(with_labels(600, 20, seed=1)))
+    assert alarm_after(detector, with_labels(2_000, 20, seed=2)) is None
+    soon = alarm_after(detector, with_labels(400, 26, seed=3))
+    assert soon is not None
+    assert soon < 60
+    assert str(detector.status.attribution[0]).startswith("label, one that the trusted set has never seen")
+
+
+def test_a_trusted_set_that_brings_new_labels_itself_is_allowed_for() -> None:
+    """With as many labels as contributions nearly, a further one is no news."""
+    detector = DriftDetector.from_state(DriftDetector.fit(with_labels(600, 600, seed=1)))
+    assert alarm_after(detector, with_labels(2_000, 900, seed=2)) is None
+
+
+def test_a_state_without_labels_looks_at_texts_alone() -> None:
+    whole = DriftDetector.fit(with_labels(100, 5, seed=1))
+    values = {name: value for name, value in whole.values.items() if name != "labels"}
+    arrays = {name: array for name, array in whole.arrays.items() if not name.startswith("label.")}
+    assert alarm_after(DriftDetector.from_state(State(values, arrays)), with_labels(300, 50, seed=2)) is None
+    with pytest.raises(BaselineError, match=r"lacks 'label\.shares'"):
+        DriftDetector.from_state(State(whole.values, arrays))
