@@ -7,6 +7,7 @@ commit. Statement by statement, reading and writing budgets cost more than every
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from sqlalchemy import Connection
 
@@ -28,12 +29,19 @@ class GroupBudgets:
         Inside a transaction that holds the writer's lock.
     memory
         The points that this process knows.
+    levels
+        Counters that were read in this transaction already; None for one that was never charged.
     """
 
-    def __init__(self, connection: Connection, memory: PointMemory | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        memory: PointMemory | None = None,
+        levels: Mapping[str, Level | None] = MappingProxyType({}),
+    ) -> None:
         self._connection = connection
         self._points = GroupPoints(connection, memory or PointMemory())
-        self._levels: dict[str, Level | None] = {}
+        self._levels = dict(levels)
         self._changed: dict[str, str] = {}
         self._undo: list[tuple[str, Level | None, bool]] = []
 
@@ -81,9 +89,9 @@ class GroupBudgets:
         """Take back all points but the first n of this transaction."""
         self._points.take_back(n)
 
-    def prefetch(self, charges: Sequence[Charge]) -> None:
-        """Read at once what several charges will need."""
-        self._read([budget_key(charge.budget, charge.key) for charge in charges])
+    def prefetch(self, counters: Sequence[str]) -> None:
+        """Read at once what several charges will need: counters by their keys."""
+        self._read(counters)
 
     def mark(self) -> tuple[int, int]:
         """Where a job begins, to go back to if it fails."""

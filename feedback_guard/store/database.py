@@ -64,7 +64,7 @@ class Store:
         points = PointMemory()
         self._writer = Writer(
             engines,
-            lambda connection: Group(connection, policy.hold_capacity, clock, points),
+            lambda connection, opening: Group(connection, policy.hold_capacity, clock, points, opening),
             queue_size=policy.queue_size,
             max_group=policy.max_group,
             on_commit=self._committed,

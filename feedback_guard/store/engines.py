@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from feedback_guard.errors import GuardError, StoreError
 from feedback_guard.store import postgres, sqlite
+from feedback_guard.store.opening import Opening
 from feedback_guard.store.sqlite import assert_sqlite_version, sqlite_version
 
 __all__ = ["Engines", "assert_sqlite_version", "open_engines", "sqlite_version", "store_error"]
@@ -61,6 +62,16 @@ class Engines:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             postgres.begin(connection, self.busy_timeout_us)
+
+    def begin_and_look(self, connection: Connection, counters: Sequence[str]) -> Opening:
+        """`begin`, and what a server can say in the same round trip, such as the levels of counters.
+
+        A database in this process has no round trips to be saved; it is asked when something is needed.
+        """
+        if not self.sqlite:
+            return postgres.begin_and_look(connection, self.busy_timeout_us, counters)
+        self.begin(connection)
+        return Opening()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -15,6 +15,7 @@ from feedback_guard.limits.grouped import GroupBudgets
 from feedback_guard.limits.placing import PointMemory
 from feedback_guard.store import tables
 from feedback_guard.store.campaigns import NewMember, join
+from feedback_guard.store.opening import NOTHING, Opening
 from feedback_guard.store.timing import store_time
 
 _HEAD: Final = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
@@ -53,16 +54,23 @@ class Group:
         Where the time comes from if the database has no clock of its own for all its hosts.
     points
         What this process knows of the points of embedding space that budgets are charged for.
+    opening
+        What was asked when the transaction began.
     """
 
     def __init__(
-        self, connection: Connection, hold_capacity: int, clock: Clock, points: PointMemory | None = None
+        self,
+        connection: Connection,
+        hold_capacity: int,
+        clock: Clock,
+        points: PointMemory | None = None,
+        opening: Opening = NOTHING,
     ) -> None:
         self._connection = connection
         self._clock = clock
         self._hold_capacity = hold_capacity
-        self.budgets = GroupBudgets(connection, points)
-        self._head: Checkpoint | None = None
+        self.budgets = GroupBudgets(connection, points, opening.levels)
+        self._head = opening.head
         self._pending: list[Entry] = []
         self._held: tuple[int, int] | None = None
         self._submissions: list[dict[str, Any]] = []
@@ -73,7 +81,7 @@ class Group:
         self._own = (0, 0)  # where the present job's submissions and contributions begin
         self._job = 0
         self._saved = False
-        self.server_time: tuple[int, float] | None = None
+        self.server_time = opening.server_time if isinstance(clock, SystemClock) else None
         """What the server's clock said in this transaction, and when by this host's monotonic one."""
 
     @property

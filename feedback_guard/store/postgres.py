@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import OperationalError
 
+from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import UnsafeDatabaseError
-from feedback_guard.store.locks import take_writer_lock
+from feedback_guard.ledger.chain import GENESIS, Checkpoint
+from feedback_guard.limits.gcra import Level
+from feedback_guard.store.locks import WRITER_LOCK
+from feedback_guard.store.opening import Opening
 
 _READERS: Final = 8
 _IDLE_MS: Final = 60_000
 """How long a process that stopped in the middle of a transaction may keep others waiting, in milliseconds."""
+MAX_COUNTERS: Final = 8_192
+"""Most counters that are read at the beginning of a transaction."""
+LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
+_SETTINGS: Final = (
+    "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint,"
+    " set_config('lock_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true),"
+    " CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END"
+)
+_TIME: Final = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint"
+_HEAD: Final = "SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1"
+_LEVELS: Final = "SELECT key, used_micro, rest, period_us, last_us FROM budget WHERE key = ANY(%s)"
 
 
 def engines(url: URL, busy_timeout_us: int) -> tuple[Engine, Engine]:
@@ -59,15 +79,55 @@ def engines(url: URL, busy_timeout_us: int) -> tuple[Engine, Engine]:
 
 
 def begin(connection: Connection, busy_timeout_us: int) -> None:
-    """Bound the waits of this transaction, make its commit durable, and take the writer's lock."""
-    connection.exec_driver_sql(
-        "SELECT set_config('lock_timeout', %s, true),"
-        " set_config('idle_in_transaction_session_timeout', %s, true),"
-        " CASE WHEN current_setting('synchronous_commit') = 'off'"
-        " THEN set_config('synchronous_commit', 'on', true) END",
-        (f"{max(1, busy_timeout_us // 1_000)}ms", f"{_IDLE_MS}ms"),
+    """Bound the waits of this transaction, make its commit durable, and take the writer's lock: one round trip."""
+    _begin(connection, busy_timeout_us, [])
+
+
+def begin_and_look(connection: Connection, busy_timeout_us: int, counters: Sequence[str]) -> Opening:
+    """`begin`, and in the same round trip the server's time, the end of the ledger, and the levels of counters.
+
+    While the lock is held every other process waits, so each further round trip would cost all of them its time. The
+    statements travel together and are done one after the other, each on what was committed before it began: what is
+    read behind the lock is what its last holder left.
+
+    Parameters
+    ----------
+    counters
+        Keys of budgets. No more than `MAX_COUNTERS` of them are read.
+    """
+    asked = list(dict.fromkeys(counters))[:MAX_COUNTERS]
+    sent = time.monotonic()
+    found = _begin(connection, busy_timeout_us, [(_TIME, ()), (_HEAD, ()), (_LEVELS, (asked,))])
+    ((before_us, *_),), ((now_us,),), heads, rows = found[0], *found[2:]
+    levels: dict[str, Level | None] = dict.fromkeys(asked)
+    levels.update((row[0], Level(*row[1:])) for row in rows)
+    # The lock may have been waited for. So much later than the sending it was, if nobody set the server's clock.
+    waited = min(max(0, now_us - before_us) / MICROSECONDS, time.monotonic() - sent)
+    return Opening(
+        levels=levels,
+        head=Checkpoint(*heads[0]) if heads else Checkpoint(0, GENESIS),
+        server_time=(now_us, sent + waited),
     )
-    take_writer_lock(connection)
+
+
+def _begin(
+    connection: Connection, busy_timeout_us: int, queries: Sequence[tuple[LiteralString, tuple[Any, ...]]]
+) -> list[list[tuple[Any, ...]]]:
+    """Begin a transaction under the writer's lock, and answer queries: the rows of each, the beginning's two first."""
+    if not connection.in_transaction():
+        connection.begin()
+    driver: psycopg.Connection[tuple[Any, ...]] = connection.connection.driver_connection  # type: ignore[assignment]
+    bounds = f"{max(1, busy_timeout_us // 1_000)}ms", f"{_IDLE_MS}ms"
+    cursors = []
+    try:
+        with driver.pipeline() if psycopg.capabilities.has_pipeline() else nullcontext():
+            for statement, values in ((_SETTINGS, bounds), (LOCK, (WRITER_LOCK,)), *queries):
+                cursors.append(driver.execute(statement, values))
+            return [cursor.fetchall() for cursor in cursors]
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate(error)
+        raise OperationalError("BEGIN", None, error, hide_parameters=True) from error
 
 
 def assert_settings(connection: Connection) -> dict[str, str]:

@@ -21,9 +21,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError, SQLAlchemyError
 
 from feedback_guard.errors import GuardError, StoreError
+from feedback_guard.limits.charging import budget_key
 from feedback_guard.limits.interface import Charge
 from feedback_guard.store.engines import Engines, store_error
 from feedback_guard.store.group import Group
+from feedback_guard.store.opening import Opening
 from feedback_guard.store.sqlite import DriverError
 from feedback_guard.store.transaction import Transaction
 
@@ -67,7 +69,7 @@ class Writer:
     def __init__(
         self,
         engines: Engines,
-        new_group: Callable[[Connection], Group],
+        new_group: Callable[[Connection, Opening], Group],
         *,
         queue_size: int,
         max_group: int,
@@ -166,9 +168,9 @@ class Writer:
     def _commit(self, group: list[_Waiting]) -> None:
         try:
             connection = self._connection = self._connection or self._engines.writer.connect()
-            self._engines.begin(connection)
-            shared = self._new_group(connection)
-            shared.budgets.prefetch([charge for waiting in group for charge in waiting.lookups])
+            counters = [budget_key(each.budget, each.key) for waiting in group for each in waiting.lookups]
+            shared = self._new_group(connection, self._engines.begin_and_look(connection, counters))
+            shared.budgets.prefetch(counters)
             for waiting in group:
                 _attempt(shared, waiting)
             shared.flush()
