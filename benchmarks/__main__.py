@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import adding, facets, passing, serving, stages
+from benchmarks import adding, budgets, facets, passing, serving, stages
 
 
 def main() -> None:
@@ -21,7 +21,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="time for each figure")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved repetitions; medians are shown")
     parser.add_argument("--memory", type=int, default=100_000, help="contributions for the memory curve")
-    parser.add_argument("--only", choices=["serving", "passing", "stages", "facets"], help="measure one part")
+    parts = ["serving", "passing", "stages", "budgets", "facets"]
+    parser.add_argument("--only", choices=parts, help="measure one part")
     parser.add_argument("--requests", type=int, default=4_000, help="requests for each figure of passing")
     parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], default="torch", help="for serving")
     args = parser.parse_args()
@@ -33,6 +34,8 @@ def main() -> None:
         results |= adding.run(n=args.requests, rounds=args.rounds)
     if args.only in (None, "stages"):
         results |= asyncio.run(stages.run(n_stage=2_000, n_memory=args.memory, samples=20))
+    if args.only in (None, "budgets"):
+        results |= budgets.run(rounds=args.rounds)
     if args.only in (None, "facets"):
         results |= facets.run()
     out = Path("bench-out")
@@ -69,6 +72,8 @@ def show(results: dict[str, Any], console: Console) -> None:
         console.print(f"resident memory over {curve[-1]['contributions']} contributions: {low:.0f} to {high:.0f} MiB")
         for point in curve:
             console.print(f"  {point['contributions']:>8}  {point['resident_mib']:7.1f} MiB")
+    if "budgets" in results:
+        budgets.show(results, console)
     if "facets" in results:
         facets.show(results, console)
 

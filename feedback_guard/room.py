@@ -175,7 +175,7 @@ class Room:
             budgets.take_back(mark)
             said = f"the budget {crowded} bounds how many {_WORDS['radius']} are learnt; it has no room"
             return Reason(f"limit:{crowded}", said, facet="radius"), crowded, None
-        refusal = self._charge(merged(charges), budgets, now_us)
+        refusal = self._charge(merged(charges, of=len(some)), budgets, now_us)
         if refusal is None:
             return None, "", None
         budgets.take_back(mark)

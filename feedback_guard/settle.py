@@ -102,7 +102,8 @@ class Settler:
                 charge
                 for item in submission.contributions
                 for charge in self._plan.of_sender(item, anonymous=submission.anonymous, attempts=1)
-            ]
+            ],
+            of=len(submission.contributions),
         )
 
     def early(self, submission: Submission) -> list[Charge]:
@@ -141,13 +142,14 @@ class Settler:
         if submission.on_hold is OnHold.HOLD or rejected:
             assessments = _hold_together(assessments)
         # Budgets that refuse are asked first: whoever has used up her own may not use up what others share.
-        charges = merged(self.room.charges(submission, assessments, hold=False))
+        n = len(submission.contributions)
+        charges = merged(self.room.charges(submission, assessments, hold=False), of=n)
         refusal = budgets.peek(charges, now_us)
         if refusal is not None:
             return self.limited(submission, assessments, refusal)
         screened = self.room.screen(submission, assessments, budgets, now_us)
         if screened.held_by:
-            charges = merged(self.room.charges(submission, screened.assessments, hold=False))
+            charges = merged(self.room.charges(submission, screened.assessments, hold=False), of=n)
         refusal = screened.refusal or budgets.charge(charges, now_us)
         if refusal is not None:
             return replace(self.limited(submission, assessments, refusal), waiting=screened.waiting)

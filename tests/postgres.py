@@ -62,7 +62,7 @@ class Server:
         self.control("-m", mode, "stop")
 
 
-def _binaries() -> Path | None:
+def binaries() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found else None
 
@@ -89,8 +89,8 @@ def _run(command: list[str], cwd: Path) -> None:
 @functools.cache
 def server() -> Server:
     """The one server of this test run; it ends with the run."""
-    binaries = _binaries()
-    if binaries is None:
+    found = binaries()
+    if found is None:
         reason = "no PostgreSQL server under /usr/lib/postgresql; install the Debian package postgresql"
         if os.environ.get("CI"):
             pytest.fail(reason)
@@ -102,9 +102,9 @@ def server() -> Server:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    started = Server(binaries, folder, port)
+    started = Server(found, folder, port)
     arguments = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
-    _run([str(binaries / "initdb"), "-D", str(folder / "data"), *arguments], cwd=folder)
+    _run([str(found / "initdb"), "-D", str(folder / "data"), *arguments], cwd=folder)
     started.start()
     atexit.register(_end, started)
     return started

@@ -23,15 +23,20 @@ from feedback_guard.policy.redis import RedisPolicy
 KEY = "a key of tests, of 32 characters"
 
 
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Server:
     """A server that can be stopped, killed, hung, emptied and set back."""
 
     def __init__(self, binary: str, folder: Path, *arguments: str) -> None:
         self.folder = folder
         self._binary, self._arguments = binary, arguments
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._hung = False
 

@@ -130,8 +130,16 @@ class BudgetStore(Protocol):
         ...
 
 
-def merged(charges: Iterable[Charge]) -> list[Charge]:
-    """Add up what several contributions cost the same counter, in the order of the first charge against each."""
+def merged(charges: Iterable[Charge], *, of: int = 2) -> list[Charge]:
+    """Add up what several contributions cost the same counter, in the order of the first charge against each.
+
+    Parameters
+    ----------
+    of
+        How many contributions there are. One is charged to each counter once, so there is nothing to add up.
+    """
+    if of == 1:
+        return list(charges)
     found: dict[tuple[str, str], Charge] = {}
     for charge in charges:
         where = (charge.budget.name, charge.key)

@@ -25,6 +25,7 @@ _IDLE_MS: Final = 60_000
 MAX_COUNTERS: Final = 8_192
 """Most counters that are read at the beginning of a transaction."""
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _SETTINGS: Final = (
     "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint,"
     " set_config('lock_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true),"
@@ -120,10 +121,13 @@ def _begin(
     bounds = f"{max(1, busy_timeout_us // 1_000)}ms", f"{_IDLE_MS}ms"
     cursors = []
     try:
+        # psycopg would begin by itself, and wait for that. With autocommit it leaves both ends to us and SQLAlchemy.
+        driver.autocommit = True
         with driver.pipeline() if psycopg.capabilities.has_pipeline() else nullcontext():
+            driver.execute(_BEGIN)
             for statement, values in ((_SETTINGS, bounds), (LOCK, (WRITER_LOCK,)), *queries):
                 cursors.append(driver.execute(statement, values))
-            return [cursor.fetchall() for cursor in cursors]
+        return [cursor.fetchall() for cursor in cursors]
     except psycopg.Error as error:
         if driver.closed:
             connection.invalidate(error)
