@@ -37,6 +37,7 @@ class Batcher:
     embedder
         The model, or a callable that makes it. Either way it is loaded, called and split with by one thread only;
         if it has a method `load`, that thread calls it first; if it has a method `close`, that thread calls it last.
+        One that has `packs`, and it is true, is given texts of any length together; others texts of similar length.
     max_batch
         Most windows in one pass through the model, from 1. A larger batch is hardly faster beyond 16 and makes
         every text in it wait for the whole.
@@ -229,8 +230,9 @@ class Batcher:
         except BaseException as error:  # noqa: BLE001 - start() raises it in its own thread
             ready.set_exception(error)
             return
-        live = Pool(embedder.split, max_batch=self._max_batch, patience=PATIENCE_SECONDS)
-        job = Pool(embedder.split, max_batch=self._max_batch, patience=None)
+        padded = not getattr(embedder, "packs", False)
+        live = Pool(embedder.split, max_batch=self._max_batch, patience=PATIENCE_SECONDS, padded=padded)
+        job = Pool(embedder.split, max_batch=self._max_batch, patience=None, padded=padded)
         self._embedder = embedder
         self._queue.open()
         ready.set_result(None)

@@ -1,9 +1,11 @@
 """Which texts go through the model together: a pure rule, without threads or clocks.
 
-A batch costs about as much as its longest text times its number of texts, because shorter ones are padded. So a
-batch takes texts of similar length, within a budget of bytes; the bytes of a text stand for its tokens. The text with
-the least left to do comes first, so a text of a hundred windows does not stall the short ones. A text that waited
-too long gets every second batch, so a stream of short ones cannot starve it.
+Where shorter texts are padded, a batch costs about as much as its longest text times its number of texts. So a batch
+takes texts of similar length: as soon as the padding would cost as much as another batch, there is another batch. A
+model that reads texts without padding takes what is there, but nothing so long that short ones wait for it. Either
+way a batch has a budget of bytes; the bytes of a text stand for its tokens. The text with the least left to do comes
+first, so a text of a hundred windows does not stall the short ones. A text that waited too long gets every second
+batch, so a stream of short ones cannot starve it.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import EmbeddingError
 
 BATCH_BYTES: Final = 8_192
-"""Most bytes of text in a batch, counted as its longest text times its number of texts: about 2,000 tokens, or a
+"""Most bytes of text in a batch, padding counted: about 2,000 tokens, or a
 quarter of a second of MiniLM on two cores, which is the longest that a short text waits for a batch of long ones.
 Smaller batches lose throughput on a busy machine, where every layer of the model waits for the slowest thread."""
 WINDOW_BYTES: Final = 1_024
 """How much a window of a text that has not been cut yet is taken to hold."""
 PATIENCE_SECONDS: Final = 0.1
 """How long a text waits before it gets every second batch, shorter ones or not."""
-_SLACK_BYTES: Final = 64
+PADDING_BYTES: Final = 240
+"""Most padding in a batch. A batch more costs as much as about 120 bytes of text, and dividing texts of evenly spread
+lengths in two halves their padding."""
 
 
 class Waiting(Protocol):
@@ -111,12 +115,17 @@ class Pool:
     patience
         Seconds after which a text gets every second batch. None: never, so that what is taken depends on the texts
         alone.
+    padded
+        Whether the model pads the texts of a batch to the longest.
     """
 
-    def __init__(self, split: Callable[[str], Sequence[str]], *, max_batch: int, patience: float | None) -> None:
+    def __init__(
+        self, split: Callable[[str], Sequence[str]], *, max_batch: int, patience: float | None, padded: bool = True
+    ) -> None:
         self._split = split
         self._max_batch = max_batch
         self._patience = patience
+        self._padded = padded
         self._items: list[Item] = []
         self._was_old = False
 
@@ -144,7 +153,7 @@ class Pool:
                 return []
             self._items.sort(key=lambda item: item.left_bytes)  # stable: among equals the earlier one comes first
             at = self._seed(now)
-            draft = _Draft(self._max_batch)
+            draft = _Draft(self._max_batch, padded=self._padded)
             self._fill(draft, self._items[at:])
             self._fill(draft, self._items[:at][::-1])
             self._items = [item for item in self._items if not item.is_taken]
@@ -185,23 +194,29 @@ class Pool:
 class _Draft:
     """A batch that is being formed."""
 
-    def __init__(self, max_batch: int) -> None:
+    def __init__(self, max_batch: int, *, padded: bool) -> None:
         self.batch: Batch = []
         self._max_batch = max_batch
-        self._shortest = self._longest = 0
+        self._padded = padded
+        self._shortest = self._longest = self._total = 0
 
     def has_room(self, size: int) -> bool:
         """Whether a window of so many bytes fits; the first always does."""
         if not self.batch:
             return True
-        n, shortest, longest = len(self.batch) + 1, min(self._shortest, size), max(self._longest, size)
-        return n <= self._max_batch and n * longest <= BATCH_BYTES and longest <= 2 * shortest + _SLACK_BYTES
+        n, longest, total = len(self.batch) + 1, max(self._longest, size), self._total + size
+        if n > self._max_batch:
+            return False
+        if not self._padded:
+            return total <= BATCH_BYTES and longest <= 4 * min(self._shortest, size) + PADDING_BYTES
+        return n * longest <= BATCH_BYTES and n * longest - total <= PADDING_BYTES
 
     def add(self, item: Item) -> None:
         """Take the next window of a text that was cut."""
         size = item.next_bytes
         self._shortest = min(self._shortest, size) if self.batch else size
         self._longest = max(self._longest, size)
+        self._total += size
         self.batch.append((item, item.taken))
         item.left_bytes -= size
         item.taken += 1

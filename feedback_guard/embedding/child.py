@@ -29,7 +29,8 @@ def main(channel: socket.socket) -> None:
     except Exception as error:  # noqa: BLE001 - told to the guard, which raises it
         send(channel, {"error": str(error), "kind": type(error).__name__})
         return
-    send(channel, {"fingerprint": embedder.fingerprint, "windows": embedder.windows.to_json()})
+    described = {"fingerprint": embedder.fingerprint, "windows": embedder.windows.to_json(), "packs": embedder.packs}
+    send(channel, described)
     while True:
         head, _ = receive(channel)
         try:

@@ -12,21 +12,18 @@ import gc
 import importlib
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.embedding.loading import quiet_and_offline
+from feedback_guard.embedding.packing import Arrays, PackedReader, Run, agrees, usual, with_engine
 from feedback_guard.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-TokenVectors = NDArray[np.float32]
-Run = Callable[[dict[str, NDArray[np.int64]]], TokenVectors]
-"""From the tokenizer's arrays, each of shape (n, tokens), to token vectors of shape (n, tokens, width)."""
 
 _OPSET: Final = 17
 _OUTPUT: Final = "last_hidden_state"
@@ -54,28 +51,79 @@ def use_engine(model: SentenceTransformer, backend: str, *, threads: int) -> Non
     EmbeddingError
         If a package is missing, the transformer cannot be exported, or the engine's vectors differ from torch's.
     """
-    engine = import_engine(backend)
     first: Any = model[0]
     encoder = first.model
     probe = list(_PROBE)
     wanted = _encode(model, probe)
     inputs = list(first.tokenizer.model_input_names)
+    example = dict(first.tokenizer(probe, padding=True, return_tensors="np"))
     try:
-        exported = _export(encoder, dict(first.tokenizer(probe, padding=True, return_tensors="pt")), inputs)
-        run = _onnx(engine, exported, threads) if backend == "onnx" else _openvino(engine, exported, threads)
+        run = compile_transformer(encoder, backend, {name: example[name] for name in inputs}, threads=threads)
         first.model = _replacement(encoder.config, inputs, run)
         found = _encode(model, probe)
     except Exception as error:
-        raise EmbeddingError(
-            f"this model cannot run with backend {backend!r}: {type(error).__name__}: {error}; use backend 'torch'"
-        ) from error
-    del exported, encoder
+        raise _unfit(backend, error) from error
+    del encoder
     gc.collect()  # the traced copy of the weights hangs in cycles: it would stay for long
     agreement = float((wanted * found).sum(axis=1).min())
     if not agreement >= _AGREEMENT:
         raise EmbeddingError(
             f"vectors of backend {backend!r} differ from torch's (cosine {agreement:.4f}); use backend 'torch'"
         )
+
+
+def use_engine_packed(model: SentenceTransformer, reader: PackedReader, backend: str, *, threads: int) -> PackedReader:
+    """A reader whose rows ONNX Runtime or OpenVINO computes. The model's torch transformer is dropped.
+
+    Parameters
+    ----------
+    reader
+        The model's reader with torch.
+
+    Raises
+    ------
+    EmbeddingError
+        As `use_engine`.
+    """
+    first: Any = model[0]
+    wanted = usual(model)
+    try:
+        found = with_engine(
+            reader, compile_transformer(first.model, backend, reader.example(), threads=threads, packed=True)
+        )
+        fits = agrees(found, wanted, _AGREEMENT)
+    except Exception as error:
+        raise _unfit(backend, error) from error
+    if not fits:
+        raise EmbeddingError(f"vectors of backend {backend!r} differ from torch's; use backend 'torch'")
+    first.model = None
+    gc.collect()
+    return found
+
+
+def compile_transformer(
+    encoder: Any, backend: str, example: Mapping[str, NDArray[Any]], *, threads: int, packed: bool = False
+) -> Run:
+    """Export a transformer and load it into an engine.
+
+    Parameters
+    ----------
+    encoder
+        The torch module.
+    example
+        Inputs by name, as the tokenizer or a `PackedReader` makes them.
+    packed
+        Whether they are rows of several texts, with a mask of shape (rows, 1, tokens, tokens).
+    """
+    engine = import_engine(backend)
+    exported = _export(encoder, example, packed=packed)
+    return _onnx(engine, exported, threads) if backend == "onnx" else _openvino(engine, exported, threads)
+
+
+def _unfit(backend: str, error: Exception) -> EmbeddingError:
+    return EmbeddingError(
+        f"this model cannot run with backend {backend!r}: {type(error).__name__}: {error}; use backend 'torch'"
+    )
 
 
 def import_engine(backend: str) -> Any:
@@ -102,9 +150,14 @@ def _encode(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]
     return np.asarray(vectors, dtype=np.float32)
 
 
-def _export(encoder: Any, example: Mapping[str, Any], inputs: list[str]) -> bytes:
-    """Return the encoder as an ONNX model with free numbers of texts and tokens."""
+def _export(encoder: Any, example: Mapping[str, NDArray[Any]], *, packed: bool) -> bytes:
+    """Return the encoder as an ONNX model with free numbers of rows and tokens."""
     import torch
+
+    inputs = list(example)
+    axes = {name: {0: "rows", 1: "tokens"} for name in (*inputs, _OUTPUT)}
+    if packed:
+        axes["attention_mask"] = {0: "rows", 2: "tokens", 3: "tokens"}
 
     class Positional(torch.nn.Module):
         """Takes tensors in order and returns one, which is what an exporter can trace."""
@@ -125,11 +178,11 @@ def _export(encoder: Any, example: Mapping[str, Any], inputs: list[str]) -> byte
         )  # the exporter warns about traced constants; the probe tells whether they matter
         torch.onnx.export(
             Positional().eval(),
-            tuple(example[name] for name in inputs),
+            tuple(torch.from_numpy(array) for array in example.values()),
             buffer,  # type: ignore[arg-type]  # a stream is what the exporter that needs no further package takes
             input_names=inputs,
             output_names=[_OUTPUT],
-            dynamic_axes={name: {0: "texts", 1: "tokens"} for name in (*inputs, _OUTPUT)},
+            dynamic_axes=axes,
             opset_version=_OPSET,
             dynamo=False,
         )
@@ -143,7 +196,7 @@ def _onnx(onnxruntime: Any, exported: bytes, threads: int) -> Run:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
-    def run(arrays: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def run(arrays: Arrays) -> NDArray[np.float32]:
         out: NDArray[np.float32] = session.run([_OUTPUT], arrays)[0]
         return out
 
@@ -156,7 +209,7 @@ def _openvino(openvino: Any, exported: bytes, threads: int) -> Run:
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(exported, b""), "CPU", settings).create_infer_request()
 
-    def run(arrays: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def run(arrays: Arrays) -> NDArray[np.float32]:
         out: NDArray[np.float32] = request.infer(arrays, share_inputs=True)[0].copy()
         return out
 

@@ -68,6 +68,7 @@ class IsolatedEmbedder:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._windows: Windows | None = None
+        self._packs = False
         self._started = -RESTART_SECONDS
         self._why = "the model's process was not started"
 
@@ -80,6 +81,11 @@ class IsolatedEmbedder:
     def dimension(self) -> int:
         """Length of a vector."""
         return self._dimension
+
+    @property
+    def packs(self) -> bool:
+        """Whether the model reads texts without padding; False before `load`."""
+        return self._packs
 
     @property
     def pid(self) -> int | None:
@@ -118,6 +124,7 @@ class IsolatedEmbedder:
             if head["fingerprint"] != self._fingerprint:
                 raise EmbeddingError("the model's process loaded another model; were its files changed meanwhile?")
             self._windows = Windows.from_json(head["windows"])
+            self._packs = head.get("packs") is True
         except BaseException as error:
             self._end(f"the model's process could not start: {error}")
             raise

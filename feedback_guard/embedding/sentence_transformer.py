@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from feedback_guard.embedding.digest import model_digest, read_dimension, verify_model
-from feedback_guard.embedding.engine import import_engine, use_engine
+from feedback_guard.embedding.engine import import_engine, use_engine, use_engine_packed
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.embedding.loading import available_threads, load_model
+from feedback_guard.embedding.packing import PackedReader, packed_reader
 from feedback_guard.embedding.vectors import require_unit
 from feedback_guard.embedding.windows import Windows
 from feedback_guard.errors import EmbeddingError
@@ -28,6 +29,8 @@ _READING: Final = 1
 """Version of how texts are cut into windows; part of the fingerprint, because it decides what the model reads."""
 _MAX_TOKENS: Final = 8_192
 """Most tokens that one window may have, whatever the model says it takes."""
+_SAME: Final = 0.999_99
+"""Least cosine between a text's vector in a row with others and by itself, computed in float32."""
 
 
 class SentenceTransformerEmbedder:
@@ -79,7 +82,7 @@ class SentenceTransformerEmbedder:
         self._backend = backend
         self._threads = threads or available_threads()
         self._device = device if backend == "torch" else "cpu"
-        self._loaded: tuple[SentenceTransformer, Windows] | None = None
+        self._loaded: tuple[SentenceTransformer, Windows, PackedReader | None] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -95,6 +98,11 @@ class SentenceTransformerEmbedder:
     def windows(self) -> Windows:
         """How its texts are cut; loads the model if it is not."""
         return self._parts()[1]
+
+    @property
+    def packs(self) -> bool:
+        """Whether texts of a batch are read without padding, so that they may differ in length; loads the model."""
+        return self._parts()[2] is not None
 
     def load(self) -> None:
         """Load the model and bind its threads to the calling thread. Called again, it only does the latter.
@@ -129,32 +137,35 @@ class SentenceTransformerEmbedder:
         EmbeddingError
             If a text does not fit, or the model fails or returns anything but finite unit vectors.
         """
-        model, windows = self._parts()
+        model, windows, reader = self._parts()
         if not texts:
             return np.empty((0, self._dimension), dtype=np.float32)
         for text in texts:
             if not windows.fits(text):
                 raise EmbeddingError(f"a text of {len(text)} characters does not fit the window; cut it with `split`")
         try:
-            vectors = model.encode(
-                list(texts),
-                batch_size=len(texts),
-                show_progress_bar=False,
-                normalize_embeddings=True,
-                convert_to_numpy=True,
-            )
+            if reader is not None:
+                vectors = reader.encode(texts)
+            else:
+                vectors = model.encode(
+                    list(texts),
+                    batch_size=len(texts),
+                    show_progress_bar=False,
+                    normalize_embeddings=True,
+                    convert_to_numpy=True,
+                )
         except Exception as error:
             raise EmbeddingError(f"the model failed on {len(texts)} texts: {type(error).__name__}") from error
         return require_unit(vectors, n=len(texts), dimension=self._dimension)
 
-    def _parts(self) -> tuple[SentenceTransformer, Windows]:
+    def _parts(self) -> tuple[SentenceTransformer, Windows, PackedReader | None]:
         if self._loaded is None:
             self.load()
         if self._loaded is None:
             raise EmbeddingError("the model is not loaded")
         return self._loaded
 
-    def _load(self) -> tuple[SentenceTransformer, Windows]:
+    def _load(self) -> tuple[SentenceTransformer, Windows, PackedReader | None]:
         if self._backend != "torch":
             import_engine(self._backend)  # before the seconds that loading takes
         model = load_model(self._directory, device=self._device)
@@ -162,10 +173,17 @@ class SentenceTransformerEmbedder:
         if found != self._dimension:
             raise EmbeddingError(f"{self._directory}: the configuration says {self._dimension} dimensions, not {found}")
         windows = _windows(model)
-        if self._backend != "torch":
+        # On other devices padding costs little, and many small rows more.
+        reader = packed_reader(model, agreement=_SAME) if self._device == "cpu" else None
+        if self._backend != "torch" and reader is not None:
+            reader = use_engine_packed(model, reader, self._backend, threads=self._threads)
+        elif self._backend != "torch":
             use_engine(model, self._backend, threads=self._threads)
-        logger.info("loaded %s (%s, %d threads)", self._directory.name, self._backend, self._threads)
-        return model, windows
+        logger.info(
+            "loaded %s (%s, %d threads, %s)",
+            self._directory.name, self._backend, self._threads, "packed" if reader is not None else "padded",
+        )  # fmt: skip
+        return model, windows, reader
 
 
 def _windows(model: SentenceTransformer) -> Windows:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from feedback_guard.embedding.batches import BATCH_BYTES, PATIENCE_SECONDS, Batch, Item, Pool, n_bytes
+from feedback_guard.embedding.batches import BATCH_BYTES, PADDING_BYTES, PATIENCE_SECONDS, Batch, Item, Pool, n_bytes
 from feedback_guard.errors import EmbeddingError
 
 
@@ -77,6 +77,39 @@ def test_batches_are_bounded_in_bytes_after_padding() -> None:
     texts = [f"{n:03}" + "y" * (n * 11 % 97) for n in range(300)]
     for batch in all_batches(pool(*texts, max_batch=1_000)):
         assert len(batch) * max(map(n_bytes, batch)) <= BATCH_BYTES
+
+
+def test_padding_is_bounded() -> None:
+    texts = [f"{n:03}" + "y" * (n * 11 % 97) for n in range(300)]
+    batches = all_batches(pool(*texts, max_batch=1_000))
+    for batch in batches:
+        sizes = list(map(n_bytes, batch))
+        assert len(batch) * max(sizes) - sum(sizes) <= PADDING_BYTES
+    assert len(batches) < 60
+
+
+def unpadded(*texts: str, max_batch: int = 1_000) -> Pool:
+    made = Pool(lambda text: [text], max_batch=max_batch, patience=None, padded=False)
+    made.add(items(*texts))
+    return made
+
+
+def test_without_padding_texts_of_any_ordinary_length_go_together() -> None:
+    texts = [f"{n:03}" + "y" * (n * 11 % 97) for n in range(100)]
+    (batch,) = all_batches(unpadded(*texts))
+    assert sorted(batch) == sorted(texts)
+
+
+def test_without_padding_batches_are_bounded_in_bytes_and_number() -> None:
+    texts = ["y" * 100] * 300
+    sizes = [len(batch) for batch in all_batches(unpadded(*texts))]
+    assert sizes == [81, 81, 81, 57]
+    assert [len(batch) for batch in all_batches(unpadded(*texts[:20], max_batch=8))] == [8, 8, 4]
+
+
+def test_without_padding_short_texts_still_do_not_wait_for_long_ones() -> None:
+    first, second = all_batches(unpadded("L" * 1_000, "s1", "M" * 900, "s2"))
+    assert (sorted(first), sorted(second)) == (["s1", "s2"], ["L" * 1_000, "M" * 900])
 
 
 def test_one_text_beyond_the_bytes_still_goes() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from feedback_guard.embedding import engine
+from feedback_guard.embedding import engine, packing, sentence_transformer
 from feedback_guard.embedding.checks import LONG, POISON, TEXTS
 from feedback_guard.embedding.digest import builtin_model
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
@@ -60,10 +62,45 @@ def test_a_failing_model_fails_in_our_words(
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("out of memory on: private text")
 
-    monkeypatch.setattr(real_embedder._parts()[0], "encode", fail)
+    monkeypatch.setattr(real_embedder._parts()[2], "_run", fail)
     with pytest.raises(EmbeddingError, match="the model failed on 1 texts: RuntimeError") as failure:
         real_embedder.encode(["private text"])
     assert "private" not in str(failure.value)
+
+
+def test_short_and_long_texts_share_rows_and_are_read_alone(real_embedder: SentenceTransformerEmbedder) -> None:
+    assert real_embedder.packs
+    texts = ["why?", *TEXTS, *real_embedder.split(LONG), "and what does a transfer cost", ""]
+    alone = np.concatenate([real_embedder.encode([text]) for text in texts])
+    assert float(np.abs(real_embedder.encode(texts) - alone).max()) < 1e-5
+
+
+def test_a_model_that_texts_in_a_row_confuse_is_run_the_usual_way(
+    real_embedder: SentenceTransformerEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = packing.PackedReader.arrays
+
+    def leaky(self: packing.PackedReader, ids: Sequence[Sequence[int]], layout: packing.Layout) -> packing.Arrays:
+        given = whole(self, ids, layout)
+        return {**given, "attention_mask": np.ones_like(given["attention_mask"])}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing.PackedReader, "arrays", leaky)
+        padded = SentenceTransformerEmbedder(builtin_model())
+        assert not padded.packs
+    texts = [*TEXTS, *real_embedder.split(LONG)]
+    assert float(np.abs(padded.encode(texts) - real_embedder.encode(texts)).max()) < 1e-5
+
+
+@pytest.mark.parametrize(("backend", "tolerance"), [(Backend.ONNX, 1e-5), (Backend.OPENVINO, 5e-3)])
+def test_engines_agree_with_torch_where_texts_are_padded(
+    backend: Backend, tolerance: float, real_embedder: SentenceTransformerEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.load(backend)  # skips where its packages are not installed
+    monkeypatch.setattr(sentence_transformer, "packed_reader", lambda *_, **__: None)
+    other = SentenceTransformerEmbedder(builtin_model(), backend=backend.value)
+    assert not other.packs
+    assert float(np.abs(other.encode(TEXTS) - real_embedder.encode(TEXTS)).max()) < tolerance
 
 
 @pytest.mark.parametrize(("backend", "tolerance"), [(Backend.ONNX, 1e-5), (Backend.OPENVINO, 5e-3)])
@@ -85,13 +122,16 @@ def test_a_missing_package_is_named(backend: str, monkeypatch: pytest.MonkeyPatc
         embedder.load()
 
 
+@pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("wrong", ["noise", "fails"])
-def test_an_engine_that_computes_something_else_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(module: object, exported: bytes, threads: int) -> engine.Run:
+def test_an_engine_that_computes_something_else_is_refused(
+    wrong: str, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(module: object, exported: bytes, threads: int) -> packing.Run:
         if wrong == "fails":
             raise ValueError("unsupported operator")
 
-        def run(arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]) -> engine.TokenVectors:
+        def run(arrays: packing.Arrays) -> NDArray[np.float32]:
             shape = (*arrays["input_ids"].shape, 384)
             return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
@@ -99,7 +139,9 @@ def test_an_engine_that_computes_something_else_is_refused(wrong: str, monkeypat
 
     for name in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setattr(engine, "_export", lambda *_: b"")
+    if not packs:
+        monkeypatch.setattr(sentence_transformer, "packed_reader", lambda *_, **__: None)
+    monkeypatch.setattr(engine, "_export", lambda *_, **__: b"")
     monkeypatch.setattr(engine, "_onnx", make)
     with pytest.raises(EmbeddingError, match="use backend 'torch'"):
         SentenceTransformerEmbedder(builtin_model(), backend="onnx").load()

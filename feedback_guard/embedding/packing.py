@@ -1,0 +1,206 @@
+"""Several texts in one row of a model, without padding.
+
+A batch as usual pads each text to the longest, and short feedback is as different in length as text can be: of a
+batch of 32 questions to a bank, more than half was padding. Here texts stand one after the other in a row; the
+attention mask lets each see itself only, and its positions start at 0, so the model computes what it would for the
+text alone. (Sequence packing as in Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination".)
+
+Whether a model can be read this way is tried out when it is loaded, not looked up by its name: its vectors must be
+those of the usual way. A model that cannot is run the usual way.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedback_guard.embedding.interface import Vectors
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+ROW_TOKENS: Final = 256
+"""About how many tokens a row holds. Attention grows with the square of a row: at this length it costs a tenth of
+the rest, and longer rows save no padding that would be worth more."""
+_ROUND: Final = 16
+"""Rows are as long as a multiple of this, so that an engine sees few shapes."""
+_OUTPUT: Final = "last_hidden_state"
+
+Arrays = dict[str, NDArray[Any]]
+"""Input names of the model, with arrays of shape (rows, tokens); the mask is of shape (rows, 1, tokens, tokens)."""
+Run = Callable[[Arrays], NDArray[np.float32]]
+"""From a model's inputs to token vectors, shape (rows, tokens, width)."""
+PROBE: Final = (
+    "a probe",
+    "and a longer one, so that the texts of a row differ in length, and each has to be found where it stands",
+    "a third: is it, too, read by itself?",
+    "",
+)
+"""Texts that show whether a model reads a row as it reads texts alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each text stands.
+
+    Attributes
+    ----------
+    starts
+        First token of each text, counted through all rows, shape (n,).
+    rows
+        Number of rows.
+    tokens
+        Tokens of each row.
+    """
+
+    starts: tuple[int, ...]
+    rows: int
+    tokens: int
+
+
+def lay_out(lengths: Sequence[int], *, row_tokens: int = ROW_TOKENS) -> Layout:
+    """Place texts in rows of nearly equal length: the longest text first, each into the emptiest row.
+
+    Parameters
+    ----------
+    lengths
+        Tokens of each text, from 1.
+    row_tokens
+        About how many tokens a row holds; a longer text gets longer rows.
+
+    Examples
+    --------
+    >>> lay_out([5, 100, 90, 12], row_tokens=112)
+    Layout(starts=(100, 0, 112, 202), rows=2, tokens=112)
+    """
+    rows = max(1, -(-sum(lengths) // row_tokens))
+    used = [0] * rows
+    placed: dict[int, tuple[int, int]] = {}
+    for index in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        row = used.index(min(used))
+        placed[index] = (row, used[row])
+        used[row] += lengths[index]
+    tokens = -(-max(used) // _ROUND) * _ROUND
+    return Layout(tuple(placed[n][0] * tokens + placed[n][1] for n in range(len(lengths))), rows, tokens)
+
+
+class PackedReader:
+    """Embeds texts that each fit the model's window, several a row.
+
+    Parameters
+    ----------
+    tokenizer
+        Of the model.
+    run
+        The model's transformer.
+    inputs
+        What the tokenizer would give to it.
+    first_only
+        Whether a text's vector is that of its first token, instead of the mean of all.
+    """
+
+    def __init__(self, tokenizer: Any, run: Run, inputs: Sequence[str], *, first_only: bool) -> None:
+        self._tokenizer = tokenizer
+        self._run = run
+        self._inputs = tuple(inputs)
+        self._first_only = first_only
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, shape (n, d)."""
+        ids = self._tokenizer(list(texts), add_special_tokens=True, truncation=False)["input_ids"]
+        lengths = [len(each) for each in ids]
+        layout = lay_out(lengths)
+        flat = self._run(self.arrays(ids, layout)).reshape(layout.rows * layout.tokens, -1)
+        if self._first_only:
+            vectors = flat[list(layout.starts)]
+        else:
+            vectors = np.stack([flat[at : at + n].mean(axis=0) for at, n in zip(layout.starts, lengths, strict=True)])
+        # As sentence-transformers does: a vector of zeros stays one, and is refused afterwards.
+        lengths_of = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: Vectors = (vectors / np.maximum(lengths_of, 1e-12)).astype(np.float32)
+        return unit
+
+    def example(self) -> Arrays:
+        """What the transformer is given for a few texts in two rows, for tracing it."""
+        ids = self._tokenizer(list(PROBE), add_special_tokens=True, truncation=False)["input_ids"]
+        return self.arrays(ids, lay_out([len(each) for each in ids], row_tokens=32))
+
+    def arrays(self, ids: Sequence[Sequence[int]], layout: Layout) -> Arrays:
+        """What the transformer is given for texts that stand so."""
+        size = layout.rows * layout.tokens
+        tokens, positions = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        owner = np.full(size, -1, dtype=np.int64)
+        for number, (at, each) in enumerate(zip(layout.starts, ids, strict=True)):
+            tokens[at : at + len(each)] = each
+            positions[at : at + len(each)] = np.arange(len(each))
+            owner[at : at + len(each)] = number
+        shape = (layout.rows, layout.tokens)
+        owner = owner.reshape(shape)
+        given: Arrays = {
+            "input_ids": tokens.reshape(shape),
+            # What is left over sees itself, too: a token that sees nothing would become NaN in some engines.
+            "attention_mask": owner[:, None, :, None] == owner[:, None, None, :],
+            "position_ids": positions.reshape(shape),
+        }
+        if "token_type_ids" in self._inputs:
+            given["token_type_ids"] = np.zeros(shape, dtype=np.int64)
+        return given
+
+
+def packed_reader(model: SentenceTransformer, *, agreement: float) -> PackedReader | None:
+    """Make a reader for a model that torch runs; None if its vectors are not those of the usual way.
+
+    Parameters
+    ----------
+    agreement
+        Least cosine between the two.
+    """
+    parts = [type(part).__name__ for part in model]
+    first: Any = model[0]
+    if parts[:2] != ["Transformer", "Pooling"] or set(parts[2:]) > {"Normalize"} or model.default_prompt_name:
+        return None
+    pooling: Any = model[1]
+    mode = pooling.get_config_dict().get("pooling_mode")
+    inputs = list(first.tokenizer.model_input_names)
+    if mode not in ("mean", "cls") or not set(inputs) <= {"input_ids", "attention_mask", "token_type_ids"}:
+        return None
+    if "position_ids" not in inspect.signature(first.model.forward).parameters:
+        return None
+    reader = PackedReader(first.tokenizer, _torch(first.model), inputs, first_only=mode == "cls")
+    try:
+        return reader if agrees(reader, usual(model), agreement) else None
+    except (ValueError, TypeError, RuntimeError, IndexError):
+        return None
+
+
+def usual(model: SentenceTransformer) -> Vectors:
+    """The vectors of the probe, as sentence-transformers makes them."""
+    vectors = model.encode(list(PROBE), show_progress_bar=False, normalize_embeddings=True, convert_to_numpy=True)
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def agrees(reader: PackedReader, wanted: Vectors, agreement: float) -> bool:
+    """Whether a reader's vectors of the probe are the wanted ones, by cosine."""
+    return bool((wanted * reader.encode(PROBE)).sum(axis=1).min() >= agreement)
+
+
+def with_engine(reader: PackedReader, run: Run) -> PackedReader:
+    """The same reader, with another engine for the transformer."""
+    return PackedReader(reader._tokenizer, run, reader._inputs, first_only=reader._first_only)
+
+
+def _torch(encoder: Any) -> Run:
+    import torch
+
+    def run(arrays: Arrays) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            out = encoder(**{name: torch.from_numpy(array) for name, array in arrays.items()}, return_dict=True)
+        found: NDArray[np.float32] = out[_OUTPUT].numpy()
+        return found
+
+    return run
