@@ -553,6 +553,7 @@ class Guard:
             worker=self.worker if delivery is Delivery.DISPATCHING else "",
             anonymous=submission.anonymous,
             sealed=self._seal(ident, submission) if delivery is Delivery.HELD else None,
+            body_sha256=submission.body_sha256,
         )
 
     def _seal(self, ident: str, submission: Submission) -> Sealed | None:

@@ -35,6 +35,8 @@ class Submission:
         True when the client must not learn what was decided.
     credentials
         What was taken out of the request, to be encrypted and kept if the request is held; None to keep none.
+    body_sha256
+        Digest of the body that the application is to get, in hexadecimal; None where there is no body.
     votes
         What the contributions are by the receipts that they came with, one for each, in order; none without receipts.
     """
@@ -48,6 +50,7 @@ class Submission:
     conceal: bool = False
     credentials: bytes | None = field(default=None, repr=False)
     votes: tuple[Vote, ...] = ()
+    body_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

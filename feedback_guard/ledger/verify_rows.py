@@ -172,6 +172,7 @@ def _surroundings(row: RowMapping, body: Mapping[str, Any]) -> Surroundings:
         anonymous=bool(row["anonymous"]) if row["anonymous"] in {0, 1} else row["anonymous"],
         request_sha256=body.get("request_sha256"),
         delivery=body["delivery"],
+        body_sha256=body.get("body_sha256"),
     )
 
 

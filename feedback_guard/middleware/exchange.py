@@ -7,6 +7,7 @@ come first, and what is durable happens in tasks that a cancelled request cannot
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
@@ -121,6 +122,7 @@ class Exchange:
             anonymous=taken.principal.anonymous,
             conceal=self._enforcing and self._answers.uniform,
             credentials=secret if self._setup.service.credentials.keeps(route.name) else None,
+            body_sha256=hashlib.sha256(data).hexdigest(),
         )
 
     async def _judge(self, data: bytes, submission: Submission, asked: Asked) -> Step:

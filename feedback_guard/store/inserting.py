@@ -55,6 +55,7 @@ def insert(group: Group, submission: NewSubmission) -> None:
         anonymous=submission.anonymous,
         request_sha256=None if request is None else sha256_hex(request),
         delivery=submission.delivery.value,
+        body_sha256=submission.body_sha256,
     )
     for row in rows:
         group.append("judged", row["id"], judged_body(row, row["learning"], around), submission.at_us)

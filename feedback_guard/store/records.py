@@ -64,6 +64,8 @@ class NewSubmission:
         True when nobody is named.
     sealed
         The credentials that were taken out of the request, if they are kept; only with a kept request.
+    body_sha256
+        Digest of the body that the application is to get; None where there is none.
     """
 
     id: str
@@ -75,6 +77,7 @@ class NewSubmission:
     worker: str = ""
     anonymous: bool = False
     sealed: Sealed | None = None
+    body_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,9 @@ class Surroundings:
         Digest of the kept request; None if none was kept.
     delivery
         The state the submission entered.
+    body_sha256
+        Digest of the body that the application is to get; None where there is none. Entries of earlier versions have
+        no such member.
     """
 
     submission: str
@@ -132,6 +135,7 @@ class Surroundings:
     anonymous: bool
     request_sha256: str | None
     delivery: str
+    body_sha256: str | None = None
 
 
 def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surroundings) -> dict[str, JsonValue]:
@@ -158,6 +162,7 @@ def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surr
         "received_us": around.at_us,
         "anonymous": around.anonymous,
         "request_sha256": around.request_sha256,
+        **({} if around.body_sha256 is None else {"body_sha256": around.body_sha256}),
         "delivery": around.delivery,
         "decision": row["decision"],
         "learning": learning,
