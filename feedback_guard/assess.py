@@ -82,6 +82,10 @@ class Assessor:
         What becomes of later members of a campaign that a moderator denied.
     variants
         Names what near copies have in common; None where no budget asks.
+    changed
+        Whether the stream as a whole has left the trusted set, so that nothing is held for being unlike it alone.
+    forgiven_weight
+        What is then accepted for that reason teaches so much at most, 0..1.
     """
 
     def __init__(
@@ -95,6 +99,8 @@ class Assessor:
         contents: Contents | None = None,
         after_denial: Literal["hold", "reject"] = "hold",
         variants: Callable[[Observation], tuple[str, ...]] | None = None,
+        changed: Callable[[], bool] = bool,
+        forgiven_weight: float = 0.5,
     ) -> None:
         self._policy = policy
         self._shares = {name: share for name, share in policy.shares.items() if share > 0.0}
@@ -105,6 +111,9 @@ class Assessor:
         self._contents = contents
         self._rejects = after_denial == "reject"
         self._variants = variants
+        self._changed = changed
+        self._forgiven_weight = forgiven_weight
+        self._unlike = frozenset(name for name, signal in self._signals.items() if signal.only_unlike)
 
     @property
     def has_baseline(self) -> bool:
@@ -176,12 +185,19 @@ class Assessor:
             said = "; ".join(f"{finding.signal}: {finding.message}" for finding in findings)
             return self.failed(f"no detector can judge a {contribution.kind} here ({said})")
         combined = combine(findings, self._shares)
-        held = combined.p_value <= self._policy.false_hold_rate
+        line = self._policy.false_hold_rate
+        held = combined.p_value <= line
         weight = 0.0 if held else self._weight(combined.p_value)
         reasons = [
             Reason(finding.signal, finding.message, finding.p_value, finding.facet)
             for finding in combined.leading[:MAX_REASONS]
         ]
+        if weight < self._forgiven_weight and self._changed():
+            # Their p-values are of a stream that resembles the trusted set, and the drift alarm says that it does not.
+            rest = combine([each for each in findings if each.signal not in self._unlike], self._shares).p_value
+            if rest > line:
+                weight = max(weight, min(self._forgiven_weight, self._weight(rest)))
+                held, reasons = False, [*reasons[: MAX_REASONS - 1], _FORGIVEN]
         if contribution.kind is Kind.LABEL and contribution.label not in self._labels:
             reasons.append(Reason("disagreement", "the trusted set has never seen this label"))
             held = held or self._policy.unknown_label == "quarantine"
@@ -205,6 +221,12 @@ class Assessor:
         if p_value >= full:
             return 1.0
         return round(max(0.0, (p_value - line) / (full - line)), 6)
+
+
+_FORGIVEN = Reason(
+    "guard",
+    "it is unlike the trusted set, and so is the stream by now: the drift alarm stands, so that alone holds nothing",
+)
 
 
 def unjudged(why: str) -> Assessment:

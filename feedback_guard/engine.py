@@ -93,6 +93,8 @@ class Engine:
                 contents=_contents(policy, memory, background),
                 after_denial=policy.evidence.after_denial,
                 variants=_variants(policy, background),
+                changed=memory.changed,
+                forgiven_weight=policy.drift.forgiven_weight,
             ),
             settler=Settler(
                 policy.limits,

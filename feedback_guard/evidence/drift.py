@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from feedback_guard.contribution import TEXT_FIELDS, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import BaselineError
+from feedback_guard.evidence.drift_crowd import Crowd
 from feedback_guard.evidence.drift_labels import NAME as LABEL
 from feedback_guard.evidence.drift_labels import Labels
 from feedback_guard.evidence.drift_reference import Reference, vector_of
@@ -132,6 +133,7 @@ class DriftDetector:
         self._now = {name: _evidence(state, f"{name}.now") for name in self._parts}
         weights = [part.weights().ravel() for part in self._parts.values()]
         self._weights = np.concatenate(weights) / len(weights)
+        self._crowd = Crowd(state.arrays["crowd"].astype(np.uint64) if "crowd" in state.arrays else None)
         self._seen = _count(state, "n_seen")
         self._skipped = _count(state, "n_skipped")
         self._alarm = bool(state.values.get("alarm", False))
@@ -187,7 +189,7 @@ class DriftDetector:
 
     def witness(self, observation: Observation) -> None:
         """Take in a contribution that was judged, accepted or not. Vectors that cannot be used are counted only."""
-        used = 0
+        used, unlike = 0, False
         expected = [name for name in TEXT_FIELDS[observation.contribution.kind] if name in self._references]
         for name in expected:
             reference = self._references[name]
@@ -195,7 +197,9 @@ class DriftDetector:
             if vector is None:
                 continue
             used += 1
-            self._bet(name, reference.happened(vector))
+            events = reference.happened(vector)
+            unlike = unlike or bool(events[0])
+            self._bet(name, events)
         if used < len(expected):
             self._skipped += 1
         if not used:
@@ -203,6 +207,7 @@ class DriftDetector:
         taught = self._labels.happened(observation) if self._labels is not None else None
         if taught is not None:
             self._bet(LABEL, taught)
+        self._crowd.note(observation.contribution.contributor, unlike=unlike)
         self._seen += 1
         if self._alarm:
             self._since += 1
@@ -259,6 +264,11 @@ class DriftDetector:
         return self._alarm
 
     @property
+    def crowd(self) -> int:
+        """How many contributors sent texts of late that lie far from all trusted ones."""
+        return self._crowd.size
+
+    @property
     def status(self) -> DriftStatus:
         """Where the stream stands now."""
         statistic = min(1.0, self._level() / self._line)
@@ -280,6 +290,7 @@ class DriftDetector:
             arrays |= part.arrays(name)
             arrays[f"{name}.levels"] = self._levels[name].copy()
             arrays[f"{name}.now"] = self._now[name].copy()
+        arrays["crowd"] = self._crowd.senders
         labels = {} if self._labels is None else self._labels.values()
         counts = {"n_seen": self._seen, "n_skipped": self._skipped, "alarm": self._alarm, "since_n": self._since}
         return State({"fields": list(self._references), **labels, **counts}, arrays)

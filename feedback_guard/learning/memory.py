@@ -51,6 +51,7 @@ class Memory:
         """Digest of the baseline; empty without one."""
         self.alarm_seq = 0
         """The ledger entry that raised the drift alarm; 0 while none stands."""
+        self._forgives_from = policy.drift.forgives_from
         self._measured_at = 0
         self._taught: TeachingStatus | None = None
         self.signals: Mapping[str, Signal] = {}
@@ -140,6 +141,11 @@ class Memory:
         for observation in self._staging.mature(now_us):
             for signal in self.signals.values():
                 signal.learn(observation)
+
+    def changed(self) -> bool:
+        """Whether the stream has left the trusted set, in the hands of many: being unlike it then holds nothing."""
+        drift, least = self.drift, self._forgives_from
+        return drift is not None and drift.alarm and 0 < least <= drift.crowd
 
     @property
     def teaching(self) -> TeachingStatus | None:

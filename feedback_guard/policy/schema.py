@@ -37,10 +37,15 @@ class Mode(StrEnum):
 
 
 class DriftPolicy(Strict):
-    """The alarm on the whole stream. It never holds a single contribution."""
+    """The alarm on the whole stream. It holds nothing; while it stands, being unlike the trusted set holds nothing."""
 
     expected_run_length: int = Field(100_000, ge=100, le=10**9)
     """Average number of contributions between two false alarms on a stream that resembles the trusted set."""
+    forgives_from: int = Field(10, ge=0, le=200)
+    """While the alarm stands and so many contributors sent texts of late (in 200 contributions) that lie far from all
+    trusted ones, nothing is held for being unlike the trusted set alone. 0 never forgives."""
+    forgiven_weight: float = Field(0.5, ge=0.0, le=1.0, strict=False)
+    """What such a contribution teaches at most."""
 
 
 class StagingPolicy(Strict):

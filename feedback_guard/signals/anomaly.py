@@ -117,6 +117,7 @@ class Anomaly(Signal):
     """
 
     name: ClassVar[str] = "anomaly"
+    only_unlike: ClassVar[bool] = True
 
     def __init__(self, state: State) -> None:
         self._frozen = State(

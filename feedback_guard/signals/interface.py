@@ -97,6 +97,9 @@ class Signal(ABC):
     """
 
     name: ClassVar[str]
+    only_unlike: ClassVar[bool] = False
+    """Whether it says no more than that a contribution is unlike the trusted set. Once the whole stream is, by the
+    drift alarm, that is no reason to hold one contribution."""
 
     @classmethod
     @abstractmethod

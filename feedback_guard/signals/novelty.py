@@ -69,6 +69,7 @@ class Novelty(Signal):
     """
 
     name: ClassVar[str] = "novelty"
+    only_unlike: ClassVar[bool] = True
 
     def __init__(self, state: State) -> None:
         self._state = state
