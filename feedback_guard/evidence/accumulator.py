@@ -42,7 +42,7 @@ Facet = tuple[str, int]
 """Kind and key."""
 KINDS: Final = ("sender", "word", "pair", "shape")
 """Kinds of facets. Each has its own rate of false campaigns: words would drown among the many more pairs of words."""
-CAPACITY: Final = 400_000
+CAPACITY: Final = 1_000_000
 """Most facets that evidence is kept on."""
 WINDOW: Final = 50_000
 """Latest contributions that can be pulled back."""
@@ -65,6 +65,9 @@ FAMILY: Final = "family-"
 """Beginning of the names of campaigns that are families of near copies, which a signal finds by itself."""
 LEAST_COPIES: Final = 3
 """Held near copies from which earlier ones are pulled back."""
+MAX_VAIN: Final = 10_000
+"""Most believed facets of which it is remembered that none of their members is indicted: that can change only with a
+further member, and they are not looked through again before."""
 _CONTRADICTION: Final = -1
 _PARTED: Final = -2
 _RECENT: Final = 2_048
@@ -142,6 +145,7 @@ class Evidence:
         self._campaign_of: dict[str, str] = {}
         self._pulled: list[Charge] = []
         self._denied: set[str] = set()
+        self._vain: dict[tuple[Facet, int], int] = {}
 
     @property
     def n_seen(self) -> int:
@@ -450,14 +454,18 @@ class Evidence:
         kind, key = facet
         book = self._book
         slot = book.slot(key)
-        if slot is None:
+        n = 0 if slot is None else int(book.n[slot])
+        if slot is None or self._vain.get((facet, test)) == n:
             return
-        entries = [self._entries[n] for n in book.members(slot) if n in self._entries]
+        entries = [self._entries[each] for each in book.members(slot) if each in self._entries]
         self._tests[facet] = {test}
         indicted = [e for e in entries if self._indicts(facet, e.which, e.log_ratio)]
         idents = {e.ident for e in indicted}
         if not idents:
             del self._tests[facet]
+            if len(self._vain) >= MAX_VAIN:
+                self._vain.clear()
+            self._vain[facet, test] = n
             return
         owners = Counter(self._campaign_of[ident] for ident in idents if ident in self._campaign_of)
         owner, shared = owners.most_common(1)[0] if owners else ("", 0)
