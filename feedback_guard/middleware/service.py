@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from typing import Final
 
-from feedback_guard.errors import GuardError
+from feedback_guard.errors import GuardError, UsageError
 from feedback_guard.middleware.credentials import Credentials
 from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS, Dispatcher
 from feedback_guard.middleware.entry import Entry
 from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Message, Receive, Scope, Send
+from feedback_guard.middleware.lives import one_life
 from feedback_guard.middleware.outcome import Recorder
 from feedback_guard.middleware.tasks import OwnedTasks, Wait, wait_for_event
 
@@ -120,7 +122,23 @@ class Service:
         """Live through the application's lifespan: start before it, stop after it.
 
         An application that does not speak the protocol, such as Django's, is spoken for.
+
+        Raises
+        ------
+        UsageError
+            If the guard serves another application.
         """
+        with contextlib.ExitStack() as life:
+            try:
+                life.enter_context(one_life(self._guard))
+            except UsageError as error:
+                log.error("the guard cannot start: %s", error)
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": f"feedback_guard: {error}"})
+                raise
+            await self._live(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.entry.note(scope)
         self.entry.lifespan_state = scope.get("state")
         self._in_lifespan = True

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from feedback_guard.errors import BaselineError
+from feedback_guard.errors import BaselineError, UsageError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
@@ -185,6 +185,47 @@ def test_a_guard_that_cannot_start_refuses_the_start_with_its_sentence() -> None
 
     asyncio.run(run())
     assert events == []
+
+
+def test_a_guard_serves_one_application_at_a_time() -> None:
+    """What is approved is given to an application by its route's name: a second one would be given the first one's."""
+    events: list[str] = []
+    guard = FakeGuard()
+
+    def app() -> FeedbackGuardMiddleware:
+        return FeedbackGuardMiddleware(application(events, guard), guard=guard)
+
+    async def run() -> None:
+        first, second, third = Server(app()), Server(app()), Server(app())
+        assert (await first.say("startup"))["type"] == "lifespan.startup.complete"
+        refused = await second.say("startup")
+        assert refused["type"] == "lifespan.startup.failed"
+        assert "serves another application" in refused["message"]
+        assert second.task is not None
+        with pytest.raises(UsageError):
+            await second.task
+        assert guard.running, "the first one goes on"
+        assert (await first.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+        assert first.task is not None
+        await first.task
+        assert (await third.say("startup"))["type"] == "lifespan.startup.complete", "one after the other is no matter"
+        await third.say("shutdown")
+
+    asyncio.run(run())
+    assert events == ["app starts, guard runs", "app stops, guard runs"] * 2
+
+
+def test_two_middleware_of_one_guard_within_one_application_live_together() -> None:
+    events: list[str] = []
+    guard = FakeGuard()
+    inner = FeedbackGuardMiddleware(application(events, guard), guard=guard)
+
+    async def run() -> None:
+        server = Server(FeedbackGuardMiddleware(inner, guard=guard))
+        assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+        assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("reports", ["complete", "failed"])
