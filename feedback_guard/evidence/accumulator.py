@@ -132,9 +132,10 @@ class Evidence:
         self._book = Book(capacity)
         self._kin = Kin(background.number("kin"))
         self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in KINDS}
-        self.teaching = Teaching(background, Parting(rate), regions)
+        self.teaching = Teaching(background, Parting(rate, max(1.0, COMMON * background.n_trusted)), regions)
         """The pair of learners, and where it parts."""
         self._parted: dict[Facet, int] = {}
+        self._planted: dict[Facet, float] = {}
         self._window = window
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._n = 0
@@ -261,18 +262,30 @@ class Evidence:
             believed = self.teaching.parting.inquire(which, self._book, standing)
             for facet in set(standing).difference(believed):
                 self._clear(facet)
-            for facet in believed:
+            for facet, least in believed.items():
                 self._parted[facet] = which
+                self._planted[facet] = least
                 if facet in self._flagged:
                     self._tests[facet].add(_PARTED)
+                    self._rejoin(facet)
                 else:
                     self._flag(facet, _PARTED)
 
     def _clear(self, facet: Facet) -> None:
         """An inquiry no longer believes a facet."""
-        del self._parted[facet]
+        del self._parted[facet], self._planted[facet]
         if facet in self._flagged:
             self._end(facet, _PARTED)
+
+    def _rejoin(self, facet: Facet) -> None:
+        """Members that were let go and are more likely planted by what is known now join."""
+        slot, least = self._book.slot(facet[1]), self._planted[facet]
+        if slot is None or not math.isfinite(least):
+            return
+        for number in self._book.members(slot):
+            entry = self._entries.get(number)
+            if entry is not None and entry.which == self._parted[facet] and entry.log_ratio >= least:
+                self._join(self._flagged[facet], facet, entry)
 
     def _note_family(self, name: str, entry: _Entry, kin: list[int]) -> None:
         """Near copies of a text are held by themselves; those that came before anybody could tell are named here."""
@@ -532,6 +545,8 @@ class Evidence:
             or (_PARTED in tests and which == self._parted.get(facet))
         ):
             return False
+        if _PARTED in tests and which == self._parted.get(facet) and log_ratio >= self._planted[facet]:
+            return True
         share = min(MOST_CONTRARY, self._book.contrary_share(slot))
         return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW
 

@@ -17,9 +17,12 @@ campaign. Which further phrases does it use? Those with names in the pair (`lear
 with all their members anew, by the average of two tests: the shift test, and the same null against a share of members
 that teaches the class whatever the content, which finds phrases that honest people use as well. A phrase is believed if
 its e-value is at least m / rate among the m that are asked. The strongest comes first, and whom it indicts is no
-evidence on the others, or every word that stands beside a trigger would be suspected too. Since the same contributions
-gave the names, the share of false ones is measured, not promised; what is promised is that nobody is asked while no
-campaign is believed.
+evidence on the others, or every word that stands beside a trigger would be suspected too. Indicted are members that
+contradict their content; and, where at least `LEAST_MEMBERS` do and the phrase is not in everyday use, agreeing ones as
+well that are more likely planted than honest (`planted_from`): planted ones that agree teach the trigger, too.
+
+Since the same contributions gave the names, the share of false ones is measured, not promised; what is promised is that
+nobody is asked while no campaign is believed.
 
 **The end.** A suspicion ends when the pattern has stopped: when, among `QUIET` contributions that teach the class,
 fewer than `LEAST_MEMBERS` were new members of its campaigns, which could not convince anybody, and the test of its own
@@ -61,6 +64,10 @@ SHARES_PLANTED: Final = np.array([0.1, 0.3, 0.6, 0.9])
 """Shares of such contributions that teach a class whatever they say, if there is a campaign."""
 CONTAMINATED: Final = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
 """Shares of a phrase's members that teach a class whatever they say, if a campaign uses it."""
+PLANTED: Final = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+"""Shares of a phrase's members that may be planted, once it is believed."""
+RATIOS: Final = np.linspace(-3.9, 3.9, 40)
+"""Log-ratios that a member is let go below."""
 SURE: Final = 0.98
 """Chance with which a planted contribution teaches what it is for."""
 WINDOW: Final = 50_000
@@ -117,9 +124,13 @@ class Parting:
     rate
         Chance that a stream without a campaign is suspected, and the share of false ones among the phrases that an
         inquiry believes, 0..1.
+    everyday
+        Trusted contributions from which a phrase is in everyday use. Of its members, only those are indicted that
+        contradict their content: too many honest ones share it.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, everyday: float = math.inf) -> None:
+        self._everyday = everyday
         self.pair = Pair()
         self._log_rate = math.log(rate)
         self._sums: dict[tuple[int, int], Floats] = {}
@@ -208,8 +219,11 @@ class Parting:
         """Summed steps of a class's own tests, by level."""
         return {level: self._sums[which, level] for level in range(len(LEVELS)) if (which, level) in self._sums}
 
-    def inquire(self, which: int, book: Book, standing: Iterable[tuple[str, int]] = ()) -> list[tuple[str, int]]:
+    def inquire(self, which: int, book: Book, standing: Iterable[tuple[str, int]] = ()) -> dict[tuple[str, int], float]:
         """Which phrases a class's campaign uses, as kind and key, strongest first.
+
+        With each comes the least log-ratio (`Lesson.log_ratio`) from which a member that teaches the class is more
+        likely planted than honest, given how many of its members are (`planted_from`).
 
         Parameters
         ----------
@@ -232,7 +246,7 @@ class Parting:
         # What is explained only takes evidence away, nearly always: so the strongest is asked again, and taken if it
         # still is the strongest.
         explained = np.zeros(WINDOW, dtype=np.bool_)
-        believed: list[tuple[str, int]] = []
+        believed: dict[tuple[str, int], float] = {}
         heapq.heapify(asked)
         while asked:
             _, kind, key, members = asked[0]
@@ -243,8 +257,8 @@ class Parting:
                 heapq.heapreplace(asked, (-evidence, kind, key, members))
             else:
                 heapq.heappop(asked)
-                believed.append((kind, key))
-                explained[members.numbers[members.indicted(without=explained)]] = True
+                least = believed[kind, key] = members.planted_from(self._everyday, without=explained)
+                explained[members.numbers[members.indicted(least, without=explained)]] = True
         return believed
 
     def _remember(self, number: int, part: Part, lesson: Lesson, nth: int) -> None:
@@ -298,10 +312,21 @@ class _Members:
         at = slice(None) if without is None else ~without[self.numbers]
         return phrase_evidence(self.chances[at], self.taught[at], self.weights[at], self.n_trusted)
 
-    def indicted(self, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def planted_from(self, everyday: float, without: NDArray[np.bool_]) -> float:
+        at = ~without[self.numbers]
+        if self.n_trusted >= everyday:
+            return math.inf
+        if (self._contrary(without) & self.taught & at).sum() < LEAST_MEMBERS:
+            return math.inf  # an honest word that agrees with its content, and speaks for it more than was known
+        return planted_from(self.chances[at], self.taught[at], self.weights[at], self.n_trusted)
+
+    def indicted(self, least: float, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return self.taught & (self._contrary(without) | (self.ratios >= least))
+
+    def _contrary(self, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
         steps = np.log1p(SHARES * np.expm1(self.ratios)[:, None]) * self.weights[:, None]
         share = min(MOST_CONTRARY, float(contrary_share(steps[~without[self.numbers]].sum(axis=0)[None])[0]))
-        return self.taught & (share / (1.0 - share) * np.exp(self.ratios) >= SPARED_BELOW)
+        return np.asarray(share / (1.0 - share) * np.exp(self.ratios) >= SPARED_BELOW)
 
 
 def phrase_evidence(chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np.floating], n_trusted: int) -> float:
@@ -334,6 +359,38 @@ def phrase_evidence(chances: Floats, taught: NDArray[np.bool_], weights: NDArray
     n, m = len(SHIFTS), len(SHIFTS) + len(WHATEVER)
     planted = np.concatenate([logs[n:m] - math.log(2 * len(WHATEVER)), logs[m:] - math.log(2 * len(CONTAMINATED))])
     return float(np.logaddexp.reduce(planted) - np.logaddexp.reduce(logs[:n] + prior - np.logaddexp.reduce(prior)))
+
+
+def planted_from(chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np.floating], n_trusted: int) -> float:
+    """From which log-ratio on a member of a phrase that teaches a class is more likely planted than honest.
+
+    Whoever plants a phrase does not ask whether a text agrees with what it is to teach, so an agreeing one may be
+    planted as well. How many of the members are planted, and by how much the honest ones speak for the class, is not
+    known: every pair of `PLANTED` and `martingales.SHIFTS` is as likely as what all members teach makes it.
+
+    Parameters
+    ----------
+    chances, taught, weights, n_trusted
+        As for `phrase_evidence`.
+
+    Returns
+    -------
+    float
+        Infinite if no member is.
+    """
+    odds = np.log(chances / (1.0 - chances))
+    honest = 1.0 / (1.0 + np.exp(-(odds[:, None] + SHIFTS)))
+    mixed = PLANTED[:, None, None] * SURE + (1.0 - PLANTED[:, None, None]) * honest
+    mixed = np.clip(mixed, 1e-4, 1.0 - 1e-4)
+    logs = np.log(np.where(taught[:, None], mixed, 1.0 - mixed)).transpose(0, 2, 1) @ np.asarray(weights, np.float64)
+    logs += -0.5 * (1.0 / SHIFT_WIDTH**2 + INFORMATION * n_trusted) * SHIFTS**2
+    likely = np.exp(logs - logs.max())
+    likely /= likely.sum()
+    own = 1.0 / (1.0 + np.exp(RATIOS[:, None, None] - SHIFTS))
+    share = PLANTED[:, None]
+    chance = (likely * share * SURE / (share * SURE + (1.0 - share) * own)).sum(axis=(1, 2))
+    enough = np.flatnonzero(chance >= 0.5)
+    return float(RATIOS[enough[0]]) if len(enough) else math.inf
 
 
 def _chance(part: Part, lesson: Lesson, row: int) -> float:

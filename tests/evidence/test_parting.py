@@ -11,7 +11,7 @@ import pytest
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH
-from feedback_guard.evidence.parting import LEVELS, QUIET, Parting, phrase_evidence
+from feedback_guard.evidence.parting import LEVELS, QUIET, Parting, phrase_evidence, planted_from
 from feedback_guard.signals.lesson import Lesson, two_way_log_ratio
 
 RATE = 0.1
@@ -125,19 +125,19 @@ def test_an_inquiry_finds_the_other_triggers_of_a_campaign_and_no_word_beside_th
     stream(parting, book, planted)
     found = parting.inquire(1, book)
     assert {key for _, key in found} == set(planted)
-    assert parting.inquire(0, book) == []
+    assert parting.inquire(0, book) == {}
 
 
 def test_what_was_believed_is_asked_again_without_its_name() -> None:
     parting, book, key = Parting(RATE), Book(1_000), int(RARE[0])
     stream(parting, book, {key: 12})
     named = parting.inquire(1, book)
-    assert named == [("word", key)]
+    assert list(named) == [("word", key)]
     for _ in range(12):
         parting.pair.unlearn(np.array([key], dtype=np.uint64), 1, 0.2)
     assert parting.pair.loudest(1) == []
-    assert parting.inquire(1, book) == []
-    assert parting.inquire(1, book, named) == named
+    assert parting.inquire(1, book) == {}
+    assert list(parting.inquire(1, book, named)) == [("word", key)]
 
 
 def test_nobody_is_asked_before_a_class_is_suspected() -> None:
@@ -174,7 +174,7 @@ def test_a_word_that_stands_beside_a_trigger_is_explained_by_it() -> None:
         parting.witness(number, part, told, 1)
         parting.pair.learn(part, told, ("w",) * len(keys), ("word",) * len(keys))
     assert {named.key for named, _, _ in parting.pair.loudest(1)} == {trigger, beside}
-    assert parting.inquire(1, book) == [("word", trigger)]
+    assert list(parting.inquire(1, book)) == [("word", trigger)]
 
 
 def pass_by(parting: Parting, n: int, *, joining: int = 0) -> None:
@@ -251,3 +251,67 @@ def test_the_test_of_its_own_begins_anew_after_the_end() -> None:
     assert parting.suspected == []
     planted(19)
     assert parting.suspected == [1]
+
+
+def members(rng: np.random.Generator, n: int, planted: float) -> tuple[Any, Any]:
+    """Chances of class 1 and who teaches it: a share teaches it whatever it says, the others follow their content."""
+    q = np.clip(rng.beta(1.0, 1.0, n), 0.03, 0.97)
+    return q, (rng.random(n) < planted) | (rng.random(n) < q)
+
+
+def test_of_a_phrase_that_is_mostly_planted_agreeing_members_are_planted_too() -> None:
+    rng = np.random.default_rng(11)
+    q, taught = members(rng, 80, 0.8)
+    assert planted_from(q, taught, np.ones(80), 2) <= -1.5
+
+
+def test_the_fewer_are_planted_the_more_a_member_has_to_contradict() -> None:
+    rng = np.random.default_rng(12)
+    found = [planted_from(*members(rng, 400, share), np.ones(400), 2) for share in (0.6, 0.3, 0.1)]
+    assert found == sorted(found)
+    assert found[1] < found[2]
+
+
+def test_of_those_let_go_and_indicted_the_share_is_as_stated() -> None:
+    """Those indicted are more often planted than not, and those let go more often honest."""
+    rng, right = np.random.default_rng(13), []
+    for _ in range(60):
+        share = float(rng.uniform(0.1, 0.7))
+        q = np.clip(rng.beta(1.0, 1.0, 120), 0.03, 0.97)
+        liar = rng.random(120) < share
+        taught = (rng.random(120) < q) | liar
+        least = planted_from(q, taught, np.ones(120), 2)
+        indicted = taught & (np.log((1.0 - q) / q) >= least)
+        right += (liar == indicted)[taught].tolist()
+    assert np.mean(right) >= 0.65
+
+
+@pytest.mark.parametrize(("known", "held"), [(3, True), (30, False)], ids=["rare", "everyday"])
+def test_agreeing_members_of_an_everyday_phrase_are_let_go(known: int, held: bool) -> None:
+    """Whoever plants poison on what everybody says gets nobody held who agrees with her content."""
+    parting, book, key = Parting(RATE, everyday=20.0), Book(1_000), int(RARE[0])
+    slots = book.place(np.array([key], dtype=np.uint64), np.array([known]), two_classes=True)
+    for number in range(60):
+        told = lesson(0.1 if number % 2 else 0.8, 1)
+        book.add(slots, number, np.zeros(10))
+        part = parting.pair.read(np.array([key], dtype=np.uint64), np.array([known]), told)
+        assert part is not None
+        parting.witness(number, part, told, 1)
+        parting.pair.learn(part, told, ("w",), ("word",))
+    found = parting.inquire(1, book)
+    assert list(found) == [("word", key)]
+    assert (found["word", key] <= lesson(0.8, 1).log_ratio) is held
+
+
+def test_an_honest_word_that_agrees_with_its_content_indicts_nobody() -> None:
+    """All its members teach one class, more than was known of it; nobody contradicts."""
+    parting, book, key = Parting(RATE, everyday=20.0), Book(1_000), int(RARE[0])
+    slots = book.place(np.array([key], dtype=np.uint64), np.array([2]), two_classes=True)
+    for number in range(80):
+        told = lesson(0.75, 1)
+        book.add(slots, number, np.zeros(10))
+        part = parting.pair.read(np.array([key], dtype=np.uint64), np.array([2]), told)
+        assert part is not None
+        parting.witness(number, part, told, 1)
+        parting.pair.learn(part, told, ("w",), ("word",))
+    assert set(parting.inquire(1, book, [("word", key)]).values()) <= {math.inf}
