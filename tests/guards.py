@@ -73,6 +73,17 @@ def trusted_baseline() -> Path:
     return folder / "baseline"
 
 
+def store_url(folder: Path) -> str:
+    """Where the guards of a folder keep their record: in it, unless `use_store` named a server's database."""
+    named = folder / "store.url"
+    return named.read_text() if named.exists() else f"sqlite:///{folder}/guard.db"
+
+
+def use_store(folder: Path, url: str) -> None:
+    """Have the guards of a folder keep their record in another store."""
+    (folder / "store.url").write_text(url)
+
+
 def make_policy(folder: Path, **changes: Any) -> Policy:
     """A policy whose store and baseline are in `folder`."""
     if not (folder / "baseline").exists():
@@ -80,7 +91,7 @@ def make_policy(folder: Path, **changes: Any) -> Policy:
     return Policy.model_validate(
         {
             "name": "test",
-            "store": {"url": f"sqlite:///{folder}/guard.db"},
+            "store": {"url": store_url(folder)},
             "baseline": {"path": str(folder / "baseline")},
             "embedding": {"backend": "unsafe-hashing-for-tests", "max_wait": "0ms", "deadline": "30s"},
             "signals": {"false_hold_rate": 0.05},

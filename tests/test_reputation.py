@@ -29,11 +29,20 @@ from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.store import tables
 from feedback_guard.store.reputation import find_account
 from feedback_guard.verdict import Decision
-from tests.guards import START_US, labelled, make_guard, make_policy, submit
+from tests.guards import START_US, labelled, make_guard, make_policy, submit, use_store
+from tests.postgres import postgres_store_url as postgres_store_url
 
 DAY = 86_400_000_000
 EARNED = {"enabled": True, "identities": 4, "damage": 1.0}
 """Newcomers begin with 1/8."""
+
+
+@pytest.fixture(autouse=True, params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def store_kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Every test is about both databases."""
+    if request.param == "postgresql":
+        use_store(tmp_path, request.getfixturevalue("postgres_store_url"))
+    return str(request.param)
 
 
 @pytest.fixture

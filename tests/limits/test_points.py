@@ -151,9 +151,10 @@ def group(engines: Engines, memory: PointMemory, *, commit: bool = True) -> Iter
             connection.rollback()
 
 
-@pytest.fixture
-def engines(tmp_path: Path) -> Iterator[Engines]:
-    made = openers.prepared(f"sqlite:///{tmp_path}/points.db")
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engines]:
+    server = request.param == "postgresql"
+    made = openers.prepared(request.getfixturevalue("postgres_store_url") if server else f"sqlite:///{tmp_path}/a.db")
     yield made
     made.dispose()
 
