@@ -104,7 +104,7 @@ class Reference:
         """Which events a text falls into: any number of far ones, and one region of each division."""
         n_far = len(self.far)
         events = np.zeros(len(self.shares), dtype=np.bool_)
-        events[:n_far] = _distances(self.texts, vector[None])[0] > self.far
+        events[:n_far] = _rounded(1.0 - (self.texts @ vector).max(keepdims=True).astype(np.float64)) > self.far
         likeness = self.centres @ vector
         start = 0
         for size in self.sizes:
@@ -168,7 +168,11 @@ def _distances(reference: Vectors, vectors: Vectors) -> Floats:
     It is rounded, so that the order of additions inside a matrix product decides nothing.
     """
     nearest = (vectors @ reference.T).max(axis=1, keepdims=True)
-    return np.asarray(np.round(1.0 - nearest.astype(np.float64), 4))
+    return _rounded(1.0 - nearest.astype(np.float64))
+
+
+def _rounded(distances: Floats) -> Floats:
+    return np.asarray(np.rint(distances * 10_000.0) / 10_000.0, dtype=np.float64)
 
 
 def _parts(vectors: Vectors, size: int = 2_048) -> Iterator[Vectors]:

@@ -17,7 +17,7 @@ Vovk, V. (2015). Cross-conformal predictors. Annals of Mathematics and Artificia
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, cast
@@ -46,6 +46,8 @@ MAX_CLASSES = 1_000
 MAX_FITTED = 50_000
 """Most trusted contributions of a kind that are fitted; of a larger set a random part is."""
 
+_REMEMBERED = 512
+"""Observations whose reading is kept for the lesson, which is asked for when the record of the verdict is committed."""
 _MOST_NAMED = 64
 """Most characters of a label that a lesson is named by."""
 _LESSONS = {"up": "a vote up", "down": "a vote down", "first": "an order of answers"}
@@ -88,7 +90,7 @@ class Disagreement(Signal):
         self._state = state
         self._fitted: dict[Kind, _Classified | _Answered] = {}
         self._silent: dict[Kind, tuple[Condition, str]] = {}
-        self._last: tuple[Observation, tuple[float, NDArray[np.float64]]] | None = None
+        self._read: OrderedDict[int, tuple[Observation, tuple[float, NDArray[np.float64]]]] = OrderedDict()
         for kind in Kind:
             about = cast("Mapping[str, JsonValue]", state.values[kind.value])
             if "silent" in about:
@@ -168,13 +170,15 @@ class Disagreement(Signal):
     def _contradiction(
         self, fitted: _Classified, observation: Observation, which: int
     ) -> tuple[float, NDArray[np.float64]]:
-        """See `heads.contradiction`. What is asked twice in a row, for the score and for the lesson, is read once."""
-        last = self._last
-        if last is not None and last[0] is observation:
-            return last[1]
+        """See `heads.contradiction`. What is asked twice, for the score and soon after for the lesson, is read once."""
+        remembered = self._read.get(id(observation))
+        if remembered is not None and remembered[0] is observation:
+            return remembered[1]
         reading = read(observation, _width(observation.contribution.kind, fitted.model))
         found = contradiction(fitted.model, fitted.weigher, reading, which)
-        self._last = observation, found
+        self._read[id(observation)] = observation, found
+        if len(self._read) > _REMEMBERED:
+            self._read.popitem(last=False)
         return found
 
     def _answer(self, fitted: _Answered, observation: Observation) -> Finding:
@@ -201,7 +205,9 @@ class Disagreement(Signal):
         p = fitted.ruler.p_value(score, str(which))
         odds = np.exp(logits - logits.max())
         share = odds / odds.sum()
-        best_other = float(np.delete(share, which).max()) if len(share) > 2 else float(share[1 - which])
+        others = share.copy()
+        others[which] = 0.0
+        best_other = float(others.max())
         return Finding(
             self.name,
             p,

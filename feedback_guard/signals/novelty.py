@@ -59,7 +59,8 @@ class Neighbourhood:
 def _distance(similarity: Floats) -> float:
     n = min(NEIGHBOURS, similarity.shape[1])
     nearest = np.partition(similarity, similarity.shape[1] - n, axis=1)[:, -n:]
-    return float((1.0 - nearest.mean(axis=1, dtype=np.float64)).max())
+    means = nearest.sum(axis=1, dtype=np.float64) / n
+    return 1.0 - float(means.min())
 
 
 class Novelty(Signal):

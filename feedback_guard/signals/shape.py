@@ -133,5 +133,5 @@ def features(
         elif prompt is not None:
             ratio = math.log((1 + len(text)) / (1 + len(observation.texts["input"].text)))
             row += [(1.0 + float((windows @ prompt[0]).min())) / 2.0, 0.5 + 0.5 * math.tanh(ratio / 2.0)]
-        found[field] = np.clip(np.asarray(row, dtype=np.float32), 0.0, 1.0)
+        found[field] = np.asarray([min(max(value, 0.0), 1.0) for value in row], dtype=np.float32)
     return found
