@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from feedback_guard.assess import Assessment
@@ -25,6 +26,7 @@ DAY = 86_400_000_000
 WORDS = LimitPolicy(name="words", facet="phrase", measure="count", amount=4)
 BACKED = WORDS.model_copy(update={"supporters": 2})
 LESSON = LimitPolicy(name="lesson", facet="target", measure="weight", amount=2, per=DAY)
+NEAR = LimitPolicy(name="near", facet="radius", measure="count", amount=2, radius=0.4)
 OWN = LimitPolicy(name="own", facet="contributor", measure="weight", amount=1)
 
 
@@ -166,3 +168,53 @@ def test_tenure_begins_when_something_was_accepted_and_not_before() -> None:
 def test_a_counter_that_fits_once_tells_when_it_was_charged() -> None:
     budgets = MemoryBudgets()
     assert budgets.first_us(Budget("b", "f", Measure.COUNT, UNIT, None, 0), "k") is None
+
+
+def somewhere(axis: int, *words: str) -> Assessment:
+    """A contribution whose text lies on one of a few axes, far from the others."""
+    where = np.eye(4, dtype=np.float32)[axis]
+    return replace(said(*words), content=Content({"words": words}, where=where))
+
+
+def test_what_another_budget_holds_takes_no_place_in_embedding_space() -> None:
+    budgets = MemoryBudgets()
+    for _ in range(4):
+        settle(budgets, [WORDS], said("cf"))
+    held = [settle(budgets, [NEAR, WORDS], somewhere(0, "cf")) for _ in range(3)]
+    assert [each.held_by for each in held] == [("words",)] * 3
+    got = [settle(budgets, [NEAR, WORDS], somewhere(0, f"w{n}")).decision for n in range(3)]
+    assert got == [Decision.ACCEPT, Decision.ACCEPT, Decision.QUARANTINE]
+
+
+def test_a_request_that_is_held_whole_for_one_crowded_text_places_none() -> None:
+    budgets = MemoryBudgets()
+    for n in range(2):
+        settle(budgets, [NEAR], somewhere(1, f"w{n}"))
+    whole = settle(budgets, [NEAR], somewhere(0), somewhere(1), on_hold=OnHold.HOLD)
+    assert [each.decision for each in whole.verdicts] == [Decision.QUARANTINE] * 2
+    got = [settle(budgets, [NEAR], somewhere(0)).decision for _ in range(3)]
+    assert got == [Decision.ACCEPT, Decision.ACCEPT, Decision.QUARANTINE]
+
+
+def test_a_word_whose_budget_was_lifted_still_pays_the_other_budgets() -> None:
+    budgets = MemoryBudgets()
+    rule = tenured(budgets, "ada", "bob")
+    for n in range(6):
+        settle(budgets, [BACKED], said("visa"), who=f"new{n}", now_us=2 * DAY, newcomers=rule)
+    limits, both = [BACKED, LESSON], replace(said(), content=Content({"words": ("visa",), "lesson": ("y",)}))
+    for who in ("ada", "bob"):
+        settle(budgets, [BACKED], said("visa"), who=who, now_us=2 * DAY, newcomers=rule)
+    got = [settle(budgets, limits, both, who=f"n{n}", now_us=2 * DAY, newcomers=rule) for n in range(3)]
+    assert [each.decision for each in got] == [Decision.ACCEPT, Decision.ACCEPT, Decision.QUARANTINE]
+    assert got[2].held_by == ("lesson",)
+
+
+def test_a_newcomer_who_is_not_drawn_waits_though_the_pool_has_room() -> None:
+    budgets = MemoryBudgets()
+    rule = Newcomers(NewcomersPolicy(tenure=DAY, pool=8, per=DAY, deals=8, each=1), b"secret")
+    got = [settle(budgets, [], said(), who=f"u{n}", now_us=n, newcomers=rule) for n in range(200)]
+    taken = sum(each.taken for each in got)
+    assert 1 <= taken <= 2
+    assert sum(each.waiting for each in got) == 200 - taken
+    said_of = {reason.message for each in got for reason in each.verdicts[0].reasons}
+    assert any("not drawn" in message for message in said_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from feedback_guard.contribution import Contribution, Kind
@@ -104,3 +105,20 @@ def test_without_the_detector_exact_copies_are_a_family() -> None:
 def test_options_that_do_not_fit_the_facet_are_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         LimitPolicy.model_validate({"name": "b", "measure": "count", "amount": 5, **wrong})
+
+
+@pytest.mark.parametrize(("kind", "written"), [("label", "input"), ("rating", "input"), ("correction", "output")])
+def test_a_contribution_lies_where_what_its_contributor_wrote_or_judged_lies(kind: str, written: str) -> None:
+    given: dict[str, dict[str, object]] = {
+        "label": {},
+        "rating": {"label": None, "output": "fine", "rating": 1.0},
+        "correction": {"label": None, "output": "fine"},
+    }
+    observation = seen("the card", kind=kind, **given[kind])  # type: ignore[arg-type]
+    axes = np.eye(3, dtype=np.float32)
+    vectors = {"input": axes[[0, 0]], "output": axes[[1]]}
+    placed = Contents([limit("radius", radius=0.4)], BACKGROUND).of(
+        Observation(observation.contribution, observation.texts, vectors)
+    )
+    assert placed.where is not None
+    assert int(placed.where.argmax()) == ("input", "output").index(written)

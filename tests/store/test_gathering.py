@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,33 @@ def test_what_the_store_does_not_take_is_said_to_whom_it_was(tmp_path: Path) -> 
             await store.run(lambda tx: tx.append("noted", "x", {}, 0))
 
     asyncio.run(run())
+
+
+def test_a_caller_that_leaves_takes_no_answer_from_those_it_was_sent_with(tmp_path: Path) -> None:
+    may_go_on = threading.Event()
+
+    def waits(tx: Transaction) -> int:
+        may_go_on.wait(10)
+        return tx.append("noted", "first", {}, 0)
+
+    async def run(store: Store) -> list[int]:
+        first = asyncio.ensure_future(store.run(waits))
+        await asyncio.sleep(0)
+        sent = [asyncio.ensure_future(store.run(lambda tx: tx.append("noted", "x", {}, 0))) for _ in range(4)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        sent[0].cancel()
+        await asyncio.gather(sent[0], return_exceptions=True)
+        may_go_on.set()
+        return await asyncio.wait_for(asyncio.gather(*sent[1:], first), 10)
+
+    with _open(tmp_path) as store:
+        assert asyncio.run(run(store)) == [3, 4, 5, 1]
+
+
+def test_one_after_the_other_is_answered_too(tmp_path: Path) -> None:
+    async def run(store: Store) -> list[int]:
+        return [await asyncio.wait_for(store.run(lambda tx: tx.append("noted", "x", {}, 0)), 10) for _ in range(5)]
+
+    with _open(tmp_path) as store:
+        assert asyncio.run(run(store)) == [1, 2, 3, 4, 5]
