@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedback_guard.metrics import Metrics
-from feedback_guard.metrics_words import OUTCOMES, PARTS
+from feedback_guard.metrics_words import NEWCOMERS, OUTCOMES, PARTS
 from feedback_guard.verdict import Decision
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +84,8 @@ def test_a_rule_speaks_of_metrics_that_exist(rule: dict[str, Any]) -> None:
     assert used
     assert used <= _names_on_the_page()
     allowed = {"outcome": set(OUTCOMES), "part": set(PARTS), "decision": {decision.value for decision in Decision}}
+    if "feedback_guard_newcomers_total" in used:
+        allowed["outcome"] = set(NEWCOMERS)
     for label, value in re.findall(r'(\w+)!?=~?"([^"]*)"', rule["expr"]):
         assert value in allowed[label]
 
