@@ -1,9 +1,9 @@
 """Faster engines for the transformer of a model: ONNX Runtime and OpenVINO.
 
 The weights that were checked against the digest are exported in memory at every start, which takes a second or two
-for a small model. So there is no second copy on disk that would have to be pinned as well. Tokenizing, pooling and
-normalizing stay with sentence-transformers; only its transformer is replaced. `optimum`, which sentence-transformers
-would use for this, holds back the versions of transformers and is not needed.
+for a small model. So there is no second copy on disk that would have to be pinned as well. Only the transformer is
+replaced: tokenizing, pooling and normalizing stay with sentence-transformers, or with `packing`. `optimum`, which
+sentence-transformers would use for this, holds back the versions of transformers and is not needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.embedding.loading import quiet_and_offline
-from feedback_guard.embedding.packing import Arrays, PackedReader, Run, agrees, usual, with_engine
+from feedback_guard.embedding.packing import PROBE, Arrays, PackedReader, Run, agrees, usual
 from feedback_guard.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _OPSET: Final = 17
 _OUTPUT: Final = "last_hidden_state"
-_PROBE: Final = ("a probe", "and a longer one, so that the shorter one is padded and the mask is traced")
 _EXTRAS: Final = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 _AGREEMENT: Final = 0.999
 """Least cosine between the engine's vector and torch's. OpenVINO in bfloat16 reaches 0.9999."""
@@ -53,14 +52,13 @@ def use_engine(model: SentenceTransformer, backend: str, *, threads: int) -> Non
     """
     first: Any = model[0]
     encoder = first.model
-    probe = list(_PROBE)
-    wanted = _encode(model, probe)
+    wanted = usual(model)
     inputs = list(first.tokenizer.model_input_names)
-    example = dict(first.tokenizer(probe, padding=True, return_tensors="np"))
+    example = dict(first.tokenizer(list(PROBE), padding=True, return_tensors="np"))
     try:
         run = compile_transformer(encoder, backend, {name: example[name] for name in inputs}, threads=threads)
         first.model = _replacement(encoder.config, inputs, run)
-        found = _encode(model, probe)
+        found = usual(model)
     except Exception as error:
         raise _unfit(backend, error) from error
     del encoder
@@ -88,8 +86,8 @@ def use_engine_packed(model: SentenceTransformer, reader: PackedReader, backend:
     first: Any = model[0]
     wanted = usual(model)
     try:
-        found = with_engine(
-            reader, compile_transformer(first.model, backend, reader.example(), threads=threads, packed=True)
+        found = reader.with_run(
+            compile_transformer(first.model, backend, reader.example(), threads=threads, packed=True)
         )
         fits = agrees(found, wanted, _AGREEMENT)
     except Exception as error:
@@ -143,11 +141,6 @@ def import_engine(backend: str) -> Any:
                 f"backend {backend!r} needs the package {name}: pip install 'feedback-guard[{backend}]' ({error})"
             ) from error
     return module
-
-
-def _encode(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
-    vectors = model.encode(texts, show_progress_bar=False, normalize_embeddings=True, convert_to_numpy=True)
-    return np.asarray(vectors, dtype=np.float32)
 
 
 def _export(encoder: Any, example: Mapping[str, NDArray[Any]], *, packed: bool) -> bytes:

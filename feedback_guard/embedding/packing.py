@@ -125,6 +125,10 @@ class PackedReader:
         unit: Vectors = (vectors / np.maximum(lengths_of, 1e-12)).astype(np.float32)
         return unit
 
+    def with_run(self, run: Run) -> PackedReader:
+        """The same reader, with another engine for the transformer."""
+        return PackedReader(self._tokenizer, run, self._inputs, first_only=self._first_only)
+
     def example(self) -> Arrays:
         """What the transformer is given for a few texts in two rows, for tracing it."""
         ids = self._tokenizer(list(PROBE), add_special_tokens=True, truncation=False)["input_ids"]
@@ -187,11 +191,6 @@ def usual(model: SentenceTransformer) -> Vectors:
 def agrees(reader: PackedReader, wanted: Vectors, agreement: float) -> bool:
     """Whether a reader's vectors of the probe are the wanted ones, by cosine."""
     return bool((wanted * reader.encode(PROBE)).sum(axis=1).min() >= agreement)
-
-
-def with_engine(reader: PackedReader, run: Run) -> PackedReader:
-    """The same reader, with another engine for the transformer."""
-    return PackedReader(reader._tokenizer, run, reader._inputs, first_only=reader._first_only)
 
 
 def _torch(encoder: Any) -> Run:

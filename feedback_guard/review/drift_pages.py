@@ -11,29 +11,17 @@ from starlette.routing import Route
 from feedback_guard.errors import StoreError, TransitionError
 from feedback_guard.review import bounds
 from feedback_guard.review.body import read_form
-from feedback_guard.review.desk import Desk, read
+from feedback_guard.review.desk import read
 from feedback_guard.review.display import show
-from feedback_guard.review.gate import Gate
+from feedback_guard.review.part import Part
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.render import go, page
 from feedback_guard.review.rulings import LATE, check_note, unavailable
 from feedback_guard.store import drift_alarms
 
 
-class DriftPages:
-    """The moderators' page of the drift alarm.
-
-    Parameters
-    ----------
-    desk
-        What it shows.
-    gate
-        Who may see it.
-    """
-
-    def __init__(self, desk: Desk, gate: Gate) -> None:
-        self._desk = desk
-        self._gate = gate
+class DriftPages(Part):
+    """The moderators' page of the drift alarm."""
 
     def routes(self) -> list[Route]:
         """Paths and what answers them."""
