@@ -53,6 +53,9 @@ class MemoryBank(Bank):
 
     def update(self, stake: Stake) -> None:
         """Keep a changed stake."""
+        before = self.stakes.get(stake.contribution)
+        if before is not None and before.ruling is not None and before.counted is not None:
+            self._counted.discard((before.identity, before.counted, before.ruling))
         self.stakes[stake.contribution] = stake
         if stake.ruling is not None and stake.counted is not None:
             self._counted.add((stake.identity, stake.counted, stake.ruling))

@@ -196,7 +196,8 @@ def _learn(
     )
     if decided.reputation is not None:
         ruling: Ruling = "approved" if to is Learning.APPROVED else "denied"
-        campaign = decided.campaign or campaign_of(group, item.id)
+        # Its own campaign: what only came in one request with a member is a question by itself.
+        campaign = campaign_of(group, item.id)
         rule_on(group, item.id, ruling, campaign, decided.reputation, now_us=decided.now_us)
 
 

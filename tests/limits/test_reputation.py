@@ -345,6 +345,21 @@ def test_a_campaign_counts_once_for_each_identity_and_direction() -> None:
     assert after(30, None) > after(1, None)
 
 
+def test_a_changed_mind_about_a_campaign_may_change_again() -> None:
+    """What moved the account before no longer does, so the next decision of that direction is the first again."""
+    bank = MemoryBank(terms())
+    bank.open("alice", "c", 0)
+    bank.add(Stake("c", "alice", 0, 0, 0, belief=PICO // 10))
+    seen = []
+    way: Ruling
+    for way in ("approved", "denied", "approved", "denied"):
+        rule(bank, bank.stakes["c"], way, "word-1", bank.terms)
+        seen.append(bank.account("alice").balance)
+    assert seen[0] > seen[1]
+    assert abs(seen[2] - seen[0]) <= 3
+    assert abs(seen[3] - seen[1]) <= 3
+
+
 def test_weights_only_go_down_between_acceptance_and_audit() -> None:
     world = World(terms(identities=2))
     early = world.accept("alice", "x", RIGHT, at=5)
