@@ -1,4 +1,4 @@
-"""One decision on a whole campaign, while reputation is on: it moves each account once, as deciding one by one would."""
+"""One decision on a whole campaign, with reputation on: each account moves once, as when deciding one by one."""
 
 from __future__ import annotations
 

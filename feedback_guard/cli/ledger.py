@@ -107,7 +107,7 @@ def _tell(report: Report, expected: Checkpoint | None) -> None:
         typer.echo(f"and {report.n_findings - len(report.findings)} more")
     typer.echo(
         f"{report.head.seq} entries, {report.contributions} contributions, {report.submissions} submissions, "
-        f"{report.n_findings} findings"
+        f"{report.snapshots} snapshots, {report.n_findings} findings"
     )
     if expected is None:
         typer.echo("no checkpoint was given: an end that was cut off together with its rows would not show")
@@ -119,6 +119,7 @@ def _as_json(report: Report) -> dict[str, object]:
         "head": {"seq": report.head.seq, "hash": report.head.hash},
         "contributions": report.contributions,
         "submissions": report.submissions,
+        "snapshots": report.snapshots,
         "n_findings": report.n_findings,
         "findings": [
             {"fault": item.fault.value, "message": item.message, "seq": item.seq, "subject": item.subject}

@@ -48,7 +48,7 @@ class Finding:
     seq
         Position in the ledger, if it is about an entry.
     subject
-        Contribution or submission, if it is about one.
+        Contribution, submission or snapshot, if it is about one.
     """
 
     fault: Fault
@@ -65,8 +65,8 @@ class Report:
     ----------
     head
         The end of the ledger that was verified.
-    contributions, submissions
-        Rows that were held against it.
+    contributions, submissions, snapshots
+        Rows that were held against it; of a snapshot also its members.
     findings
         The first `MAX_FINDINGS`; `n_findings` counts all.
     """
@@ -74,6 +74,7 @@ class Report:
     head: Checkpoint = field(default_factory=lambda: Checkpoint(0, GENESIS))
     contributions: int = 0
     submissions: int = 0
+    snapshots: int = 0
     findings: list[Finding] = field(default_factory=list)
     n_findings: int = 0
 

@@ -21,6 +21,7 @@ from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, entry_hash
 from feedback_guard.ledger.report import Fault, Report
 from feedback_guard.ledger.verify_reputation import verify_reputation
 from feedback_guard.ledger.verify_rows import verify_rows
+from feedback_guard.ledger.verify_snapshots import verify_snapshots
 from feedback_guard.store import schema, tables
 from feedback_guard.store.engines import open_engines
 
@@ -77,6 +78,7 @@ def verify(
         if rows:
             verify_rows(connection, report)
             verify_reputation(connection, report)
+            verify_snapshots(connection, report)
     return report
 
 

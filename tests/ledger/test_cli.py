@@ -28,7 +28,7 @@ def tamper(tmp_path: Path, statement: str) -> None:
 def test_a_sound_ledger_is_clean(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ledger", "verify", "--url", url]) == 0
     told = capsys.readouterr().out
-    assert "6 entries, 6 contributions, 6 submissions, 0 findings" in told
+    assert "6 entries, 6 contributions, 6 submissions, 0 snapshots, 0 findings" in told
     assert "no checkpoint was given" in told
 
 
