@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.evidence.facets import Background, Facets
+from feedback_guard.evidence.inquiry import WINDOW
 from feedback_guard.evidence.learners import Keys, Named
-from feedback_guard.evidence.parting import WINDOW, Parting
+from feedback_guard.evidence.parting import Parting
 from feedback_guard.evidence.probes import Probes
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.lesson import Lesson

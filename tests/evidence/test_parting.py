@@ -11,7 +11,8 @@ import pytest
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH
-from feedback_guard.evidence.parting import LEVELS, QUIET, Parting, phrase_evidence, planted_from
+from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
+from feedback_guard.evidence.planted import phrase_evidence, planted_from
 from feedback_guard.signals.lesson import Lesson, two_way_log_ratio
 
 RATE = 0.1
