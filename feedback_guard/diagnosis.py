@@ -123,6 +123,13 @@ def _store(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
         held = store.held_summary()
         if held.count >= loaded.policy.store.hold_capacity * 0.8:
             yield Health.WARNING, f"{held.count} of at most {loaded.policy.store.hold_capacity} items are held"
+        name = loaded.policy.application_name
+        for other, count in store.waiting_elsewhere(name).items():
+            yield (
+                Health.WARNING,
+                f"{count} approved requests wait for a guard of the application {other!r}, and this is {name!r}; "
+                f"if it only has another name now, set `application: {other}`",
+            )
     finally:
         store.close()
 

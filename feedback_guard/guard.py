@@ -343,7 +343,7 @@ class Guard:
         self.metrics.delivery(to.value)
 
     async def claim_approved(self, routes: Sequence[str], limit: int = 10, *, lease_us: int = LEASE_US) -> list[Claim]:
-        """Claim approved requests for this process; no other process gets the same ones.
+        """Claim approved requests for this process's application; no other process gets the same ones.
 
         Parameters
         ----------
@@ -352,7 +352,14 @@ class Guard:
             claim ends the call before.
         """
         return await self.store.run(
-            lambda tx: tx.claim_approved(self.worker, now_us=tx.now_us(), limit=limit, routes=routes, lease_us=lease_us)
+            lambda tx: tx.claim_approved(
+                self.worker,
+                now_us=tx.now_us(),
+                limit=limit,
+                application=self.policy.application_name,
+                routes=routes,
+                lease_us=lease_us,
+            )
         )
 
     def unseal(self, claim: Claim) -> bytes | None:
@@ -554,6 +561,7 @@ class Guard:
             anonymous=submission.anonymous,
             sealed=self._seal(ident, submission) if delivery is Delivery.HELD else None,
             body_sha256=submission.body_sha256,
+            application=self.policy.application_name if delivery is Delivery.HELD else None,
         )
 
     def _seal(self, ident: str, submission: Submission) -> Sealed | None:

@@ -65,6 +65,7 @@ _SUBMISSIONS: Final = (
         _S.worker,
         _S.request,
         _R.fence,
+        _R.application,
         _HELD.label("held"),
         _FIRST.label("judged"),
         *_ENTRY,
@@ -173,6 +174,7 @@ def _surroundings(row: RowMapping, body: Mapping[str, Any]) -> Surroundings:
         request_sha256=body.get("request_sha256"),
         delivery=body["delivery"],
         body_sha256=body.get("body_sha256"),
+        application=body.get("application"),
     )
 
 
@@ -185,6 +187,8 @@ def _verify_submission(ident: str, rows: list[RowMapping], report: Report) -> No
     state = _legal(_delivers, None, first["delivery"], None, ident, report)
     if (None if row["request"] is None else sha256_hex(bytes(row["request"]))) != first["request_sha256"]:
         report.found(Fault.ROW_EDITED, "the kept request is not the one recorded", subject=ident)
+    if row["application"] != first.get("application"):
+        report.found(Fault.ROW_EDITED, "the kept request is for another application than recorded", subject=ident)
     digest, seq, fence = None, None, 0
     for later in rows:
         if later["seq"] is None:

@@ -40,8 +40,15 @@ class Ticket:
     by_client: bool
 
 
-def ticket_of(route: RoutePolicy, scope: Scope, data: bytes, submission: Submission) -> Ticket | None:
+def ticket_of(
+    route: RoutePolicy, scope: Scope, data: bytes, submission: Submission, *, application: str | None = None
+) -> Ticket | None:
     """Recognise a request; None if it may come as often as it likes.
+
+    Parameters
+    ----------
+    application
+        As the policy names it. The same request to another application is another request.
 
     Raises
     ------
@@ -57,11 +64,12 @@ def ticket_of(route: RoutePolicy, scope: Scope, data: bytes, submission: Submiss
             )
     request = (scope["method"].upper().encode("latin-1"), _path(scope), scope.get("query_string", b""), data)
     fingerprint = _digest(request)
+    where = (*((b"application", application.encode()) if application else ()), route.name.encode())
     if key is not None:
-        own = _digest((b"key", route.name.encode(), *_whose(scope, submission), key))
+        own = _digest((b"key", *where, *_whose(scope, submission), key))
         return Ticket(RepeatKey(own, fingerprint, route.name, route.idempotency.retain), by_client=True)
     if route.duplicates.window and not submission.anonymous:
-        own = _digest((b"body", route.name.encode(), *_whose(scope, submission), *request))
+        own = _digest((b"body", *where, *_whose(scope, submission), *request))
         return Ticket(RepeatKey(own, fingerprint, route.name, route.duplicates.window), by_client=False)
     return None
 

@@ -100,7 +100,7 @@ class Repeats:
         StoreError
             If the store cannot say; then the request is not admitted.
         """
-        ticket = ticket_of(route, scope, data, submission)
+        ticket = ticket_of(route, scope, data, submission, application=self._guard.policy.application)
         if ticket is None:
             return None
         until = asyncio.get_running_loop().time() + route.duplicates.wait / MICROSECONDS

@@ -80,6 +80,10 @@ class Policy(Strict):
     """Version of this format."""
     name: Name = "default"
     """Names the policy for people. Verdicts carry the digest."""
+    application: Name | None = None
+    """Names the application that is guarded; without it, the policy's `name` does. What is held for one application is
+    never given to another. Guards of different applications that share a store need one each; whoever changes it takes
+    care that nothing is held."""
     mode: Mode = Mode.ENFORCE
     """`observe` judges and records without interfering; `enforce` acts."""
     store: StorePolicy = StorePolicy()
@@ -108,6 +112,11 @@ class Policy(Strict):
     credentials: CredentialsPolicy = CredentialsPolicy()
     receipts: ReceiptsPolicy = ReceiptsPolicy()
     review: ReviewPolicy = ReviewPolicy()
+
+    @property
+    def application_name(self) -> str:
+        """Which application the guard stands in front of."""
+        return self.application or self.name
 
     @field_validator("limits", "routes")
     @classmethod

@@ -235,6 +235,11 @@ class Store:
         with self.reading() as connection:
             return reads.count_by_delivery(connection)
 
+    def waiting_elsewhere(self, application: str) -> dict[str, int]:
+        """Number of approved requests that wait for another application than this one, by its name."""
+        with self.reading() as connection:
+            return reads.waiting_elsewhere(connection, application)
+
     def _committed(self, group: Group) -> None:
         if group.server_time is not None:
             self._time.note(*group.server_time)

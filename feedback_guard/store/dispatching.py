@@ -55,7 +55,14 @@ class Dispatching(Inside):
         )
 
     def claim_approved(
-        self, worker: str, *, now_us: int, limit: int, routes: Sequence[str], lease_us: int = leases.LEASE_US
+        self,
+        worker: str,
+        *,
+        now_us: int,
+        limit: int,
+        application: str,
+        routes: Sequence[str],
+        lease_us: int = leases.LEASE_US,
     ) -> list[Claim]:
         """Take approved requests, oldest first, to give them to the application. Nobody else gets the same ones.
 
@@ -67,12 +74,22 @@ class Dispatching(Inside):
             By the store's clock.
         limit
             Most requests to take.
+        application
+            Only requests for this application, and those that an older guard kept, which name none.
         routes
             Only requests of these routes.
         lease_us
             How long the claims are good, in microseconds. Afterwards the requests are `UNKNOWN`.
         """
-        return leases.claim_approved(self._group, worker, now_us=now_us, limit=limit, routes=routes, lease_us=lease_us)
+        return leases.claim_approved(
+            self._group,
+            worker,
+            now_us=now_us,
+            limit=limit,
+            application=application,
+            routes=routes,
+            lease_us=lease_us,
+        )
 
     def release(self, submission_id: str, *, fence: int, now_us: int, reason: str) -> None:
         """Give a claim back: the application was not called. The request can be claimed again at once.

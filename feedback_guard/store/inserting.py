@@ -56,6 +56,7 @@ def insert(group: Group, submission: NewSubmission) -> None:
         request_sha256=None if request is None else sha256_hex(request),
         delivery=submission.delivery.value,
         body_sha256=submission.body_sha256,
+        application=None if request is None else submission.application,
     )
     for row in rows:
         group.append("judged", row["id"], judged_body(row, row["learning"], around), submission.at_us)
@@ -72,4 +73,5 @@ def _replay_row(submission: NewSubmission) -> dict[str, Any]:
         "since_us": 0,
         "key_id": None if sealed is None else sealed.key_id,
         "sealed": None if sealed is None else sealed.data,
+        "application": submission.application,
     }

@@ -1,8 +1,9 @@
 """Who may give a kept request to the application: one worker, under a numbered claim, for a limited time.
 
-Two workers never have the same request. A claim is durable before the application is called, carries a lease that
-ends by the store's clock, and has a number, its fence, that grows with every claim. Whoever lost a lease may still
-come back, after a pause of the process for instance: its outcome names an old fence, and is refused.
+Two workers never have the same request, and a worker of one application never has one of another's. A claim is durable
+before the application is called, carries a lease that ends by the store's clock, and has a number, its fence, that
+grows with every claim. Whoever lost a lease may still come back, after a pause of the process for instance: its outcome
+names an old fence, and is refused.
 
 A lease that ran out says that nobody knows what the application did. The request is `UNKNOWN` then, and only where the
 policy declares the application idempotent is it let through once more.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, or_, select
 
@@ -37,6 +38,7 @@ _R: Final = tables.replay.c
 _APPROVED: Final = (
     SUBMISSIONS.where(_S.delivery == Delivery.APPROVED.value, _S.route.in_(bindparam("routes", expanding=True)))
     .where(_S.request.is_not(None), _R.submission.is_not(None), _R.due_us <= bindparam("now"))
+    .where(or_(_R.application == bindparam("application"), _R.application.is_(None)))
     .order_by(_S.at_us, _S.id)
     .limit(bindparam("most"))
 )
@@ -66,15 +68,27 @@ _LOST: Final = (
 
 
 def claim_approved(
-    group: Group, worker: str, *, now_us: int, limit: int, routes: Sequence[str], lease_us: int = LEASE_US
+    group: Group,
+    worker: str,
+    *,
+    now_us: int,
+    limit: int,
+    application: str,
+    routes: Sequence[str],
+    lease_us: int = LEASE_US,
 ) -> list[Claim]:
     """See `Transaction.claim_approved`."""
     if not routes or limit < 1:
         return []
-    rows = group.connection.execute(_APPROVED, {"routes": list(routes), "most": limit, "now": now_us}).all()
+    wanted = {"routes": list(routes), "application": application, "most": limit, "now": now_us}
+    rows = group.connection.execute(_APPROVED, wanted).all()
     claims = []
     for row in rows:
-        if sha256_hex(bytes(row.request)) != _recorded_digest(group, row.id):
+        recorded = _recorded(group, row.id)
+        if (sha256_hex(bytes(row.request)), row.application) != (
+            recorded.get("request_sha256"),
+            recorded.get("application"),
+        ):
             log.error("the held request of %s is not the one in the ledger; it is not delivered", row.id)
             move(group, row, Delivery.DENIED, now_us=now_us, detail={"reason": "the held request was altered"})
             continue
@@ -126,8 +140,8 @@ def abandon_lost(group: Group, now_us: int, after_us: int, retries: Retries | No
     return [row.id for row in rows]
 
 
-def _recorded_digest(group: Group, submission_id: str) -> str | None:
-    """The digest of a submission's request as it was recorded when it arrived."""
+def _recorded(group: Group, submission_id: str) -> dict[str, Any]:
+    """What was recorded of a submission's request when it arrived; nothing if the ledger has no word of it."""
     body = group.connection.execute(_JUDGED, {"which": submission_id}).scalar()
-    digest = json.loads(body).get("request_sha256") if body else None
-    return digest if isinstance(digest, str) else None
+    recorded: dict[str, Any] = json.loads(body) if body else {}
+    return recorded

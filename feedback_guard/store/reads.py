@@ -49,6 +49,13 @@ _HISTORY: Final = (
 _HEAD: Final = select(_L.seq, _L.hash).order_by(_L.seq.desc()).limit(1)
 _WAITING: Final = SUBMISSIONS.where(_S.waiting == 1)
 _STUCK: Final = SUBMISSIONS.where(text(f"({tables.STUCK})"))
+_ELSEWHERE: Final = (
+    select(tables.replay.c.application, func.count())
+    .join(tables.submission, _S.id == tables.replay.c.submission)
+    .where(_S.delivery == bindparam("approved"), tables.replay.c.application != bindparam("application"))
+    .group_by(tables.replay.c.application)
+    .order_by(tables.replay.c.application)
+)
 
 
 def events_after(connection: Connection, seq: int, limit: int) -> list[Event]:
@@ -137,6 +144,12 @@ def count_by_delivery(connection: Connection) -> dict[Delivery, int]:
     """Number of submissions in each state of delivery that has any."""
     rows = connection.execute(select(_S.delivery, func.count()).group_by(_S.delivery))
     return {Delivery(row[0]): int(row[1]) for row in rows}
+
+
+def waiting_elsewhere(connection: Connection, application: str) -> dict[str, int]:
+    """Number of approved requests that wait for another application than this one, by its name."""
+    rows = connection.execute(_ELSEWHERE, {"application": application, "approved": Delivery.APPROVED.value})
+    return {row[0]: int(row[1]) for row in rows}
 
 
 def _event(row: AnyRow) -> Event:

@@ -66,6 +66,8 @@ class NewSubmission:
         The credentials that were taken out of the request, if they are kept; only with a kept request.
     body_sha256
         Digest of the body that the application is to get; None where there is none.
+    application
+        Which application a kept request is for; None says any that has the route.
     """
 
     id: str
@@ -78,6 +80,7 @@ class NewSubmission:
     anonymous: bool = False
     sealed: Sealed | None = None
     body_sha256: str | None = None
+    application: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class StoredSubmission:
         It is not given to the application before; 0 where nothing waits for a time.
     has_credentials
         Whether credentials are kept for it, encrypted.
+    application
+        Which application a kept request is for; None if none was kept, or an older guard kept it.
     """
 
     id: str
@@ -136,6 +141,7 @@ class StoredSubmission:
     attempts: int = 0
     due_us: int = 0
     has_credentials: bool = False
+    application: str | None = None
 
     @property
     def held(self) -> bool:

@@ -37,6 +37,7 @@ SUBMISSIONS: Final[Select[*tuple[Any, ...]]] = select(
     _R.submission.is_not(None).label("kept"),
     _R.key_id,
     _R.sealed,
+    _R.application,
 ).outerjoin(tables.replay, _R.submission == tables.submission.c.id)
 """Submissions with what `replay` has for them; `kept` is true where there is such a row."""
 _BILLION: Final = 1_000_000_000
@@ -127,6 +128,8 @@ class Surroundings:
     body_sha256
         Digest of the body that the application is to get; None where there is none. Entries of earlier versions have
         no such member.
+    application
+        Which application a kept request is for; None if none was kept. Entries of earlier versions have no such member.
     """
 
     submission: str
@@ -136,6 +139,7 @@ class Surroundings:
     request_sha256: str | None
     delivery: str
     body_sha256: str | None = None
+    application: str | None = None
 
 
 def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surroundings) -> dict[str, JsonValue]:
@@ -163,6 +167,7 @@ def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surr
         "anonymous": around.anonymous,
         "request_sha256": around.request_sha256,
         **({} if around.body_sha256 is None else {"body_sha256": around.body_sha256}),
+        **({} if around.application is None else {"application": around.application}),
         "delivery": around.delivery,
         "decision": row["decision"],
         "learning": learning,
@@ -215,4 +220,5 @@ def stored_submission(row: AnyRow, contributions: Sequence[AnyRow]) -> StoredSub
         attempts=values["attempts"],
         due_us=values["due_us"],
         has_credentials=values["key_id"] is not None,
+        application=values["application"],
     )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect
 from feedback_guard.errors import UnsafeDatabaseError
 from feedback_guard.store.locks import SCHEMA_LOCK
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """Newest revision in `migrations/versions`; a test compares the two."""
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 

@@ -82,6 +82,7 @@ replay: Final = Table(
     Column("since_us", Number, nullable=False, comment="time of the first of them; 0 before it"),
     Column("key_id", Text, comment="the key that sealed the credentials; NULL where none are kept"),
     Column("sealed", LargeBinary, comment="the credentials, encrypted"),
+    Column("application", Text, comment="which one it is for; NULL where an older guard kept it, and did not say"),
     sqlite_strict=True,
 )
 """One row for each kept request: who may give it to the application now, and how often that was tried."""

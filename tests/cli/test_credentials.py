@@ -41,7 +41,9 @@ class Deployment:
 
     def claims(self) -> list[Claim]:
         with self.store() as store:
-            return store.submit(lambda tx: tx.claim_approved("w", now_us=NOW, limit=200, routes=["feedback"])).result()
+            return store.submit(
+                lambda tx: tx.claim_approved("w", now_us=NOW, limit=200, application="a", routes=["feedback"])
+            ).result()
 
 
 @pytest.fixture
@@ -105,7 +107,9 @@ def test_credentials_are_erased_when_nothing_needs_them(deployed: Deployment) ->
         keep(store, ring, "delivered", "failed", "denied")
         insert(store, replace(held("held"), sealed=ring.seal(b"x", bound_to="held")))
         decide(store, "denied", approve=False)
-        store.submit(lambda tx: tx.claim_approved("w", now_us=NOW, limit=9, routes=["feedback"])).result()
+        store.submit(
+            lambda tx: tx.claim_approved("w", now_us=NOW, limit=9, application="a", routes=["feedback"])
+        ).result()
         deliver(store, "delivered", Delivery.DELIVERED, status=200)
         deliver(store, "failed", Delivery.FAILED, status=500)
 

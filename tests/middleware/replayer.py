@@ -74,7 +74,7 @@ class Worker(Guard):
 
         def claim(tx: Any) -> list[Claim]:
             claims: list[Claim] = tx.claim_approved(
-                self.worker, now_us=tx.now_us(), limit=limit, routes=routes, lease_us=lease_us
+                self.worker, now_us=tx.now_us(), limit=limit, application="a", routes=routes, lease_us=lease_us
             )
             if claims:
                 self.reach("in the claim")

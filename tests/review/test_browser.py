@@ -136,7 +136,9 @@ def test_nothing_that_a_user_sends_runs_or_loads(desk: Desk, watched: Watched) -
         )
         if number % 4 == 0:
             decide(desk, ident, approve=True, moderator=text, note=text)
-            desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=1, routes=["feedback"])).result()
+            desk.store.submit(
+                lambda tx: tx.claim_approved("w", now_us=1, limit=1, application="a", routes=["feedback"])
+            ).result()
             deliver(desk, ident, Delivery.UNKNOWN, {text: text, "list": [text]})
     watched.log_in()
     for path in ("/", "/?after=single-50", "/decided", *[f"/items/{ident}" for ident in idents], "/items/single-0"):
@@ -326,7 +328,9 @@ def test_legible_at_every_width_in_both_modes(
     for number, approve in enumerate((True, False)):
         ident = hold(desk, f"done-{number}", a_contribution(f"done-{number}"))
         decide(desk, ident, approve=approve, note="n" * 300)
-    desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=9, routes=["feedback"])).result()
+    desk.store.submit(
+        lambda tx: tx.claim_approved("w", now_us=1, limit=9, application="a", routes=["feedback"])
+    ).result()
     deliver(desk, "done-0", Delivery.UNKNOWN, {"reason": "gone"})
     _campaign(desk, "campaign-" + "c" * 64, [text, "W" * 400, "short"])
     watched = Watched(chromium, origin, color_scheme=scheme, viewport={"width": width, "height": 800})
@@ -445,7 +449,9 @@ def test_a_campaign_is_decided_with_the_keyboard_and_without_any_script(
 def test_a_request_that_did_not_arrive_goes_on_without_any_script(desk: Desk, origin: str, chromium: Chromium) -> None:
     hold(desk, "item-1", a_contribution("c1"))
     decide(desk, "item-1", approve=True)
-    desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=1, routes=["feedback"])).result()
+    desk.store.submit(
+        lambda tx: tx.claim_approved("w", now_us=1, limit=1, application="a", routes=["feedback"])
+    ).result()
     deliver(desk, "item-1", Delivery.UNKNOWN, {"reason": "its lease ran out"})
     context = chromium.new_context(java_script_enabled=False)
     try:

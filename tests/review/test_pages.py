@@ -66,7 +66,9 @@ def test_a_decision_can_be_changed_until_the_application_has_the_request(desk: D
     assert "changed later" in ada.get("/decided").text
     page = ada.get("/items/item-1").text
     assert page.index('chip denied">denied</span> by') < page.index('chip approved">approved</span> by')
-    desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=1, routes=["feedback"])).result()
+    desk.store.submit(
+        lambda tx: tx.claim_approved("w", now_us=1, limit=1, application="a", routes=["feedback"])
+    ).result()
     page = ada.get("/items/item-1").text
     assert "being passed on" in page
     assert "what the application did with the request stays as it is" in page
@@ -165,7 +167,9 @@ def test_decisions_with_what_became_of_each_request(desk: Desk, ada: Browser) ->
         hold(desk, ident, a_contribution(f"{ident}-a"), a_contribution(f"{ident}-b"))
         desk.clock.advance(10)
         decide(desk, ident, approve=True, note=f"note on {ident}")
-        desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=1, routes=["feedback"])).result()
+        desk.store.submit(
+            lambda tx: tx.claim_approved("w", now_us=1, limit=1, application="a", routes=["feedback"])
+        ).result()
         deliver(desk, ident, end)
     hold(desk, "later")
     decide(desk, "later", approve=True)

@@ -30,7 +30,9 @@ def ended(desk: Desk, ident: str, to: Delivery, **contribution: Any) -> str:
     """A request that was approved, claimed, and ended so."""
     hold(desk, ident, a_contribution(f"{ident}-c", **contribution))
     decide(desk, ident, approve=True)
-    desk.store.submit(lambda tx: tx.claim_approved("w", now_us=1, limit=1, routes=["feedback"])).result()
+    desk.store.submit(
+        lambda tx: tx.claim_approved("w", now_us=1, limit=1, application="a", routes=["feedback"])
+    ).result()
     deliver(desk, ident, Delivery.FAILED if to is Delivery.GIVEN_UP else to, {"status": 503, "cause": "the reason"})
     if to is Delivery.GIVEN_UP:
         resolve(desk, ident, Resolution.GIVE_UP)

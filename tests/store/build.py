@@ -92,5 +92,7 @@ def deliver(store: Store, ident: str, to: Delivery, **detail: Any) -> None:
 
 
 def claims(store: Store, worker: str = "w1", *, limit: int = 10, routes: Sequence[str] = ("feedback",)) -> list[str]:
-    taken = store.submit(lambda tx: tx.claim_approved(worker, now_us=NOW, limit=limit, routes=routes)).result()
+    taken = store.submit(
+        lambda tx: tx.claim_approved(worker, now_us=NOW, limit=limit, application="a", routes=routes)
+    ).result()
     return [claim.submission for claim in taken]

@@ -82,10 +82,8 @@ def test_a_detail_that_is_no_json_is_refused(store: Store) -> None:
 
 def test_an_approved_request_is_claimed_once(store: Store) -> None:
     approved(store, "s1")
-    jobs = [
-        store.submit(lambda tx, n=n: tx.claim_approved(f"w{n}", now_us=NOW, limit=10, routes=["feedback"]))  # type: ignore[misc]
-        for n in range(8)
-    ]
+    asked = {"now_us": NOW, "limit": 10, "application": "a", "routes": ["feedback"]}
+    jobs = [store.submit(lambda tx, n=n: tx.claim_approved(f"w{n}", **asked)) for n in range(8)]  # type: ignore[misc]
     won = [job.result() for job in jobs]
     assert [claim for claim in won if claim] == [[Claim("s1", "feedback", b"POST /feedback\x00\xff", fence=1)]]
     assert state(store, "s1") is Delivery.DISPATCHING
@@ -140,7 +138,9 @@ def test_a_request_claimed_lately_is_not_lost_however_old_it_is(store: Store) ->
     approved(store, "s1")
     heartbeat(store, "w9", NOW)
     late = NOW + 3_600 * SECOND
-    store.submit(lambda tx: tx.claim_approved("w9", now_us=late, limit=1, routes=["feedback"])).result()
+    store.submit(
+        lambda tx: tx.claim_approved("w9", now_us=late, limit=1, application="a", routes=["feedback"])
+    ).result()
     assert lost(store, late + SECOND) == []
     assert lost(store, late + LEASE_US) == []
     assert lost(store, late + LEASE_US + 1) == ["s1"]

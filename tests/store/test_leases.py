@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
@@ -28,7 +29,9 @@ def approved(store: Store, ident: str = "s1") -> None:
 
 def claim(store: Store, now_us: int = NOW, *, worker: str = "w1", lease_us: int = 30 * SECOND) -> Claim | None:
     found = store.submit(
-        lambda tx: tx.claim_approved(worker, now_us=now_us, limit=1, routes=["feedback"], lease_us=lease_us)
+        lambda tx: tx.claim_approved(
+            worker, now_us=now_us, limit=1, application="a", routes=["feedback"], lease_us=lease_us
+        )
     ).result()
     return found[0] if found else None
 
@@ -190,6 +193,35 @@ def test_a_moderators_word_begins_the_attempts_anew(store: Store) -> None:
         end(store, Delivery.FAILED, fence=4, now_us=NOW + 10_000 * SECOND, retries=RETRIES, status=503)
         is Delivery.APPROVED
     )
+
+
+def claimed_for(store: Store, application: str) -> list[str]:
+    taken = store.submit(
+        lambda tx: tx.claim_approved("w1", now_us=NOW, limit=9, application=application, routes=["feedback"])
+    ).result()
+    return [claim.submission for claim in taken]
+
+
+def test_each_application_is_given_its_own_and_what_names_none(store: Store) -> None:
+    insert(store, replace(held("first"), application="one"), replace(held("second"), application="two"), held("older"))
+    for ident in ("first", "second", "older"):
+        decide(store, ident, approve=True)
+    assert store.waiting_elsewhere("two") == {"one": 1}
+    assert sorted(claimed_for(store, "two")) == ["older", "second"]
+    assert claimed_for(store, "three") == []
+    assert claimed_for(store, "one") == ["first"]
+    assert verify(store).findings == []
+
+
+def test_a_request_that_was_given_another_application_is_found_and_goes_to_nobody(store: Store) -> None:
+    insert(store, replace(held("s1"), application="one"))
+    decide(store, "s1", approve=True)
+    store.submit(lambda tx: tx.connection.execute(update(tables.replay).values(application="two")).rowcount).result()
+    assert [finding.message for finding in verify(store).findings] == [
+        "the kept request is for another application than recorded"
+    ]
+    assert claimed_for(store, "two") == []
+    assert state(store) is Delivery.DENIED
 
 
 @pytest.mark.parametrize(

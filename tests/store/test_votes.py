@@ -118,7 +118,10 @@ def test_what_is_withdrawn_comes_back_by_no_way(store: Store) -> None:
     for approve in (True, False):
         with pytest.raises(TransitionError, match="withdrawn"):
             store.submit(lambda tx, a=approve: tx.decide("s", approve=a, moderator="m", now_us=NOW)).result(30)  # type: ignore[misc]
-    assert store.submit(lambda tx: tx.claim_approved("w", now_us=NOW, limit=9, routes=["r"])).result(30) == []
+    assert (
+        store.submit(lambda tx: tx.claim_approved("w", now_us=NOW, limit=9, application="a", routes=["r"])).result(30)
+        == []
+    )
     with pytest.raises(TransitionError):
         store.submit(lambda tx: tx.resolve("s", Resolution.RETRY, moderator="m", now_us=NOW)).result(30)
     assert verify(store).clean
