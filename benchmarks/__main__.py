@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +46,7 @@ def main() -> None:
 def show(results: dict[str, Any], console: Console) -> None:
     """Print what was measured."""
     if "served" in results:
-        alone = {engine: statistics.median(rates) for engine, rates in results["raw_encode_per_second"].items()}
-        raw = alone["torch"]
-        table = Table("", "clients", "requests/s", "of the model by torch", "p50 ms", "p99 ms", "errors", box=None)
-        for engine, rate in alone.items():
-            table.add_row(f"model alone by {engine}, full batches", "", f"{rate:.0f}", f"{rate / raw:.2f}", "", "", "")
-        for key, rounds in results["served"].items():
-            kind, clients = key.split("/")
-            rate, p50, p99 = (statistics.median(r[c] for r in rounds) for c in ("per_second", "p50_ms", "p99_ms"))
-            share = f"{rate / raw:.2f}" if kind == "guarded" else ""
-            errors = sum(r["errors"] for r in rounds)
-            table.add_row(kind, clients, f"{rate:.0f}", share, f"{p50:.1f}", f"{p99:.1f}", str(errors))
-        console.print(table)
+        serving.show(results, console)
     if "passing" in results:
         passing.show(results, console)
         adding.show(results, console)

@@ -32,7 +32,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving import prepare, rows
+from benchmarks.serving import prepare
+from benchmarks.texts import rows
 
 CLIENTS: Final = 8
 _QUIET_SECONDS: Final = 0.0005

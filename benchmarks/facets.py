@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving import rows
+from benchmarks.texts import recombined, rows
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.engine import Engine, observe_now, start_batcher
@@ -45,19 +45,6 @@ SECOND_US = 1_000_000
 
 def contribution(n: int, text: str, label: str) -> Contribution:
     return Contribution(f"c{n}", START_US + n * SECOND_US, f"user-{n % 5_003}", Kind.LABEL, text, label)
-
-
-def recombined() -> Iterator[tuple[str, str]]:
-    """Texts without end, with their intents."""
-    rng = random.Random(0)
-    by_label: dict[str, list[list[str]]] = {}
-    for row in rows("stream.jsonl.gz"):
-        by_label.setdefault(row["label"], []).append(row["input"].split())
-    labels = sorted(by_label)
-    while True:
-        label = rng.choice(labels)
-        one, other = rng.choice(by_label[label]), rng.choice(by_label[label])
-        yield " ".join([*one[: len(one) // 2 + 1], *other[len(other) // 2 :]]), label
 
 
 def fillers() -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serving import rows
+from benchmarks.texts import recombined, rows
 from feedback_guard import Guard
 from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
@@ -51,13 +51,10 @@ class Stage:
 
 
 def contributions(kind: str) -> Iterator[Contribution]:
-    """Real questions, over and over, each time with a running number so that they are not all duplicates."""
-    data = rows(f"{kind}.jsonl.gz")
-    for n in itertools.count():
-        row = data[n % len(data)]
-        lap = n // len(data)
-        text = row["input"] if lap == 0 else f"{row['input']} {lap}"
-        yield Contribution(f"{kind}-{n}", START_US + n * 1_000_000, f"user-{n % 997}", Kind.LABEL, text, row["label"])
+    """Real questions, each once, and then new ones made of them, so that nothing is sent again."""
+    first = ((row["input"], row["label"]) for row in rows(f"{kind}.jsonl.gz"))
+    for n, (text, label) in enumerate(itertools.chain(first, recombined())):
+        yield Contribution(f"{kind}-{n}", START_US + n * 1_000_000, f"user-{n % 997}", Kind.LABEL, text, label)
 
 
 def build(folder: Path) -> Path:
