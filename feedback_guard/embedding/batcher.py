@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
-from feedback_guard.embedding.batches import PATIENCE_SECONDS, Batch, Pool
+from feedback_guard.embedding.batches import PATIENCE_SECONDS, Pool
 from feedback_guard.embedding.interface import Embedder, Vectors
+from feedback_guard.embedding.line import Line
 from feedback_guard.embedding.queue import Queue
 from feedback_guard.embedding.requests import Request, to_coroutine, to_thread
-from feedback_guard.embedding.vectors import require_unit
 from feedback_guard.errors import EmbeddingDeadlineError, EmbeddingError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Batcher:
         The model, or a callable that makes it. Either way it is loaded, called and split with by one thread only;
         if it has a method `load`, that thread calls it first; if it has a method `close`, that thread calls it last.
         One that has `packs`, and it is true, is given texts of any length together; others texts of similar length.
+        One that is `Pipelined` gets the next batch before it has answered the last.
     max_batch
         Most windows in one pass through the model, from 1. A larger batch is hardly faster beyond 16 and makes
         every text in it wait for the whole.
@@ -233,19 +234,33 @@ class Batcher:
         padded = not getattr(embedder, "packs", False)
         live = Pool(embedder.split, max_batch=self._max_batch, patience=PATIENCE_SECONDS, padded=padded)
         job = Pool(embedder.split, max_batch=self._max_batch, patience=None, padded=padded)
+        line = Line(embedder, wanted=lambda: self._queue.running, report=self._report, clock=self._clock)
         self._embedder = embedder
         self._queue.open()
         ready.set_result(None)
         try:
-            while self._queue.gather(live, job):
-                self._run(embedder, live.take(self._clock.monotonic()))
-                self._run(embedder, job.take(0.0))
+            while self._queue.gather(live, job, line):
+                self._advance(live, job, line)
         except BaseException:
             logger.exception("the embedding thread failed and ends")
         finally:
-            self._queue.stop("the embedding thread ended")
+            self._queue.end("the embedding thread ended")
             if callable(close := getattr(embedder, "close", None)):
                 close()
+
+    def _advance(self, live: Pool, job: Pool, line: Line) -> None:
+        """Send what is worth it, live texts and jobs in turns; if nothing is, take in what is answered."""
+        sent = False
+        if len(live) >= line.worth:
+            line.send(live.take(self._clock.monotonic()))
+            sent = True
+        if job:
+            if line.is_full:
+                line.land()
+            line.send(job.take(0.0))
+            sent = True
+        if line.is_full or not sent:
+            line.land()
 
     def _load(self) -> Embedder:
         source = self._source
@@ -258,29 +273,6 @@ class Batcher:
         except Exception as error:
             raise EmbeddingError(f"the embedder could not be loaded: {type(error).__name__}: {error}") from error
         return embedder
-
-    def _run(self, embedder: Embedder, batch: Batch) -> None:
-        """Put a batch through the model; if that fails, its windows one by one, so that one fails alone."""
-        if not batch:
-            return
-        texts = [(item.pieces or [])[number] for item, number in batch]
-        began = self._clock.monotonic()
-        try:
-            rows = require_unit(embedder.encode(texts), n=len(texts), dimension=embedder.dimension)
-        except Exception as error:  # noqa: BLE001 - whatever an embedder raises becomes an error of ours
-            if len(batch) == 1:
-                batch[0][0].fail(error)
-                return
-            logger.warning("a batch of %d failed (%s); trying one by one", len(batch), type(error).__name__)
-            for single in batch:
-                if self._queue.running and not single[0].waiting.over:
-                    self._run(embedder, [single])
-            return
-        self._report(len(batch), self._clock.monotonic() - began)
-        for (item, number), row in zip(batch, rows, strict=True):
-            item.rows[number] = row
-            if item.is_done and not item.waiting.over:
-                item.waiting.complete(item)
 
     def _report(self, size: int, seconds: float) -> None:
         if self._on_batch is None:

@@ -13,6 +13,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -67,6 +68,7 @@ class IsolatedEmbedder:
         self._dimension = described.dimension
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
+        self._begun: deque[tuple[socket.socket, int]] = deque()
         self._windows: Windows | None = None
         self._packs = False
         self._started = -RESTART_SECONDS
@@ -159,9 +161,41 @@ class IsolatedEmbedder:
         """
         if not texts:
             return np.empty((0, self._dimension), dtype=np.float32)
+        if self._begun:
+            raise EmbeddingError("a batch is under way; `finish` it first")
+        self.begin(texts)
+        return self.finish()
+
+    def begin(self, texts: Sequence[str]) -> None:
+        """Send a batch, which may lie before the model until it has answered an earlier one.
+
+        Raises
+        ------
+        EmbeddingError
+            If the process ended; batches under way are lost with it.
+        """
         channel = self._ready()
         try:
             send(channel, {"texts": list(texts)})
+        except FrameError as error:
+            self._end(str(error))
+            raise EmbeddingError(f"{error}; it is started anew") from None
+        self._begun.append((channel, len(texts)))
+
+    def finish(self) -> Vectors:
+        """Wait for the vectors of the oldest batch that was begun.
+
+        Raises
+        ------
+        EmbeddingError
+            As `encode`.
+        """
+        if not self._begun:
+            raise EmbeddingError("no batch is under way; `begin` one first")
+        channel, n = self._begun.popleft()
+        if channel is not self._channel:
+            raise EmbeddingError(f"{self._why}; it is started anew")
+        try:
             head, body = receive(channel)
         except FrameError as error:
             self._end(str(error))
@@ -169,7 +203,12 @@ class IsolatedEmbedder:
         if "error" in head:
             raise EmbeddingError(head["error"])
         vectors = np.frombuffer(body, dtype=np.float32)
-        return require_unit(vectors.reshape(head["shape"]), n=len(texts), dimension=self._dimension)
+        return require_unit(vectors.reshape(head["shape"]), n=n, dimension=self._dimension)
+
+    def fileno(self) -> int | None:
+        """The channel, which can be read once the oldest batch is answered; None if that will not come."""
+        waits = bool(self._begun) and self._begun[0][0] is self._channel and self._channel is not None
+        return self._channel.fileno() if waits and self._channel is not None else None
 
     def _ready(self) -> socket.socket:
         if self._channel is None:

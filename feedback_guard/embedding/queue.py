@@ -8,9 +8,13 @@ from typing import Final
 
 from feedback_guard.clock import Clock
 from feedback_guard.embedding.batches import Pool
+from feedback_guard.embedding.bell import Bell, Heard
+from feedback_guard.embedding.line import Line
 from feedback_guard.embedding.requests import Request
 from feedback_guard.errors import EmbeddingError, EmbeddingOverloadError
 
+LOOK_SECONDS: Final = 0.25
+"""Longest wait for texts that are worth sending ahead; after it, the model's answer is waited for alone."""
 _NEVER: Final = 1 << 62
 
 
@@ -34,12 +38,14 @@ class Queue:
         self._enough = enough
         self._max_wait = max_wait
         self._clock = clock
-        self._changed = threading.Condition()
-        # All below belongs to the condition's lock.
+        self._lock = threading.Lock()
+        # All below belongs to the lock.
+        self._bell: Bell | None = None
         self._running = False
         self._open: dict[Request, int] = {}  # how much of the queue each open request takes
         self._depth = 0
         self._arrivals: list[Request] = []
+        self._n_arrived = 0
         self._jobs: deque[Request] = deque()
         self._wake_at = _NEVER
 
@@ -54,9 +60,9 @@ class Queue:
         return self._depth
 
     def open(self) -> None:
-        """Take requests from now on."""
-        with self._changed:
-            self._running = True
+        """Take requests from now on, for the thread that calls this."""
+        with self._lock:
+            self._running, self._bell = True, Bell()
 
     def submit(self, request: Request) -> None:
         """Take a live request.
@@ -69,7 +75,7 @@ class Queue:
             If nobody works on the queue.
         """
         n = len(request.items)
-        with self._changed:
+        with self._lock:
             self._require_running()
             if self._depth + n > self._size:
                 raise EmbeddingOverloadError(
@@ -78,9 +84,11 @@ class Queue:
             self._open[request] = n
             self._depth += n
             self._arrivals.append(request)
+            self._n_arrived += n
             # While the owner computes or still has time to wait, waking it would only take the processor from it.
-            if self._depth >= self._wake_at:
-                self._changed.notify()
+            if self._n_arrived >= self._wake_at:
+                self._wake_at = _NEVER
+                self._ring()
 
     def submit_job(self, request: Request) -> None:
         """Take a request that is not live: without a bound, and never in a batch with others.
@@ -90,65 +98,98 @@ class Queue:
         EmbeddingError
             If nobody works on the queue.
         """
-        with self._changed:
+        with self._lock:
             self._require_running()
             self._open[request] = 0
             self._jobs.append(request)
-            self._changed.notify()
+            self._ring()
 
     def release(self, request: Request) -> None:
         """Give back the room of a request; again has no effect."""
-        with self._changed:
+        with self._lock:
             self._depth -= self._open.pop(request, 0)
 
     def stop(self, why: str) -> None:
         """Take no more requests, and fail those that wait."""
-        with self._changed:
+        with self._lock:
             self._running = False
             waiting = list(self._open)
             self._arrivals.clear()
             self._jobs.clear()
-            self._changed.notify_all()
+            self._ring()
         for request in waiting:
             request.fail(EmbeddingError(why))
 
-    def gather(self, live: Pool, job: Pool) -> bool:
+    def end(self, why: str) -> None:
+        """Stop, for the owner's thread, which waits no more."""
+        self.stop(why)
+        with self._lock:
+            if self._bell is not None:
+                self._bell.close()
+                self._bell = None
+
+    def gather(self, live: Pool, job: Pool, line: Line) -> bool:
         """Wait for work and move it into the pools: for the owner's thread.
 
         The first text waits for others, unless the model was busy for so long that it has waited enough, or texts
-        are left that the last batch had no room for.
+        are left that the last batch had no room for. While the model works, it waits until there is enough to be sent
+        ahead, or the model has answered.
 
         Returns
         -------
         bool
             False when the queue was stopped.
         """
-        with self._changed:
-            while self._running and not (self._arrivals or self._jobs or live or job):
-                self._sleep(None, wake_at=1)
+        with self._lock:
+            while self._running and not (self._arrivals or self._jobs or live or job or line):
+                self._sleep(None, enough=1)
             leftovers = len(live) > 0
             self._collect(live, job)
-            if live and not job and not leftovers:
+            if line:
+                self._wait_ahead(live, job, line)
+            elif live and not job and not leftovers:
                 until = live.first_arrived + self._max_wait
-                while self._running and len(live) < self._enough and self._sleep(until, wake_at=self._enough):
+                while self._running and len(live) < self._enough:
+                    if self._sleep(until, enough=self._enough - len(live)) is Heard.NOTHING:
+                        break
                     self._collect(live, job)
                 self._collect(live, job)
             return self._running
 
-    def _sleep(self, until: float | None, *, wake_at: int) -> bool:
-        """Let go of the lock until so many texts wait or the time has come; False if it has."""
+    def _wait_ahead(self, live: Pool, job: Pool, line: Line) -> None:
+        until = self._clock.monotonic() + LOOK_SECONDS
+        answer = line.fileno()
+        while self._running and not line.is_full and not job and len(live) < line.worth and answer is not None:
+            heard = self._sleep(until, enough=line.worth - len(live), also=answer)
+            self._collect(live, job)
+            if heard is not Heard.BELL:
+                return
+
+    def _sleep(self, until: float | None, *, enough: int, also: int | None = None) -> Heard:
+        """Let go of the lock until so many texts have come, the time has, or `also` can be read."""
         left = None if until is None else until - self._clock.monotonic()
-        if left is not None and left <= 0.0:
-            return False
-        self._wake_at = wake_at
-        woken = self._changed.wait(left)
-        self._wake_at = _NEVER
-        return woken
+        bell = self._bell
+        if bell is None or (left is not None and left <= 0.0):
+            return Heard.NOTHING
+        self._wake_at = enough
+        if self._n_arrived >= enough or self._jobs:
+            left = 0.0
+        self._lock.release()
+        try:
+            return bell.wait(left, also=also)
+        finally:
+            self._lock.acquire()
+            self._wake_at = _NEVER
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            self._bell.ring()
 
     def _collect(self, live: Pool, job: Pool) -> None:
         for request in self._arrivals:
             live.add(request.items)
         self._arrivals.clear()
+        self._n_arrived = 0
         live.drop_over()
         job.drop_over()
         if self._jobs and not job:

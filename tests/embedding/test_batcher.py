@@ -157,7 +157,7 @@ def test_a_full_batch_does_not_wait() -> None:
 
     async def main() -> None:
         first = asyncio.create_task(batcher.embed(["text"], deadline_us=LONG_DEADLINE))
-        while batcher._queue._wake_at != 3:  # noqa: ASYNC110 - until the owner has the first and waits for more
+        while batcher._queue._wake_at != 2:  # noqa: ASYNC110 - until the owner has the first and waits for two more
             await asyncio.sleep(0)
         more = (batcher.embed([f"text {n}"], deadline_us=LONG_DEADLINE) for n in range(2))
         await asyncio.gather(first, *more)

@@ -184,3 +184,27 @@ def test_the_policy_decides() -> None:
     assert not isinstance(make_live_embedder(hashing), IsolatedEmbedder)
     with pytest.raises(EmbeddingError, match="no process of its own"):
         IsolatedEmbedder(hashing)
+
+
+def test_what_is_under_way_when_the_process_dies_is_lost_and_nothing_is_taken_for_another(
+    stand_in: IsolatedEmbedder, clock: ManualClock
+) -> None:
+    stand_in.load()
+    stand_in.begin(["fine"])
+    stand_in.begin(["crash"])
+    stand_in.begin(["fine", "fine"])
+    assert stand_in.finish().shape == (1, 384)
+    with pytest.raises(EmbeddingError, match="it is started anew"):
+        stand_in.finish()
+    clock.advance(RESTART_SECONDS)
+    assert stand_in.fileno() is None
+    stand_in.begin(["fine"])  # the process is another one by now
+    assert stand_in.fileno() is None
+    with pytest.raises(EmbeddingError, match="started anew"):
+        stand_in.finish()
+    assert stand_in.fileno() is not None
+    with pytest.raises(EmbeddingError, match="under way"):
+        stand_in.encode(["fine"])
+    assert stand_in.finish().shape == (1, 384)
+    with pytest.raises(EmbeddingError, match="no batch"):
+        stand_in.finish()
