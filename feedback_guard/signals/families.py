@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feedback_guard.signals.interface import Array
-from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Hashes, Sketch, Sketcher, similarity
+from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Sketch, Sketcher, similarities
 
 ALIKE = 0.5
 """Share of common shingles from which two texts count as almost the same."""
@@ -89,11 +89,13 @@ class FamilyIndex:
         if not len(idents):
             return []
         votes = Counter(idents.tolist())
-        families = []
-        for ident in sorted(votes, key=lambda ident: (-votes[ident], ident))[:MAX_COMPARED]:
-            likeness = similarity(sketch.hashes, self._leaders[ident, : self._lengths[ident]])
-            if likeness >= ALIKE:
-                families.append(Family(ident, likeness, self._members[ident]))
+        compared = sorted(votes, key=lambda ident: (-votes[ident], ident))[:MAX_COMPARED]
+        likeness = similarities(sketch.hashes, self._leaders[compared], self._lengths[compared])
+        families = [
+            Family(ident, like, self._members[ident])
+            for ident, like in zip(compared, likeness, strict=True)
+            if like >= ALIKE
+        ]
         families.sort(key=lambda family: (-family.likeness, family.ident))
         return families
 
@@ -111,7 +113,7 @@ class FamilyIndex:
             if self._members.get(old, {}).get(who) == seen:
                 self._forget(old, who)
         if ident is None or ident not in self._members:  # it may have gone with its last account just now
-            ident = self._found(sketch.hashes)
+            ident = self._found(sketch)
         members = self._members[ident]
         if len(members) >= self.max_members:
             self._forget(ident, next(iter(members)))
@@ -145,7 +147,8 @@ class FamilyIndex:
         ends = np.cumsum(arrays["lengths"].astype(np.int64))
         leaders = arrays["leaders"].astype(np.uint32)
         for ident, end, length in zip(live, ends.tolist(), arrays["lengths"].tolist(), strict=True):
-            self._keep(ident, leaders[end - length : end])
+            leader = leaders[end - length : end]
+            self._keep(ident, Sketch(leader, self.sketcher.bands(leader)))
         self._table.ravel()[arrays["places"].astype(np.int64)] = arrays["placed"].astype(np.int32)
         for seen, ident, account in arrays["entries"].astype(np.int64).tolist():
             self._members[ident][account] = seen
@@ -153,14 +156,14 @@ class FamilyIndex:
             self._window.append((seen, ident, account))
         self._free = sorted(set(range(self._high)) - set(live))
 
-    def _keep(self, ident: int, leader: Hashes) -> None:
+    def _keep(self, ident: int, leader: Sketch) -> None:
         self._members[ident] = {}
-        self._leaders[ident, : len(leader)] = leader
-        self._lengths[ident] = len(leader)
-        self._keys[ident] = self.sketcher.bands(leader)
+        self._leaders[ident, : len(leader.hashes)] = leader.hashes
+        self._lengths[ident] = len(leader.hashes)
+        self._keys[ident] = leader.bands
 
-    def _found(self, leader: Hashes) -> int:
-        """Make a family with the text of these hashes as its leader."""
+    def _found(self, leader: Sketch) -> int:
+        """Make a family with the text of this sketch as its leader."""
         if self._free:
             ident = heapq.heappop(self._free)
         else:

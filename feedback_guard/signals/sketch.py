@@ -126,6 +126,28 @@ def similarity(one: Hashes, other: Hashes) -> float:
     return int(np.searchsorted(common, union[-1], side="right")) / len(union)
 
 
+def similarities(one: Hashes, others: Hashes, lengths: NDArray[np.uint8]) -> list[float]:
+    """What `similarity` says of a sketch and each of some others, several times as fast as one by one.
+
+    Parameters
+    ----------
+    others
+        The other sketches, shape (n, SKETCH_SIZE), each filled up behind its end.
+    lengths
+        Hashes in each of them.
+    """
+    if len(one) == SKETCH_SIZE:
+        return [similarity(one, other[:length]) for other, length in zip(others, lengths.tolist(), strict=True)]
+    at = np.searchsorted(one, others)
+    same = one.take(at, mode="clip") == others
+    same &= np.arange(SKETCH_SIZE) < lengths[:, None]
+    common = np.count_nonzero(same, axis=1)
+    return [
+        both / (len(one) + length - both) if length < SKETCH_SIZE else similarity(one, other)
+        for both, length, other in zip(common.tolist(), lengths.tolist(), others, strict=True)
+    ]
+
+
 def _ascending(hashes: Hashes) -> Hashes:
     """Sort, and leave each value once: several times as fast as `numpy.unique` for a few hundred."""
     hashes.sort()

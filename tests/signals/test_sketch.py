@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from feedback_guard.signals.sketch import BANDS, SHINGLE, SKETCH_SIZE, Sketcher, similarity
+from feedback_guard.signals.sketch import BANDS, SHINGLE, SKETCH_SIZE, Sketcher, similarities, similarity
 from feedback_guard.text.canonical import canonicalise
 
 KEY = b"a key for tests, kept nowhere"
@@ -132,3 +133,18 @@ def test_a_disguised_copy_is_a_copy(disguise: str) -> None:
 def test_bands_are_of_the_stated_number() -> None:
     sketcher = Sketcher(KEY)
     assert sketcher.sketch("where is my card?").bands.shape == (BANDS,)
+
+
+def test_many_at_once_are_compared_as_one_by_one() -> None:
+    """Short, long and empty-ended ones, whatever is behind the end of the shorter."""
+    sketcher, rng = Sketcher(KEY), np.random.default_rng(5)
+    words = ["card", "refund", "why", "is", "my", "transfer", "late", "?", "漢字"]
+    texts = [" ".join(rng.choice(words, size=int(rng.integers(1, 90)))) for _ in range(60)]
+    sketches = [sketcher.sketch(text).hashes for text in texts]
+    table = np.full((len(texts), SKETCH_SIZE), sketches[0][0], dtype=np.uint32)
+    for row, hashes in zip(table, sketches, strict=True):
+        row[: len(hashes)] = hashes
+    lengths = np.array([len(hashes) for hashes in sketches], dtype=np.uint8)
+    assert {True, False} == {length == SKETCH_SIZE for length in lengths.tolist()}
+    for one in sketches:
+        assert similarities(one, table, lengths) == [similarity(one, other) for other in sketches]
