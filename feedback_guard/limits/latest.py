@@ -8,12 +8,17 @@ not known here; the transaction that records the verdict finds it.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from feedback_guard.limits.charging import budget_key, charge_levels
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Charge, Refusal
+
+REMEMBER_SECONDS: Final = 60.0
+"""How long a level is believed without looking: so long is refused what somebody made room for in the database."""
 
 
 class LatestLevels:
@@ -23,6 +28,8 @@ class LatestLevels:
     ----------
     capacity
         Most counters that are remembered; those not charged for longest are forgotten.
+    monotonic
+        Seconds that never run backwards. What was noted `REMEMBER_SECONDS` ago is asked of the store again.
 
     Examples
     --------
@@ -36,16 +43,18 @@ class LatestLevels:
     0
     """
 
-    def __init__(self, capacity: int = 100_000) -> None:
+    def __init__(self, capacity: int = 100_000, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._capacity = capacity
+        self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._levels: OrderedDict[str, Level] = OrderedDict()
+        self._levels: OrderedDict[str, tuple[Level, float]] = OrderedDict()
 
     def note(self, levels: Mapping[str, Level]) -> None:
         """Remember levels that were committed."""
+        until = self._monotonic() + REMEMBER_SECONDS
         with self._lock:
             for key, level in levels.items():
-                self._levels[key] = level
+                self._levels[key] = level, until
                 self._levels.move_to_end(key)
             while len(self._levels) > self._capacity:
                 self._levels.popitem(last=False)
@@ -53,8 +62,10 @@ class LatestLevels:
     def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
         """A refusal that is certain; None says only that none is known."""
         keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        now = self._monotonic()
         with self._lock:
-            known = {key: self._levels[key] for key in keys if key in self._levels}
+            found = [(key, self._levels[key]) for key in keys if key in self._levels]
+        known = {key: level for key, (level, until) in found if now < until}
         if not known:
             return None
         outcome = charge_levels(charges, keys, known, now_us)

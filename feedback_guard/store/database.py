@@ -56,7 +56,7 @@ class Store:
         self._clock = clock
         self.facts = facts
         """What was found about the database when it was opened, such as its version."""
-        self.latest = LatestLevels()
+        self.latest = LatestLevels(monotonic=clock.monotonic)
         """Budgets as this process last charged them, without asking the database."""
         self._time = StoreTime(clock)
         self._told: Callable[[Mapping[str, Level]], None] | None = None

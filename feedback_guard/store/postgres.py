@@ -20,7 +20,7 @@ from feedback_guard.store.locks import WRITER_LOCK
 from feedback_guard.store.opening import Opening
 
 _READERS: Final = 8
-_IDLE_MS: Final = 60_000
+_IDLE_MS: Final = 30_000
 """How long a process that stopped in the middle of a transaction may keep others waiting, in milliseconds."""
 MAX_COUNTERS: Final = 8_192
 """Most counters that are read at the beginning of a transaction."""
