@@ -21,6 +21,7 @@ from feedback_guard.learning.memory import Memory
 from feedback_guard.limits.contents import Contents
 from feedback_guard.limits.newcomers import Newcomers
 from feedback_guard.limits.probing import Probing, Variants
+from feedback_guard.policy.answers import Acknowledge
 from feedback_guard.policy.embedding import EmbeddingPolicy
 from feedback_guard.policy.schema import Mode, Policy
 from feedback_guard.policy.snapshot import SnapshotPolicy
@@ -55,6 +56,8 @@ class Engine:
         What a snapshot may hold.
     limiter
         Multiplies weights by reputation; None where the policy does not ask for it.
+    conceals
+        Whether every route of the policy answers uniformly, so that `replay`, which knows of no route, charges alike.
     """
 
     batcher: Batcher
@@ -64,6 +67,7 @@ class Engine:
     enforcing: bool
     snapshot: SnapshotPolicy = field(default_factory=SnapshotPolicy)
     limiter: Limiter | None = None
+    conceals: bool = False
 
     @classmethod
     def assemble(cls, policy: Policy, digest: str, batcher: Batcher, baseline: Baseline | None) -> Self:
@@ -107,6 +111,7 @@ class Engine:
             enforcing=enforcing,
             snapshot=policy.snapshot,
             limiter=limiter,
+            conceals=enforcing and {route.acknowledge for route in policy.routes} == {Acknowledge.UNIFORM},
         )
 
     @classmethod

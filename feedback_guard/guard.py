@@ -36,7 +36,6 @@ from feedback_guard.keyring import Keyring
 from feedback_guard.learning.auditing import audit_mature, keep_standing
 from feedback_guard.learning.follower import Follower
 from feedback_guard.limits import purging
-from feedback_guard.limits.interface import Measure
 from feedback_guard.limits.newcomers import POOL
 from feedback_guard.limits.probing import NAMES
 from feedback_guard.limits.redis import SharedLevels
@@ -267,19 +266,17 @@ class Guard:
         limiter = engine.limiter
         readings = {} if limiter is None else {name: limiter.read(each) for name, each in observations.items()}
         ident, mark = self.new_id(), self.clock.monotonic()
-        conceal = submission.conceal and refusal is not None and refusal.charge.budget.measure is not Measure.COUNT
 
         def record(tx: Transaction) -> tuple[Settled, Delivery, int]:
             at_us = tx.now_us()
-            # To a client that must not learn of it, a refused contribution counts like any other.
-            found = tx.budgets.charge(engine.settler.attempts(submission), at_us) if refusal and conceal else None
             if refusal is not None:
-                settled = engine.settler.limited(submission, [None] * len(submission.contributions), found or refusal)
+                settled = engine.settler.turn_away(submission, refusal, tx.budgets, at_us)
             else:
                 weighed = limiter.shade(tx.bank(limiter.terms), submission, proposals) if limiter else proposals
                 settled = engine.settler.settle(submission, weighed, tx.budgets, at_us)
             delivery = self._delivery(submission, settled.decision)
-            tx.insert(self._new_submission(ident, submission, settled, delivery, observations, at_us))
+            seen = {} if settled.turned_away else observations
+            tx.insert(self._new_submission(ident, submission, settled, delivery, seen, at_us))
             if limiter is not None and refusal is None:
                 limiter.stake(tx.bank(limiter.terms), submission, proposals, settled, readings, at_us)
             settle_claim(tx, submission, settled, ident)

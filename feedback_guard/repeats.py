@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from feedback_guard.clock import MICROSECONDS, Clock
-from feedback_guard.limits.interface import Measure
 from feedback_guard.policy.schema import Policy
-from feedback_guard.settle import Settled
+from feedback_guard.settle import Settled, concealed
 from feedback_guard.store import repeats
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.repeats import Claim, Found, KeptAnswer, RepeatKey
@@ -41,20 +40,10 @@ def settle_claim(tx: Transaction, submission: Submission, settled: Settled, iden
     """
     if submission.claim is None:
         return
-    if settled.decision is Decision.LIMIT and not concealed(submission, settled):
+    if settled.decision is Decision.LIMIT and not concealed(submission, settled.refusal):
         repeats.release(tx.connection, submission.claim)
     else:
         repeats.bind(tx.connection, submission.claim, ident)
-
-
-def concealed(submission: Submission, settled: Settled) -> bool:
-    """Whether the client must not learn of a refusal.
-
-    How often somebody sent something, he knows. What a budget of weight has left depends on what was accepted
-    before, and what one of told answers has left on what was held, so a refusal by one would tell.
-    """
-    refusal = settled.refusal
-    return submission.conceal and refusal is not None and refusal.charge.budget.measure is not Measure.COUNT
 
 
 class RepeatBook:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from feedback_guard.contribution import Contribution
+from feedback_guard.contribution import ANONYMOUS, Contribution
 from feedback_guard.engine import CHUNK, Engine, observe_now
 from feedback_guard.errors import ContributionError
 from feedback_guard.learning.allotment import Allotment, Outcome, Teacher
@@ -96,16 +96,16 @@ class Session:
         if item.id in self._verdicts:
             raise ContributionError(f"{item.id!r} occurs twice; every contribution needs an id of its own", field="id")
         now_us = self.now_us = max(self.now_us, item.at_us)
-        engine.memory.advance(now_us)
-        submission = Submission("", OnHold.PASS, (item,))
+        anonymous = item.contributor == ANONYMOUS
+        submission = Submission("", OnHold.PASS, (item,), anonymous=anonymous, conceal=engine.conceals)
         refusal = self._budgets.peek(engine.settler.early(submission), now_us)
         if refusal is not None:
-            settled = engine.settler.limited(submission, [None], refusal)
+            settled = engine.settler.turn_away(submission, refusal, self._budgets, now_us)
         else:
             settled = self._settle(submission, observation)
         verdict = self._verdicts[item.id] = settled.verdicts[0]
-        self._teachers[item.id] = Teacher(item.contributor, item.groups)
-        if refusal is None:
+        self._teachers[item.id] = Teacher(item.contributor, item.groups, anonymous)
+        if not settled.turned_away:
             engine.memory.judged(observation, verdict.decision, now_us, verdict.campaign)
         for charge in engine.memory.take_pulled():
             self.pulled[charge.ident] = Pulled(charge.campaign, now_us)

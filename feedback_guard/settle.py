@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution
-from feedback_guard.limits.interface import Budget, BudgetRecord, Charge, Refusal, merged
+from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
 from feedback_guard.limits.plan import Plan, budget_of
 from feedback_guard.limits.probing import NAMES, Probing
@@ -36,6 +36,8 @@ class Settled:
         Names of budgets that held a contribution, one for each that was.
     taken, waiting
         Contributions of newcomers that their pool had room for, and those that it had none for.
+    turned_away
+        Whether it was refused before anything of it was judged: the detectors do not follow it.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -43,6 +45,7 @@ class Settled:
     held_by: tuple[str, ...] = ()
     taken: int = 0
     waiting: int = 0
+    turned_away: bool = False
 
     @property
     def decision(self) -> Decision:
@@ -93,7 +96,7 @@ class Settler:
     def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
         """Every counter that settling is likely to need, to be read at once."""
         probing = self.probing.lookups(submission, assessments)
-        return [*self.attempts(submission), *probing, *self.room.lookups(submission, assessments, now_us)]
+        return [*self.early(submission), *probing, *self.room.lookups(submission, assessments, now_us)]
 
     def attempts(self, submission: Submission) -> list[Charge]:
         """What judging a submission costs, whatever the verdict."""
@@ -107,20 +110,27 @@ class Settler:
         )
 
     def early(self, submission: Submission) -> list[Charge]:
-        """What must have room before anything costly is done: the attempts, and the least weight there is."""
+        """What must have room before anything costly is done: the least weight there is, and the attempts."""
+        return [*self._least(submission), *self.probing.early(submission), *self.attempts(submission)]
+
+    def _least(self, submission: Submission) -> list[Charge]:
+        """The least that teaching costs who sends: a micro-unit of weight each, where that is refused without room."""
         return merged(
             [
                 charge
                 for item in submission.contributions
-                for charge in self._refusing.of_sender(item, anonymous=submission.anonymous, attempts=1, weight_micro=1)
-            ]
-            + self.probing.early(submission)
+                for charge in self._refusing.of_sender(item, anonymous=submission.anonymous, weight_micro=1)
+            ],
+            of=len(submission.contributions),
         )
 
     def settle(
         self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
     ) -> Settled:
         """Charge the budgets and return the final verdicts.
+
+        Whoever has no room for the least that a contribution costs is turned away here as well as before anything
+        costly is done: what a process remembers of budgets saves work, and decides nothing.
 
         Parameters
         ----------
@@ -133,26 +143,30 @@ class Settler:
         now_us
             The time of the charge.
         """
-        refusal = budgets.charge(self.attempts(submission), now_us)
-        if refusal is None:
-            refusal = self.probing.charge(submission, assessments, budgets, now_us)
-        if refusal is not None:
-            return self.limited(submission, assessments, refusal)
-        rejected = any(assessment.decision is Decision.REJECT for assessment in assessments)
-        if submission.on_hold is OnHold.HOLD or rejected:
-            assessments = _hold_together(assessments)
+        settled = assessments
+        if submission.on_hold is OnHold.HOLD or any(each.decision is Decision.REJECT for each in assessments):
+            settled = _hold_together(assessments)
         # Budgets that refuse are asked first: whoever has used up her own may not use up what others share.
         n = len(submission.contributions)
-        charges = merged(self.room.charges(submission, assessments, hold=False), of=n)
-        refusal = budgets.peek(charges, now_us)
+        charges = merged(self.room.charges(submission, settled, hold=False), of=n)
+        full = budgets.peek(charges, now_us)
+        refusal = None
+        if full is not None or any(each.weight * UNIT < 1.0 for each in settled):  # else the least has room, too
+            refusal = budgets.peek(self._least(submission), now_us)
+        if refusal is None and (told := self.probing.early(submission)):
+            refusal = budgets.peek(told, now_us)
+        refusal = refusal or budgets.charge(self.attempts(submission), now_us)
         if refusal is not None:
-            return self.limited(submission, assessments, refusal)
-        screened = self.room.screen(submission, assessments, budgets, now_us)
+            return self.turn_away(submission, refusal, budgets, now_us)
+        refusal = self.probing.charge(submission, assessments, budgets, now_us) or full
+        if refusal is not None:
+            return self.limited(submission, settled, refusal)
+        screened = self.room.screen(submission, settled, budgets, now_us)
         if screened.held_by:
             charges = merged(self.room.charges(submission, screened.assessments, hold=False), of=n)
         refusal = screened.refusal or budgets.charge(charges, now_us)
         if refusal is not None:
-            return replace(self.limited(submission, assessments, refusal), waiting=screened.waiting)
+            return replace(self.limited(submission, settled, refusal), waiting=screened.waiting)
         self.room.remember(submission, screened.assessments, budgets, now_us)
         return Settled(
             tuple(
@@ -164,6 +178,14 @@ class Settler:
             screened.taken,
             screened.waiting,
         )
+
+    def turn_away(self, submission: Submission, refusal: Refusal, budgets: BudgetRecord, now_us: int) -> Settled:
+        """Make verdicts of a submission that is refused before anything of it is judged."""
+        if concealed(submission, refusal):
+            # To a client that must not learn of it, a refused contribution counts like any other.
+            refusal = budgets.charge(self.attempts(submission), now_us) or refusal
+        limited = self.limited(submission, [None] * len(submission.contributions), refusal)
+        return replace(limited, turned_away=True)
 
     def limited(self, submission: Submission, assessments: Sequence[Assessment | None], refusal: Refusal) -> Settled:
         """Make verdicts of a submission that a budget has no room for."""
@@ -201,6 +223,15 @@ class Settler:
             observed=self.observed,
             unscored=assessment.unscored,
         )
+
+
+def concealed(submission: Submission, refusal: Refusal | None) -> bool:
+    """Whether the client must not learn of a refusal.
+
+    How often somebody sent something, he knows. What a budget of weight has left depends on what was accepted
+    before, and what one of told answers has left on what was held, so a refusal by one would tell.
+    """
+    return submission.conceal and refusal is not None and refusal.charge.budget.measure is not Measure.COUNT
 
 
 def _hold_together(assessments: Sequence[Assessment]) -> list[Assessment]:

@@ -11,8 +11,7 @@ from feedback_guard.policy.schema import Policy
 from feedback_guard.receipts.keys import ReceiptKeys
 from feedback_guard.receipts.signer import ReceiptSigner
 from feedback_guard.receipts.verifier import Verifier
-from feedback_guard.repeats import concealed
-from feedback_guard.settle import Settled
+from feedback_guard.settle import Settled, concealed
 from feedback_guard.store import votes
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.votes import Vote
@@ -107,7 +106,7 @@ class ReceiptBook:
             return 0
         taken = not acts or settled.decision in {Decision.ACCEPT, Decision.QUARANTINE}
         if not taken and not (
-            concealed(submission, settled) or (submission.conceal and settled.decision is Decision.REJECT)
+            concealed(submission, settled.refusal) or (submission.conceal and settled.decision is Decision.REJECT)
         ):
             return 0
         return sum(

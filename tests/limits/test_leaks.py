@@ -161,7 +161,7 @@ def test_a_copy_of_what_the_store_no_longer_knows_is_gone_within_a_minute(tmp_pa
             front.note(full)
             assert front.flush()
             assert front.peek_now(ALL, NOW) is not None
-            (name,) = client.keys()  # type: ignore[misc]
+            (name,) = client.keys()
             left = client.pttl(name)
             assert isinstance(left, int)
             assert 0 < left <= MINUTE * 1_000
