@@ -78,6 +78,7 @@ def gateway_app(
     upstream = Upstream.parse(passage.upstream)
     forwarder = Forwarder.of(upstream, guard.policy.identity, host=passage.host_header, trusted=passage.trusted_proxies)
     wires = Wires(upstream, passage.patience, tls=_tls(passage.upstream_ca, upstream))
+    patience = passage.patience.connect_seconds + passage.patience.read_seconds + 1.0
     middleware = FeedbackGuardMiddleware(
         Proxy(guard.metrics, wires, forwarder),
         guard=guard,
@@ -85,8 +86,10 @@ def gateway_app(
         # A replayed request may take as long as one that a client waits for.
         replay_deadline_seconds=min(
             MAX_REPLAY_SECONDS,
-            max(DEADLINE_SECONDS, passage.patience.connect_seconds + passage.patience.read_seconds + 1.0),
+            max(DEADLINE_SECONDS, patience),
         ),
+        # The proxy's own patience ends before.
+        silence_seconds=patience,
     )
     return Door(middleware, guard, forwarder)
 

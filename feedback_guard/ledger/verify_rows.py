@@ -20,6 +20,7 @@ from feedback_guard.store.states import RESOLUTIONS, Delivery, Learning, Resolut
 STREAM: Final = 500
 """Rows fetched at a time."""
 
+_ANSWERS: Final = (Delivery.DELIVERED.value, Delivery.FAILED.value)
 _Check = Callable[[str | None, str], None]
 _L: Final = tables.ledger.c
 _C: Final = tables.contribution.c
@@ -228,7 +229,7 @@ def _fence(fence: int, told: Mapping[str, Any], seq: int, ident: str, report: Re
 
 
 def _ways_on(told: Mapping[str, Any], seq: int, ident: str, report: Report) -> None:
-    """A request leaves a bad end only by a moderator's word, which is one of the ways on, or by a numbered retry."""
+    """A request leaves a bad end by a moderator's word, a numbered retry, or the late answer to an unclaimed call."""
     before, after = told["from"], told["to"]
     if before == Delivery.DISPATCHING.value and after == Delivery.APPROVED.value and told.get("released") is not True:
         report.found(Fault.ILLEGAL, f"entry {seq} gives a claim back and does not say so", seq=seq, subject=ident)
@@ -237,6 +238,8 @@ def _ways_on(told: Mapping[str, Any], seq: int, ident: str, report: Report) -> N
         return
     if "resolution" in told:
         legal = bool(told.get("moderator")) and ways.get(Resolution(told["resolution"])) == after
+    elif told.get("late") is True:
+        legal = before == Delivery.UNKNOWN.value and after in _ANSWERS and told.get("fence") == 0
     else:
         retried = before in {Delivery.FAILED.value, Delivery.UNKNOWN.value} and after == Delivery.APPROVED.value
         legal = retried and isinstance(told.get("retry"), int)

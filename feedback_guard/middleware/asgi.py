@@ -72,7 +72,11 @@ class FeedbackGuardMiddleware:
     poll_seconds
         Longest time before an approval in another process is noticed.
     replay_deadline_seconds
-        How long the application may take over a replayed request before its outcome is `UNKNOWN`.
+        How long the application may take over a replayed request, or one that was acknowledged before it was called,
+        before it is cancelled and its outcome is `UNKNOWN`.
+    silence_seconds
+        How long the application may say nothing to a client that waits before its outcome is `UNKNOWN`. It is not
+        cancelled; what it answers after all is recorded then.
     wait
         How to wait for a decision; for tests.
 
@@ -105,6 +109,7 @@ class FeedbackGuardMiddleware:
         credentials: Mapping[str, CredentialCallable] | None = None,
         poll_seconds: float = POLL_SECONDS,
         replay_deadline_seconds: float = DEADLINE_SECONDS,
+        silence_seconds: float = DEADLINE_SECONDS,
         wait: Wait = wait_for_event,
     ) -> None:
         self.app = app
@@ -124,6 +129,7 @@ class FeedbackGuardMiddleware:
             wait=wait,
             poll_seconds=poll_seconds,
             deadline_seconds=replay_deadline_seconds,
+            silence_seconds=silence_seconds,
         )
         identifier = make_identifier(guard.policy.identity, guard.clock, identify)
         self._unguarded = app

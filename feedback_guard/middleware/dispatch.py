@@ -22,7 +22,7 @@ from feedback_guard.middleware.credentials import Credentials
 from feedback_guard.middleware.entry import Entry
 from feedback_guard.middleware.envelope import Envelope, EnvelopeError
 from feedback_guard.middleware.interface import JudgingGuard, Scope
-from feedback_guard.middleware.outcome import Outcome, Recorder
+from feedback_guard.middleware.outcome import STOPPED, Outcome, Recorder
 from feedback_guard.middleware.replayed import Replay
 from feedback_guard.middleware.tasks import OwnedTasks, Wait, wait_for_event
 from feedback_guard.middleware.traces import place_of
@@ -45,7 +45,6 @@ RECORD_SECONDS: Final = 15.0
 NO_LEAVE: Final = frozenset({401, 403})
 """Statuses by which the application says that it wants other credentials."""
 _GRACE_SECONDS: Final = 1.0
-_STOPPED: Final = Outcome(Delivery.UNKNOWN, {"cause": "the process stopped before the application had answered"})
 
 
 class _NotCalledError(Exception):
@@ -175,7 +174,7 @@ class Dispatcher:
             if prepared is None:
                 self._calls.own(self._give_back(claim, _ENDED), name="replay.give_back")
             else:
-                self._recorder.begin(claim.submission, _STOPPED, fence=claim.fence)
+                self._recorder.begin(claim.submission, STOPPED, fence=claim.fence)
             raise
         await self._recorder.begin(claim.submission, outcome, fence=claim.fence).wait()
         # A free place may be what the next approved request waits for.

@@ -1,16 +1,17 @@
 """What the application did with a request: seen by watching what it sends, and recorded whatever becomes of the client.
 
-==========================================================  ===========
+==========================================================  =====================================================
 the application                                             state
-==========================================================  ===========
+==========================================================  =====================================================
 answered with a status below 400                            `DELIVERED`
 answered with a status of 400 or above                      `FAILED`
 raised before its answer was complete, or after a 5xx       `UNKNOWN`
 returned without an answer                                  `UNKNOWN`
 was cancelled, or did not return in time, before its answer `UNKNOWN`
+hangs, or stops in its answer, and a client waits           `UNKNOWN`, until it answers after all (see `silence`)
 was never called, because the request was cancelled before  `FAILED`
 said so itself (`OUTCOME_KEY`), as the gateway does         what it said
-==========================================================  ===========
+==========================================================  =====================================================
 
 A raised exception says that something went wrong, not what had been done by then: hence `UNKNOWN`, even where a
 framework turned it into a 500 on the way. What goes wrong after a complete answer, in a background task, is noted
@@ -57,6 +58,7 @@ OUTCOME_KEY: Final = "feedback_guard.outcome"
 """Where an application that knows more than its status says puts an `Outcome`, in `http.response.start`."""
 _NOT_NOW: Final = frozenset({408, 425, 429})
 NOT_CALLED: Final = Outcome(Delivery.FAILED, {"cause": "the request was cancelled before the application was called"})
+STOPPED: Final = Outcome(Delivery.UNKNOWN, {"cause": "the process stopped before the application had answered"})
 
 
 def _may_pass(status: JsonValue) -> bool:
@@ -77,12 +79,15 @@ class AnswerWatch:
         self._send = send
         self.status: int | None = None
         self.complete = False
+        self.n_sent = 0
+        """Messages so far."""
         self._client_left = False
         self._known: Outcome | None = None
 
     async def send(self, message: Message) -> None:
         """Pass one message on."""
         kind = message["type"]
+        self.n_sent += 1
         if kind == "http.response.start":
             self.status = message["status"]
             self._known = message.get(OUTCOME_KEY)

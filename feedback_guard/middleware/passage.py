@@ -12,16 +12,14 @@ from feedback_guard.middleware.alone import Alone
 from feedback_guard.middleware.body import Body, framed
 from feedback_guard.middleware.interface import PASSAGE, PASSAGE_KEY, STATE_KEY, ASGIApp, Message, Scope, Send
 from feedback_guard.middleware.keeping import Keeper
-from feedback_guard.middleware.outcome import AnswerWatch, Outcome
+from feedback_guard.middleware.outcome import STOPPED, AnswerWatch
 from feedback_guard.middleware.service import Service
 from feedback_guard.middleware.traces import place_of
-from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
 _OWN_KEYS: Final[frozenset[Any]] = frozenset({"headers", PASSAGE_KEY})
-_STOPPED: Final = Outcome(Delivery.UNKNOWN, {"cause": "the process stopped before the application had answered"})
 _GRACE_SECONDS: Final = 1.0
 
 
@@ -71,7 +69,7 @@ class Passage:
         send: Send = partial(self._send_revealing, scope)
         keeper = keeping(send) if keeping is not None else None
         watch = AnswerWatch(keeper.send if keeper is not None else send)
-        recorder = self._service.recorder
+        listening = self._service.silences.listen(submission, watch) if submission else None
         try:
             try:
                 await self._app(scope, self._body.replay(), watch.send)
@@ -79,14 +77,14 @@ class Passage:
                 if keeper is not None:
                     await keeper.finish()
         except BaseException as error:
-            if submission:
-                recorded = recorder.begin(submission, watch.outcome(error))
+            if listening is not None:
+                recorded = listening.end(watch.outcome(error))
                 if isinstance(error, Exception):
                     await recorded.wait()
             raise
         else:
-            if submission:
-                await recorder.begin(submission, watch.outcome()).wait()
+            if listening is not None:
+                await listening.end(watch.outcome()).wait()
         finally:
             self._reveal(scope)
 
@@ -124,7 +122,7 @@ class Passage:
                 outcome = watch.outcome(error)
         except asyncio.CancelledError:
             call.cancel()
-            recorder.begin(submission, _STOPPED)
+            recorder.begin(submission, STOPPED)
             raise
         finally:
             self._reveal(scope)

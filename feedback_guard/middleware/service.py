@@ -15,6 +15,7 @@ from feedback_guard.middleware.entry import Entry
 from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Message, Receive, Scope, Send
 from feedback_guard.middleware.lives import one_life
 from feedback_guard.middleware.outcome import Recorder
+from feedback_guard.middleware.silence import Silences
 from feedback_guard.middleware.tasks import OwnedTasks, Wait, wait_for_event
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Service:
         What replayed requests prove themselves with.
     wait, poll_seconds, deadline_seconds
         Of the dispatcher.
+    silence_seconds
+        How long the application may say nothing to a client before its outcome is `UNKNOWN`.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Service:
         wait: Wait = wait_for_event,
         poll_seconds: float = POLL_SECONDS,
         deadline_seconds: float = DEADLINE_SECONDS,
+        silence_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         self._app = app
         self._guard = guard
@@ -57,6 +61,7 @@ class Service:
         self.entry = Entry(app)
         self.tasks = OwnedTasks()
         self.recorder = Recorder(guard, self.tasks, wait)
+        self.silences = Silences(self.recorder, silence_seconds)
         self._dispatcher: Dispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -115,6 +120,7 @@ class Service:
         dispatcher, self._dispatcher = self._dispatcher, None
         if dispatcher is not None:
             await dispatcher.stop()
+        self.silences.end()
         self.recorder.stopping.set()
         await self.tasks.drain(DRAIN_SECONDS)
 

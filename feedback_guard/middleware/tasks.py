@@ -9,9 +9,12 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+_GRACE_SECONDS: Final = 1.0
+"""How long a cancelled step, and what it begins, such as the record of an outcome, is waited for."""
 
 Wait = Callable[[asyncio.Event, float], Awaitable[None]]
 """Waits until the event is set, but so many seconds at most."""
@@ -67,12 +70,18 @@ class OwnedTasks:
         return task
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the steps that run now; cancel what is left after so many seconds."""
-        tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+        """Wait for the steps that run now; cancel what is left after so many seconds, and wait for what that begins."""
+        tasks = self._others()
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=seconds)
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=1.0)
+            await asyncio.wait(late, timeout=_GRACE_SECONDS)
+        begun = self._others() - late
+        if begun:
+            await asyncio.wait(begun, timeout=_GRACE_SECONDS)
+
+    def _others(self) -> set[asyncio.Task[Any]]:
+        return self._tasks - {asyncio.current_task()}

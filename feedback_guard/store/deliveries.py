@@ -46,6 +46,7 @@ _OUTCOME: Final = (
 _REPLAY: Final = update(tables.replay).where(tables.replay.c.submission == bindparam("which"))
 _BARRED: Final = (Learning.DENIED.value, Learning.WITHDRAWN.value)
 _DENIED: Final = select(_C.id).where(_C.submission == bindparam("which"), _C.learning.in_(_BARRED)).limit(1)
+_ANSWERS: Final = (Delivery.DELIVERED, Delivery.FAILED)
 _FRESH: Final[Mapping[str, Any]] = {"attempts": 0, "since_us": 0, "due_us": 0}
 """A moderator lets it through: what was tried before does not count."""
 _ERASES: Final = frozenset({Delivery.DELIVERED, Delivery.DENIED, Delivery.GIVEN_UP, Delivery.WITHDRAWN})
@@ -150,9 +151,12 @@ def deliver(
         raise FencedError(
             f"claim {fence} of submission {submission_id} is over, the latest is {row.fence}; its outcome is not taken"
         )
-    if Delivery(row.delivery) is not Delivery.DISPATCHING or to not in OUTCOMES:
+    # What was given to the application at once is given to it by nobody else, so a late answer is the answer.
+    late = row.delivery == Delivery.UNKNOWN.value and not row.kept and to in _ANSWERS
+    if (row.delivery != Delivery.DISPATCHING.value and not late) or to not in OUTCOMES:
         raise TransitionError(f"a request cannot go from {row.delivery} to {to} as the outcome of a call")
-    move(group, row, to, now_us=now_us, detail=detail, told=_status(detail))
+    told = _status(detail) | ({"late": True} if late else {})
+    move(group, row, to, now_us=now_us, detail=detail, told=told)
     return schedule(group, submission_id, retries, now_us=now_us, detail=detail)
 
 

@@ -46,7 +46,7 @@ class Delivery(StrEnum):
     FAILED = "failed"
     """The application answered with a status of 400 or above."""
     UNKNOWN = "unknown"
-    """Given to the application, and nobody can tell what it did."""
+    """Given to the application, and nobody can tell what it did, or not yet."""
     NEEDS_CREDENTIALS = "needs_credentials"
     """A kept request that the application would not take in that name (401, 403), or for which no credentials were
     to be had."""
@@ -95,13 +95,14 @@ DELIVERY: Mapping[Delivery | None, frozenset[Delivery]] = {
     ),
     Delivery.DELIVERED: frozenset(),
     Delivery.FAILED: frozenset({Delivery.APPROVED, Delivery.GIVEN_UP}),
-    Delivery.UNKNOWN: frozenset({Delivery.DELIVERED, Delivery.APPROVED, Delivery.GIVEN_UP}),
+    Delivery.UNKNOWN: frozenset({Delivery.DELIVERED, Delivery.FAILED, Delivery.APPROVED, Delivery.GIVEN_UP}),
     Delivery.NEEDS_CREDENTIALS: frozenset({Delivery.APPROVED, Delivery.GIVEN_UP}),
     Delivery.GIVEN_UP: frozenset({Delivery.APPROVED}),
     Delivery.WITHDRAWN: frozenset(),
 }
 """What may follow what. Nothing leaves `UNKNOWN` by itself, because sending it again could have the effect twice:
-a moderator says what happened, or the policy declares the application idempotent."""
+a moderator says what happened, the policy declares the application idempotent, or the application answers after all,
+to a request that was given to it at once and so by nobody else."""
 
 OUTCOMES: frozenset[Delivery] = frozenset(
     {Delivery.DELIVERED, Delivery.FAILED, Delivery.UNKNOWN, Delivery.NEEDS_CREDENTIALS}

@@ -8,11 +8,11 @@ from sqlalchemy import update
 
 from feedback_guard.errors import LedgerError, TransitionError
 from feedback_guard.ledger.verify import verify
-from feedback_guard.store import tables
-from feedback_guard.store.database import Store
+from feedback_guard.store import deliveries, tables
+from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.leases import LEASE_US
 from feedback_guard.store.records import Claim
-from feedback_guard.store.states import OUTCOMES, Delivery
+from feedback_guard.store.states import OUTCOMES, Delivery, Resolution
 from tests.store.build import NOW, claims, decide, deliver, held, insert, submission
 
 SECOND = 1_000_000
@@ -123,8 +123,8 @@ def test_what_a_lost_process_was_dispatching_is_unknown(store: Store) -> None:
     assert lost(store, NOW + 60 * SECOND + 1) == ["theirs"]
     assert (state(store, "mine"), state(store, "theirs")) == (Delivery.DISPATCHING, Delivery.UNKNOWN)
     assert lost(store, NOW + 60 * SECOND + 1) == []
-    with pytest.raises(TransitionError):
-        deliver(store, "theirs", Delivery.DELIVERED)
+    deliver(store, "theirs", Delivery.DELIVERED)
+    assert state(store, "theirs") is Delivery.DELIVERED, "it was only slow, and nobody else was given the request"
     assert verify(store).clean
 
 
@@ -144,3 +144,41 @@ def test_a_request_claimed_lately_is_not_lost_however_old_it_is(store: Store) ->
     assert lost(store, late + SECOND) == []
     assert lost(store, late + LEASE_US) == []
     assert lost(store, late + LEASE_US + 1) == ["s1"]
+
+
+def test_a_late_answer_to_what_was_given_at_once_is_taken(store: Store) -> None:
+    """Nobody else was given it; what a claim was for may have been given to another worker meanwhile."""
+    for ident in ("late", "refused", "arrived", "again"):
+        insert(store, submission(ident, delivery=Delivery.DISPATCHING, worker="w1"))
+        deliver(store, ident, Delivery.UNKNOWN, cause="silence")
+    approved(store, "claimed")
+    assert claims(store) == ["claimed"]
+    deliver(store, "claimed", Delivery.UNKNOWN)
+    store.submit(lambda tx: tx.resolve("arrived", Resolution.ARRIVED, moderator="mo", now_us=NOW)).result()
+    deliver(store, "late", Delivery.DELIVERED, status=201)
+    deliver(store, "refused", Delivery.FAILED, status=422)
+    assert (state(store, "late"), state(store, "refused")) == (Delivery.DELIVERED, Delivery.FAILED)
+    for ident, to in (
+        ("claimed", Delivery.DELIVERED),
+        ("arrived", Delivery.FAILED),
+        ("again", Delivery.UNKNOWN),
+        ("late", Delivery.FAILED),
+    ):
+        with pytest.raises(TransitionError):
+            deliver(store, ident, to)
+    assert verify(store).findings == []
+
+
+def test_a_late_answer_under_a_claim_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    approved(store, "s1")
+    assert claims(store) == ["s1"]
+    deliver(store, "s1", Delivery.UNKNOWN)
+
+    def forge(tx: Transaction) -> None:
+        row = deliveries.find(tx._group, "s1")
+        deliveries.move(tx._group, row, Delivery.DELIVERED, now_us=NOW, told={"late": True})
+
+    store.submit(forge).result()
+    assert [finding.message.split(" ", 2)[2] for finding in verify(store).findings] == [
+        "goes on from unknown and nobody said so"
+    ]
