@@ -21,58 +21,40 @@ from typing import Self
 
 from pydantic import JsonValue
 
+from feedback_guard import housekeeping
 from feedback_guard.assess import Assessment
-from feedback_guard.bulk import carry_on_left, keep_told
-from feedback_guard.clock import MICROSECONDS, Clock, SystemClock
+from feedback_guard.bulk import keep_told
+from feedback_guard.clock import Clock, SystemClock
 from feedback_guard.contribution import Contribution
 from feedback_guard.drifting import end_drift, keep_drift
 from feedback_guard.embedding.interface import Embedder
-from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import Engine
 from feedback_guard.errors import ClaimLostError, CredentialError, EmbeddingError, StoreError, UsageError
 from feedback_guard.evidence.accumulator import Charge
 from feedback_guard.evidence.observe import canonical_texts
-from feedback_guard.keyring import Keyring
-from feedback_guard.learning.auditing import audit_mature, keep_standing
+from feedback_guard.keyring import Keyring, keyring_of
 from feedback_guard.learning.follower import Follower
-from feedback_guard.limits import purging
 from feedback_guard.limits.newcomers import POOL
 from feedback_guard.limits.probing import NAMES
 from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.limits.sharing import share_levels
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.loader import load_policy, policy_digest
-from feedback_guard.policy.replay import CredentialMode
-from feedback_guard.policy.routes import OnHold
 from feedback_guard.policy.schema import Mode, Policy
+from feedback_guard.recording import Recording, count
 from feedback_guard.repeats import RepeatBook, lease_of, settle_claim
 from feedback_guard.reputation import terms_in
+from feedback_guard.retrying import retries_of
 from feedback_guard.settle import Settled
 from feedback_guard.signals.interface import Observation
-from feedback_guard.store import votes
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.leases import LEASE_US
-from feedback_guard.store.records import Claim, Judged, NewSubmission, PullBack, Sealed, StoredSubmission
-from feedback_guard.store.repeats import purge
-from feedback_guard.store.retries import Retries
-from feedback_guard.store.states import Delivery, Learning, Resolution
+from feedback_guard.store.records import Claim, PullBack, StoredSubmission
+from feedback_guard.store.states import Delivery, Resolution
 from feedback_guard.submission import Judgement, Submission
-from feedback_guard.verdict import Decision
 from feedback_guard.votes import ReceiptBook
 
 log = logging.getLogger(__name__)
-
-HOUSEKEEPING_SECONDS = 5.0
-"""Time between two heartbeats of this process."""
-LOST_AFTER_US = 60 * MICROSECONDS
-"""A process without a heartbeat for so long is lost; what it was dispatching is `UNKNOWN`."""
-
-_LEARNING = {
-    Decision.ACCEPT: Learning.ACCEPTED,
-    Decision.QUARANTINE: Learning.HELD,
-    Decision.LIMIT: Learning.LIMITED,
-    Decision.REJECT: Learning.REJECTED,
-}
 
 
 class Guard:
@@ -121,7 +103,9 @@ class Guard:
         """The constants of reputation; None where it is off."""
         self._keyring: Keyring | None = None
         self._shared: SharedLevels | None = None
-        self._beats = 0
+        self._keeper = housekeeping.Housekeeper(
+            policy, self.metrics, self.clock, worker=self.worker, terms=self.terms, retries=self._retries
+        )
 
     @classmethod
     def from_policy(
@@ -265,7 +249,7 @@ class Guard:
             self._time("assess", mark)
         limiter = engine.limiter
         readings = {} if limiter is None else {name: limiter.read(each) for name, each in observations.items()}
-        ident, mark = self.new_id(), self.clock.monotonic()
+        ident, recording, mark = self.new_id(), self._recording(), self.clock.monotonic()
 
         def record(tx: Transaction) -> tuple[Settled, Delivery, int]:
             at_us = tx.now_us()
@@ -274,9 +258,9 @@ class Guard:
             else:
                 weighed = limiter.shade(tx.bank(limiter.terms), submission, proposals) if limiter else proposals
                 settled = engine.settler.settle(submission, weighed, tx.budgets, at_us)
-            delivery = self._delivery(submission, settled.decision)
+            delivery = recording.delivery(submission, settled.decision)
             seen = {} if settled.turned_away else observations
-            tx.insert(self._new_submission(ident, submission, settled, delivery, seen, at_us))
+            tx.insert(recording.of(ident, submission, settled, delivery, seen, at_us))
             if limiter is not None and refusal is None:
                 limiter.stake(tx.bank(limiter.terms), submission, proposals, settled, readings, at_us)
             settle_claim(tx, submission, settled, ident)
@@ -294,7 +278,7 @@ class Guard:
             raise
         self._time("record", mark)
         self._time("total", began)
-        self._count(submission, settled)
+        count(self.metrics, submission, settled, has_baseline=engine.assessor.has_baseline)
         self.metrics.receipt(submission.route, "valid", len(submission.votes))
         self.metrics.receipt(submission.route, "replaced", withdrawn)
         self._wake()
@@ -447,37 +431,10 @@ class Guard:
 
     async def housekeep(self) -> None:
         """Send a heartbeat, give up what lost processes were dispatching, and refresh the gauges."""
-
-        def beat(tx: Transaction) -> list[str]:
-            # One clock for heartbeats and leases, whichever host looks at them.
-            at_us = tx.now_us()
-            tx.heartbeat(self.worker, at_us)
-            purge(tx.connection, at_us)
-            votes.purge(tx.connection, at_us)
-            if self._engine is not None:
-                purging.purge(tx.connection, self._engine.settler.forgettable, at_us, self._beats % purging.PARTS)
-            return tx.abandon_lost(at_us, LOST_AFTER_US, self._retries)
-
-        lost = await self.store.run(beat)
-        self._beats += 1
-        if self.terms is not None:
-            await audit_mature(self.store, self.terms, self.metrics)
-            if self._engine is not None and self._engine.limiter is not None:
-                await keep_standing(self.store, self._engine.limiter.standing, self.metrics, self.clock.now_us())
-        if lost:
-            log.warning("%d outcomes are unknown, %s first: their process is gone", len(lost), lost[0])
-        for _ in lost:
-            self.metrics.delivery(Delivery.UNKNOWN.value)
-        summary, now_us = await asyncio.to_thread(self.store.held_summary), self.store.now_us()
-        age_us = now_us - summary.oldest_at_us if summary.oldest_at_us is not None else 0
-        self.metrics.held(summary.count, max(0, age_us) / MICROSECONDS)
-        self.metrics.undelivered(await asyncio.to_thread(self.store.count_stuck))
-        self.metrics.queue("writer", self.store.queue_depth)
-        if self._engine is not None:
-            self.metrics.queue("embedding", self._engine.batcher.queue_depth)
+        moved = await self._keeper.keep(self.store, self._engine)
         if self._follower is not None:
             await self._follower.tell()
-        if await carry_on_left(self.store, self.policy.limits, self.terms):
+        if moved:
             self.noticed()
 
     def _load(self) -> Engine:
@@ -520,53 +477,8 @@ class Guard:
             for item in contributions
         }
 
-    def _delivery(self, submission: Submission, decision: Decision) -> Delivery:
-        if submission.request is None:
-            return Delivery.NONE
-        if not self.enforcing or decision is Decision.ACCEPT:
-            return Delivery.DISPATCHING
-        if decision is Decision.QUARANTINE:
-            return Delivery.HELD if submission.on_hold is OnHold.HOLD else Delivery.DISPATCHING
-        return Delivery.REFUSED
-
-    def _new_submission(
-        self,
-        ident: str,
-        submission: Submission,
-        settled: Settled,
-        delivery: Delivery,
-        observations: Mapping[str, Observation],
-        at_us: int,
-    ) -> NewSubmission:
-        judged = tuple(
-            Judged(
-                contribution=item,
-                verdict=verdict,
-                learning=_LEARNING[verdict.decision] if self.enforcing else Learning.ACCEPTED,
-                vectors=pack(observations[item.id].vectors) if item.id in observations else b"",
-            )
-            for item, verdict in zip(submission.contributions, settled.verdicts, strict=True)
-        )
-        return NewSubmission(
-            id=ident,
-            route=submission.route,
-            at_us=at_us,
-            delivery=delivery,
-            judged=judged,
-            request=submission.request if delivery is Delivery.HELD else None,
-            worker=self.worker if delivery is Delivery.DISPATCHING else "",
-            anonymous=submission.anonymous,
-            sealed=self._seal(ident, submission) if delivery is Delivery.HELD else None,
-            body_sha256=submission.body_sha256,
-            application=self.policy.application_name if delivery is Delivery.HELD else None,
-        )
-
-    def _seal(self, ident: str, submission: Submission) -> Sealed | None:
-        if submission.credentials is None:
-            return None
-        if self._keyring is None:
-            raise CredentialError("there is no key to encrypt credentials with, so they cannot be kept")
-        return self._keyring.seal(submission.credentials, bound_to=ident)
+    def _recording(self) -> Recording:
+        return Recording(self.enforcing, self.worker, self.policy.application_name, self._keyring)
 
     async def _pull_back(self, charges: Sequence[Charge]) -> None:
         """Hold again what was accepted before its campaign was found."""
@@ -584,7 +496,7 @@ class Guard:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            await asyncio.sleep(housekeeping.SECONDS)
             try:
                 await self.housekeep()
             except StoreError:
@@ -597,45 +509,3 @@ class Guard:
 
     def _time(self, stage: str, since: float) -> None:
         self.metrics.stage(stage, max(0.0, self.clock.monotonic() - since))
-
-    def _count(self, submission: Submission, settled: Settled) -> None:
-        for item, verdict in zip(submission.contributions, settled.verdicts, strict=True):
-            self.metrics.judged(submission.route, item.kind.value, verdict.decision.value)
-            self.metrics.suspicion(verdict.suspicion)
-            if verdict.unscored and self.engine.assessor.has_baseline:
-                self.metrics.failed("scoring")
-                if verdict.decision is Decision.ACCEPT:
-                    self.metrics.failed_open("scoring")
-        if settled.refusal is not None:
-            self.metrics.refused_by_budget(settled.refusal.charge.budget.name)
-        for budget in settled.held_by:
-            self.metrics.refused_by_budget(budget)
-        self.metrics.newcomers(settled.taken, settled.waiting)
-
-
-def retries_of(policy: Policy, randomness: Callable[[], float]) -> Retries | None:
-    """When requests to the policy's idempotent routes are retried; None if it has none."""
-    routes = frozenset(route.name for route in policy.routes if route.idempotent)
-    if not routes:
-        return None
-    bounds = policy.replay
-    return Retries(
-        routes=routes,
-        attempts=bounds.attempts,
-        first_us=bounds.first_wait,
-        longest_us=bounds.longest_wait,
-        within_us=bounds.within,
-        random=randomness,
-    )
-
-
-def keyring_of(policy: Policy) -> Keyring | None:
-    """The keys for kept credentials; None if no route keeps any.
-
-    Raises
-    ------
-    CredentialError
-        If they are needed and not there.
-    """
-    keeps = any(route.credentials is CredentialMode.KEEP for route in policy.routes)
-    return Keyring.read(policy.credentials.keys) if keeps and policy.credentials.keys is not None else None

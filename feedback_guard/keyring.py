@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 from feedback_guard.errors import CredentialError
-from feedback_guard.policy.replay import SecretSource
+from feedback_guard.policy.replay import CredentialMode, SecretSource
+from feedback_guard.policy.schema import Policy
 from feedback_guard.secrets_read import read_secret
 from feedback_guard.store.records import Sealed
 
@@ -152,3 +153,15 @@ def _key(text: str, where: str) -> bytes:
             f"{where} is not {KEY_BYTES} bytes in base64; `feedback-guard credentials new-key` makes one"
         )
     return key
+
+
+def keyring_of(policy: Policy) -> Keyring | None:
+    """The keys for kept credentials; None if no route keeps any.
+
+    Raises
+    ------
+    CredentialError
+        If they are needed and not there.
+    """
+    keeps = any(route.credentials is CredentialMode.KEEP for route in policy.routes)
+    return Keyring.read(policy.credentials.keys) if keeps and policy.credentials.keys is not None else None

@@ -21,7 +21,8 @@ from feedback_guard.errors import (
     TransitionError,
     UsageError,
 )
-from feedback_guard.guard import LOST_AFTER_US, Guard
+from feedback_guard.guard import Guard
+from feedback_guard.housekeeping import LOST_AFTER_US
 from feedback_guard.ledger.verify import verify
 from feedback_guard.policy.routes import OnHold
 from feedback_guard.signals.interface import Signal

@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 
 from feedback_guard import guard as guard_module
+from feedback_guard import housekeeping
 from feedback_guard.clock import SystemClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.gateway.app import Passage, gateway_app
@@ -93,8 +94,8 @@ class App:
 
 def serve(door: str, folder: str, point: str, bug: str, upstream: str) -> None:
     """Serve until killed."""
-    guard_module.HOUSEKEEPING_SECONDS = 0.1
-    guard_module.LOST_AFTER_US = 1_500_000
+    housekeeping.SECONDS = 0.1
+    housekeeping.LOST_AFTER_US = 1_500_000
     setattr(guard_module, "lease_of", lambda _: 1_000_000)  # noqa: B010
     if bug:
         BUGS[bug]()

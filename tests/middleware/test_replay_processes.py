@@ -20,9 +20,9 @@ import pytest
 from sqlalchemy import update
 
 from feedback_guard.clock import SystemClock
-from feedback_guard.guard import retries_of
 from feedback_guard.ledger.verify import verify
 from feedback_guard.middleware.envelope import Envelope
+from feedback_guard.retrying import retries_of
 from feedback_guard.store import tables
 from feedback_guard.store.database import Store
 from feedback_guard.store.states import Delivery, Resolution

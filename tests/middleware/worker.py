@@ -17,8 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from feedback_guard import guard as guard_module
-from feedback_guard import repeats
+from feedback_guard import housekeeping, repeats
 from feedback_guard.clock import SystemClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.guard import Guard
@@ -50,8 +49,8 @@ class App:
 
 
 def main(folder: Path, url: str, effects: Path, fd: int) -> None:
-    guard_module.HOUSEKEEPING_SECONDS = HOUSEKEEPING_SECONDS
-    guard_module.LOST_AFTER_US = LOST_AFTER_US
+    housekeeping.SECONDS = HOUSEKEEPING_SECONDS
+    housekeeping.LOST_AFTER_US = LOST_AFTER_US
     repeats._MARGIN_US = 0  # type: ignore[misc]
     policy = make_policy(
         folder,
