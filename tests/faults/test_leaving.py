@@ -204,7 +204,8 @@ def test_each_way_to_misbehave_has_its_state(name: str) -> None:
             assert kept.delivery is expected
             assert len(upstream.raw) == 1, "nothing is sent twice"
             if expected is Delivery.DELIVERED:
-                assert b"abcde" in got
-                assert b"fgh" not in got
+                # A byte that comes alone goes on alone, as a chunk of its own.
+                body = got.partition(b"\r\n\r\n")[2]
+                assert bytes(byte for byte in body if byte in b"abcdefgh") == b"abcde"
             else:
                 assert not got.endswith(b"0\r\n\r\n"), "half an answer is not made whole"
