@@ -78,10 +78,9 @@ class Ending:
         self.around(RepeatBook, "keep", "before the answer is kept", "after the answer is kept")
         self.around(Guard, "judge", "before the record", "after the record")
         self.around(Guard, "record_delivery", "before the outcome", "after the outcome")
-        self.around(wires.Wires, "connect", "before the connection", "after the connection")
         self._inside(inserting, "insert", "in the record")
         self._in_the_outcome()
-        self._on_the_wire()
+        self.on_the_wire()
 
     def _inside(self, owner: Any, name: str, point: str) -> None:
         """Put a point behind a part of a transaction, which is open there."""
@@ -99,7 +98,9 @@ class Ending:
 
         self._inside(Transaction, "deliver", "in the outcome")
 
-    def _on_the_wire(self) -> None:
+    def on_the_wire(self) -> None:
+        """Put the points of a gateway in their places."""
+        self.around(wires.Wires, "connect", "before the connection", "after the connection")
         real_send, real_read = wires.Wire.send, wires.Wire.read
 
         async def send(wire: wires.Wire, event: h11.Event) -> None:

@@ -2,8 +2,8 @@
 
 Store, claims, dispatcher and recorder are the real ones; the application writes each effect to a file before it
 answers. ENDING is where the worker ends itself, one of `POINTS`, or stops itself (`stop` and a point), or `none`. Marks
-are `idempotent`, `short` (a claim must be used at once, until the worker was stopped), and the routes that it serves,
-all of them by default. It ends when nothing is approved any more.
+are `idempotent`, `short` (a claim must be used at once, until the worker was stopped), the URL of an upstream, for the
+worker of a gateway, and the routes that it serves, all of them by default. It ends when nothing is approved any more.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from feedback_guard.gateway.forwarding import Forwarder
+from feedback_guard.gateway.proxy import Proxy
+from feedback_guard.gateway.upstream import Upstream
+from feedback_guard.gateway.wires import Patience, Wires
 from feedback_guard.guard import Guard
 from feedback_guard.middleware import dispatch
 from feedback_guard.middleware.credentials import Credentials
@@ -27,22 +31,15 @@ from feedback_guard.middleware.tasks import OwnedTasks, wait_for_event
 from feedback_guard.policy.schema import Policy
 from feedback_guard.store.records import Claim
 from feedback_guard.store.states import Delivery
+from tests.faults.points import OF_THE_WIRE, Ending
 
-POINTS = (
-    "before the claim",
-    "in the claim",
-    "after the claim",
-    "before the call",
-    "before the effect",
-    "after the effect",
-    "after the answer",
-    "before the record",
-    "in the record",
-    "after the record",
-)
-
-
-ROUTES = tuple(f"r{number}" for number in range(len(POINTS)))
+_BEFORE = ("before the claim", "in the claim", "after the claim", "before the call")
+_AFTER = ("after the answer", "before the record", "in the record", "after the record")
+POINTS = {
+    "middleware": (*_BEFORE, "before the effect", "after the effect", *_AFTER),
+    "gateway": (*_BEFORE, *OF_THE_WIRE, *_AFTER),
+}
+ROUTES = tuple(f"r{number}" for number in range(max(map(len, POINTS.values()))))
 
 
 def policy(url: str, *, idempotent: bool) -> Policy:
@@ -122,23 +119,45 @@ class Proving(Credentials):
         return made
 
 
+def effect(effects: Path, body: str, key: str, *, idempotent: bool) -> None:
+    """Do what is asked, which is on the disk afterwards; an idempotent application knows what it has done."""
+    line = f"{body} {key}" if idempotent else body
+    with effects.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if not idempotent or line not in file.read().splitlines():
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def proxy(worker: Worker, url: str) -> Any:
+    """What a gateway has in the place of an application."""
+    upstream = Upstream.parse(url)
+
+    class Reaching(Ending):
+        def reach(self, point: str) -> None:
+            worker.reach(point)
+
+    Reaching("").on_the_wire()
+    wires = Wires(upstream, Patience(connect_seconds=5.0, read_seconds=10.0))
+    forward = Proxy(worker.metrics, wires, Forwarder.of(upstream, worker.policy.identity))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await forward(scope, receive, send)
+        worker.reach("after the answer")
+
+    return app
+
+
 def application(worker: Worker, effects: Path, *, idempotent: bool) -> Any:
     """An application with an effect that is on disk before it answers; it may know a key that it had before."""
-
-    def effect(line: str) -> None:
-        with effects.open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            if not idempotent or line not in file.read().splitlines():
-                file.write(line + "\n")
-                file.flush()
-                os.fsync(file.fileno())
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body = (await receive())["body"].decode()
         key = dict(scope["headers"]).get(b"idempotency-key", b"").decode()
         worker.reach("before the effect")
-        effect(f"{body} {key}" if idempotent else body)
+        effect(effects, body, key, idempotent=idempotent)
         worker.reach("after the effect")
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"done"})
@@ -157,7 +176,8 @@ async def main(url: str, effects: Path, ending: str, marks: Sequence[str]) -> No
     credentials.worker = worker
     tasks = OwnedTasks()
     recorder = Recorder(worker, tasks, wait_for_event)
-    app = application(worker, effects, idempotent=idempotent)
+    upstream = next((mark for mark in marks if mark.startswith("http:")), None)
+    app = proxy(worker, upstream) if upstream else application(worker, effects, idempotent=idempotent)
     routes = [mark for mark in marks if mark in ROUTES] or list(ROUTES)
     dispatcher = Dispatcher(worker, Entry(app), routes, recorder, credentials, poll_seconds=0.02, deadline_seconds=20.0)
     while worker.store.count_by_delivery().get(Delivery.APPROVED):

@@ -1,5 +1,7 @@
 """Workers in real processes on one database: killed at every step, stopped and overtaken, racing. One effect each.
 
+The workers of a middleware, and those of a gateway whose upstream goes on when they are killed.
+
 What did not plainly arrive is settled as a moderator would: she looks into the application, and says what she found.
 """
 
@@ -11,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,8 +29,9 @@ from feedback_guard.retrying import retries_of
 from feedback_guard.store import tables
 from feedback_guard.store.database import Store
 from feedback_guard.store.states import Delivery, Resolution
+from tests.gateway.upstreams import OK, Seen, Upstream
 from tests.middleware.direct import make_scope
-from tests.middleware.replayer import POINTS, ROUTES, policy
+from tests.middleware.replayer import POINTS, ROUTES, effect, policy
 from tests.postgres import postgres_store_url as postgres_store_url
 from tests.store.build import decide, held, insert
 
@@ -42,6 +46,7 @@ class Scene:
     url: str
     effects: Path
     store: Store
+    door: str = "middleware"
     marks: tuple[str, ...] = ()
 
     def approve(self, *idents: str, route: str = ROUTES[0]) -> None:
@@ -83,33 +88,58 @@ class Scene:
         return Counter(line.split()[0] for line in lines)[ident]
 
 
-@pytest.fixture(params=both)
+@pytest.fixture(params=[*both, "gateway"])
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
-    sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/guard.db" if sqlite else request.getfixturevalue("postgres_store_url")
+    """A middleware's workers on both databases, and a gateway's on SQLite: the door knows nothing of the database."""
+    on_server = request.param == "postgresql"
+    url = request.getfixturevalue("postgres_store_url") if on_server else f"sqlite:///{tmp_path}/guard.db"
+    door = "gateway" if request.param == "gateway" else "middleware"
     with Store.open(policy(url, idempotent=False).store, clock=SystemClock()) as store:
-        yield Scene(url, tmp_path / "effects", store)
+        scene = Scene(url, tmp_path / "effects", store, door)
+        if scene.door == "middleware":
+            yield scene
+            return
+
+        def answer(seen: Seen) -> bytes:
+            (key,) = seen.values(b"idempotency-key") or [b""]
+            # The mark of an idempotent application: the guard's own key, which a client's would not look like.
+            effect(scene.effects, seen.body.decode(), key.decode(), idempotent=bool(key))
+            return OK
+
+        with Upstream(answer) as upstream:
+            yield replace(scene, marks=(upstream.url,))
 
 
 NOTHING_HAPPENED = {"before the claim", "in the claim"}
 RECORDED = {"after the record"}
-ITEMS = dict(zip(POINTS, ROUTES, strict=True))
-"""For each point an item of its own, on a route of its own, so that all can be tried at once."""
+LATER = {"after the body"}
+"""The upstream has the whole request, and may not have done yet what it asks."""
 
 
-def kill_at_every_point(scene: Scene) -> None:
-    for route in ITEMS.values():
+def items_of(scene: Scene) -> dict[str, str]:
+    """For each point an item of its own, on a route of its own, so that all can be tried at once."""
+    return dict(zip(POINTS[scene.door], ROUTES, strict=False))
+
+
+def kill_at_every_point(scene: Scene) -> dict[str, str]:
+    items = items_of(scene)
+    for route in items.values():
         scene.approve(route, route=route)
-    workers = [scene.worker(point, route) for point, route in ITEMS.items()]
+    workers = [scene.worker(point, route) for point, route in items.items()]
     for worker in workers:
         worker.communicate(timeout=90)
     assert [worker.returncode for worker in workers] == [-signal.SIGKILL] * len(workers)
+    end = time.monotonic() + 10
+    while not all(scene.had(item) for point, item in items.items() if point in LATER):
+        assert time.monotonic() < end, "the upstream does not go on by itself"
+        time.sleep(0.01)
+    return items
 
 
 def test_killed_at_any_step_there_is_one_effect(scene: Scene) -> None:
-    kill_at_every_point(scene)
+    items = kill_at_every_point(scene)
     unsure = []
-    for point, item in ITEMS.items():
+    for point, item in items.items():
         assert scene.had(item) <= 1, point
         if point in NOTHING_HAPPENED:
             assert (scene.state(item), scene.had(item)) == (Delivery.APPROVED, 0), point
@@ -127,16 +157,16 @@ def test_killed_at_any_step_there_is_one_effect(scene: Scene) -> None:
     for item in unsure:
         scene.resolve(item)
     assert scene.run() == 0
-    assert {(scene.state(item), scene.had(item)) for item in ITEMS.values()} == {(Delivery.DELIVERED, 1)}
+    assert {(scene.state(item), scene.had(item)) for item in items.values()} == {(Delivery.DELIVERED, 1)}
     assert verify(scene.store).findings == []
 
 
 def test_an_idempotent_application_needs_nobody_to_look(scene: Scene) -> None:
-    scene = replace(scene, marks=("idempotent",))
-    kill_at_every_point(scene)
+    scene = replace(scene, marks=(*scene.marks, "idempotent"))
+    items = kill_at_every_point(scene)
     scene.expire()
     assert scene.run() == 0
-    assert {(scene.state(item), scene.had(item)) for item in ITEMS.values()} == {(Delivery.DELIVERED, 1)}
+    assert {(scene.state(item), scene.had(item)) for item in items.values()} == {(Delivery.DELIVERED, 1)}
     assert verify(scene.store).findings == []
 
 
@@ -181,7 +211,7 @@ def test_a_worker_that_was_slow_gives_its_claim_back(scene: Scene) -> None:
 
 def test_what_an_overtaken_worker_has_to_tell_is_refused(scene: Scene) -> None:
     scene.approve("s1")
-    with stopped(scene, "stop after the effect"):
+    with stopped(scene, "stop after the effect" if scene.door == "middleware" else "stop in the answer"):
         scene.expire()
         assert scene.state("s1") is Delivery.UNKNOWN
         scene.resolve("s1")
@@ -195,7 +225,7 @@ def test_workers_that_race_and_are_killed_have_one_effect_for_each(scene: Scene)
     random_ = random.Random(13)
     idents = [f"s{number:02}" for number in range(16)]
     scene.approve(*idents)
-    endings = [random_.choice(POINTS[2:]) for _ in range(3)]
+    endings = [random_.choice(POINTS[scene.door][2:]) for _ in range(3)]
     workers = [scene.worker(ending) for ending in (*endings, "none")]
     for worker in workers:
         worker.communicate(timeout=90)
