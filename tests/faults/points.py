@@ -241,6 +241,28 @@ async def _nothing(*_: Any) -> None:
     return
 
 
+def forgets_what_was_charged() -> None:
+    """Keeps budgets in the process, and not in the transaction that records what they were charged for."""
+    from feedback_guard.limits.grouped import GroupBudgets
+
+    def flush(self: GroupBudgets) -> None:
+        self._changed.clear()
+        self._undo.clear()
+
+    setattr(GroupBudgets, "flush", flush)  # noqa: B010
+
+
+def passes_what_it_cannot_score() -> None:
+    """Takes a contribution that the model failed on for a good one, as if it had been scored."""
+    from feedback_guard.assess import Assessment, Assessor
+    from feedback_guard.verdict import Decision
+
+    def failed(_: Assessor, __: str) -> Assessment:
+        return Assessment(Decision.ACCEPT, 1.0, 0.0, ())
+
+    setattr(Assessor, "failed", failed)  # noqa: B010
+
+
 BUGS: Final[dict[str, Callable[[], None]]] = {
     bug.__name__: bug
     for bug in (
@@ -252,5 +274,7 @@ BUGS: Final[dict[str, Callable[[], None]]] = {
         sends_twice,
         forgets_the_outcome,
         tells_before_it_keeps,
+        forgets_what_was_charged,
+        passes_what_it_cannot_score,
     )
 }

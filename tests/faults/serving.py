@@ -14,10 +14,10 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from feedback_guard import guard as guard_module
 from feedback_guard import housekeeping
 from feedback_guard.clock import SystemClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
+from feedback_guard.embedding.interface import Vectors
+from feedback_guard.errors import EmbeddingError
 from feedback_guard.gateway.app import Passage, gateway_app
 from feedback_guard.gateway.bounds import Bounds
 from feedback_guard.gateway.crowd import Crowd
@@ -35,6 +37,7 @@ from feedback_guard.gateway.wires import Patience
 from feedback_guard.guard import Guard
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.policy.schema import Policy
+from tests.faults.history import UNSCORABLE, read
 from tests.faults.points import BUGS, Ending
 from tests.guards import labelled, make_policy, submit
 
@@ -46,19 +49,25 @@ ANSWER = b"done: "
 
 def policy_of(folder: Path) -> Policy:
     """One policy for all processes of a test."""
-    return make_policy(
-        folder, routes=[ROUTE], identity=IDENTITY, signals=SIGNALS, store={"url": f"sqlite:///{folder}/guard.db"}
-    )
+    more = folder / "more.json"
+    parts = {"routes": [ROUTE], "identity": IDENTITY, "signals": SIGNALS}
+    return make_policy(folder, **parts, **(json.loads(more.read_text()) if more.exists() else {}))
+
+
+class Embedder(UnsafeHashingEmbedder):
+    """Fails on texts that say so."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        if any(UNSCORABLE in text for text in texts):
+            raise EmbeddingError("the model fails on this text")
+        return super().encode(texts)
 
 
 def effect(folder: Path, body: bytes) -> None:
     """Do what the body asks: a line on the disk, with what the ledger knew of that body before it."""
     digest = hashlib.sha256(body).hexdigest()
-    with sqlite3.connect(f"file:{folder}/guard.db?mode=ro", uri=True, timeout=10) as database:
-        entries = database.execute(
-            "SELECT count(*) FROM ledger WHERE kind = 'judged' AND json_extract(body, '$.body_sha256') = ?", (digest,)
-        ).fetchone()[0]
-    database.close()
+    query = "SELECT count(*) FROM ledger WHERE kind = 'judged' AND body LIKE :digest"
+    ((entries,),) = read(folder, query, digest=f'%"body_sha256":"{digest}"%')
     line = {"request": json.loads(body)["request"], "body_sha256": digest, "recorded": entries}
     file = os.open(folder / "effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(file, json.dumps(line).encode() + b"\n")
@@ -101,7 +110,7 @@ def serve(door: str, folder: str, point: str, bug: str, upstream: str) -> None:
         BUGS[bug]()
     ending = Ending(point)
     ending.install()
-    guard = Guard.from_policy(policy_of(Path(folder)), clock=SystemClock(), embedder=UnsafeHashingEmbedder())
+    guard = Guard.from_policy(policy_of(Path(folder)), clock=SystemClock(), embedder=Embedder())
     listener = socket.create_server(("127.0.0.1", 0))
     if door == "middleware":
         app: Any = FeedbackGuardMiddleware(App(Path(folder), ending), guard=guard, poll_seconds=0.05)
@@ -127,7 +136,7 @@ def serve(door: str, folder: str, point: str, bug: str, upstream: str) -> None:
 
 async def warm_up(folder: Path) -> None:
     """Import what is imported late, so that no fork has to."""
-    guard = Guard.from_policy(policy_of(folder), clock=SystemClock(), embedder=UnsafeHashingEmbedder())
+    guard = Guard.from_policy(policy_of(folder), clock=SystemClock(), embedder=Embedder())
     await guard.start()
     (item,) = labelled(1, seed=77)
     await guard.judge(submit(item))

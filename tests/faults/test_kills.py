@@ -6,6 +6,7 @@ body, and happened once. Each of these is seen to fail with a bug in the guard (
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import shutil
@@ -21,11 +22,12 @@ from typing import Any
 import pytest
 
 from feedback_guard.store.states import Delivery
-from tests.faults.history import NOT_DONE, History, Told
+from tests.faults.history import LIMITED, NOT_DONE, UNSCORABLE, History, Told
 from tests.faults.points import BUGS, NOTHING_YET, POINTS
 from tests.faults.serving import ANSWER, effect
 from tests.gateway.upstreams import Seen, Upstream
-from tests.guards import labelled, trusted_baseline
+from tests.guards import labelled, trusted_baseline, use_store
+from tests.postgres import postgres_store_url as postgres_store_url
 from tests.serving import Client
 
 LOST = "lost"
@@ -122,19 +124,31 @@ def doing(folder: Path) -> Iterator[Upstream]:
 
 
 def lived_through(
-    processes: Processes, door: str, folder: Path, points: Sequence[str], *, bug: str = "", lost: bool = False
+    processes: Processes,
+    door: str,
+    folder: Path,
+    points: Sequence[str],
+    *,
+    bug: str = "",
+    mark: str = "",
+    cap: int | None = None,
+    fails_open: bool = False,
 ) -> tuple[History, dict[str, tuple[list[str], int]], list[str]]:
     """Kill a process at each point; then let one live that all requests are sent to again.
 
     Returns the history, what was there of each request before it came again, and which invariants did not hold then.
     """
     shutil.copytree(trusted_baseline(), folder / "baseline")
-    names = [f"{door}-{number}{'-' + LOST if lost else ''}" for number in range(len(points))]
+    each = [{"name": "each", "facet": "contributor", "measure": "count", "amount": cap}] if cap else []
+    (folder / "more.json").write_text(json.dumps({"limits": each, "failure": {"fail_open": fails_open}}))
+    names = [f"{door}-{number}-{mark}" for number in range(len(points))]
+    said = f" {mark}" if mark == UNSCORABLE else ""
     bodies = [
-        json.dumps({"text": item.input, "topic": str(item.label), "request": name}).encode()
+        json.dumps({"text": f"{item.input}{said}", "topic": str(item.label), "request": name}).encode()
         for name, item in zip(names, labelled(len(points), seed=21), strict=True)
     ]
-    history = History(folder, {name: Told(body) for name, body in zip(names, bodies, strict=True)})
+    sent = {name: Told(body) for name, body in zip(names, bodies, strict=True)}
+    history = History(folder, sent, cap=cap, fails_open=fails_open)
     with doing(folder) as upstream:
         for (name, told), point in zip(history.told.items(), points, strict=True):
             port, pid = processes.serve(door, folder, point, bug, upstream.url)
@@ -158,10 +172,18 @@ def lived_through(
     return history, before, early
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where processes have their files, and where it says which database they share."""
+    if request.param == "postgresql":
+        use_store(tmp_path, request.getfixturevalue("postgres_store_url"))
+    return tmp_path
+
+
 @pytest.mark.parametrize("door", POINTS)
-def test_killed_between_any_two_steps(processes: Processes, door: str, tmp_path: Path) -> None:
+def test_killed_between_any_two_steps(processes: Processes, door: str, folder: Path) -> None:
     points = (*POINTS[door], AT_ONCE)
-    history, before, early = lived_through(processes, door, tmp_path, points)
+    history, before, early = lived_through(processes, door, folder, points)
     assert early == []
     assert history.broken() == []
     for name, point in zip(history.told, points, strict=True):
@@ -185,9 +207,32 @@ def test_killed_between_any_two_steps(processes: Processes, door: str, tmp_path:
 def test_a_gateway_sends_nothing_twice_to_an_upstream_that_dies_after_the_effect(
     processes: Processes, tmp_path: Path
 ) -> None:
-    history, before, early = lived_through(processes, "gateway", tmp_path, ("",), lost=True)
+    history, before, early = lived_through(processes, "gateway", tmp_path, ("",), mark=LOST)
     assert (early, history.broken()) == ([], [])
     assert before[""] == ([Delivery.UNKNOWN], 1)
+
+
+@pytest.mark.parametrize("door", POINTS)
+def test_no_budget_is_exceeded_whoever_is_killed(processes: Processes, door: str, tmp_path: Path) -> None:
+    points = ("in the record", "after the record", "before the outcome", AT_ONCE, AT_ONCE, "before the record", AT_ONCE)
+    history, _, early = lived_through(processes, door, tmp_path, points, cap=3)
+    assert (early, history.broken()) == ([], [])
+    answers = collections.Counter(told.answers[-1][0] for told in history.told.values())
+    assert answers[LIMITED] == 4, "what was killed in its record was charged nothing"
+    assert sum(map(len, history.effects().values())) == 2, "one was killed before it could have its effect"
+
+
+@pytest.mark.parametrize("fails_open", [False, True])
+@pytest.mark.parametrize("door", POINTS)
+def test_nothing_passes_unscored_unless_the_policy_says_so(
+    processes: Processes, door: str, fails_open: bool, tmp_path: Path
+) -> None:
+    points = ("after the record", AT_ONCE)
+    history, _, early = lived_through(processes, door, tmp_path, points, mark=UNSCORABLE, fails_open=fails_open)
+    assert (early, history.broken()) == ([], [])
+    assert bool(history.effects()) is fails_open
+    if not fails_open:
+        assert {told.answers[-1][0] for told in history.told.values()} == {202}
 
 
 WRONG = {
@@ -199,12 +244,17 @@ WRONG = {
     "sends_twice": ("gateway", AT_ONCE, "I3"),
     "forgets_the_outcome": ("gateway", "after the body", "I9"),
     "tells_before_it_keeps": ("gateway", AT_ONCE, "F12"),
+    "forgets_what_was_charged": ("middleware", AT_ONCE, "I5"),
+    "passes_what_it_cannot_score": ("gateway", AT_ONCE, "I7"),
 }
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_the_history_tells_of_a_bug(processes: Processes, bug: str, tmp_path: Path) -> None:
     door, point, invariant = WRONG[bug]
-    history, _, early = lived_through(processes, door, tmp_path, (point,), bug=bug, lost=bug == "sends_twice")
+    cap = 1 if invariant == "I5" else None
+    mark = {"sends_twice": LOST, "passes_what_it_cannot_score": UNSCORABLE}.get(bug, "")
+    points = [point] * (3 if cap else 1)
+    history, _, early = lived_through(processes, door, tmp_path, points, bug=bug, mark=mark, cap=cap)
     found = [*early, *history.broken()]
     assert any(line.startswith(invariant) for line in found), found
