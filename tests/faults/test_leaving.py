@@ -17,6 +17,7 @@ import pytest
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.body import Body
 from feedback_guard.middleware.outcome import Recorder
+from feedback_guard.middleware.service import Service
 from feedback_guard.store.states import OUTCOMES, Delivery
 from tests.gateway.serving import Gateway
 from tests.gateway.upstreams import Seen, Upstream, reset
@@ -31,10 +32,18 @@ STEP = 11
 class Door:
     """A guard in front of something that writes down what it got and answers in pieces."""
 
-    def __init__(self, guard: FakeGuard, serving: Serving, bodies: list[bytes]) -> None:
+    def __init__(self, guard: FakeGuard, serving: Serving, bodies: list[bytes], service: Service) -> None:
+        self.service = service
         self.guard = guard
         self.serving = serving
         self.bodies = bodies
+
+    def nothing_is_left(self) -> None:
+        """No task, no call, no connection of those that left."""
+        tasks = self.service.tasks
+        self.until(lambda: len(tasks) + len(self.service.silences) == 0, "a task, or a call, is left")
+        connections = self.serving.server.server_state.connections
+        self.until(lambda: not connections, "a connection is left")
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
         end = time.monotonic() + seconds
@@ -64,10 +73,11 @@ def opened(door: str) -> Iterator[Door]:
 
     if door == "middleware":
         with Serving(FeedbackGuardMiddleware(app, guard=guard), lifespan="off") as serving:
-            yield Door(guard, serving, bodies)
+            yield Door(guard, serving, bodies, serving.server.config.app._service)  # type: ignore[union-attr]
     else:
         with Upstream(answer) as upstream, Gateway(upstream.url, guard) as gateway:
-            yield Door(guard, gateway, bodies)
+            outermost: Any = gateway.server.config.app
+            yield Door(guard, gateway, bodies, outermost._app._service)
 
 
 def request(framing: str) -> tuple[bytes, int]:
@@ -92,6 +102,7 @@ def leave_at_every_byte_of_the_request(door: Door, framing: str) -> None:
     door.until(lambda: requests.count(("feedback", "aborted")) == aborted, f"not {aborted} aborted: {requests[-5:]}")
     assert len(door.guard.kept) == 1
     assert door.bodies == [BODY]
+    door.nothing_is_left()
 
 
 def leave_at_many_bytes_of_the_answer(door: Door) -> None:
@@ -112,6 +123,7 @@ def leave_at_many_bytes_of_the_answer(door: Door) -> None:
     assert {one.delivery for one in kept} <= {Delivery.DELIVERED, Delivery.UNKNOWN}
     door.until(lambda: len(door.bodies) >= len(cuts), "the application was not called")
     assert door.bodies == [BODY] * len(cuts)
+    door.nothing_is_left()
 
 
 @pytest.mark.parametrize("framing", ["sized", "chunked"])

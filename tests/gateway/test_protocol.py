@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -282,18 +283,30 @@ def many_files() -> Iterator[None]:
 
 @LOOPS
 @pytest.mark.usefixtures("many_files")
-def test_three_hundred_slow_sockets_do_not_keep_an_honest_client_from_its_answer(loop: Any) -> None:
+def test_a_thousand_slow_sockets_do_not_slow_an_honest_client(loop: Any) -> None:
     """A third sends nothing, a third half a head, a third half a body, to the guarded path. All of them stay open."""
     bounds = Bounds(head_seconds=LONG, body_grace_seconds=LONG)
     with Upstream() as upstream, Gateway(upstream.url, bounds=bounds, loop=loop) as gateway:
+        alone = answer_seconds(gateway)
         with slow_sockets(gateway.port, 1_000) as slow:
             until_crowded(gateway, 1_000)
-            for _ in range(20):
-                assert gateway.post("/feedback", FEEDBACK).status == 200
-                assert gateway.post("/other", b"{}").status == 200
+            beside = answer_seconds(gateway)
             assert len(gateway.crowd) >= 1_000, "no slow socket was closed for the honest client's sake"
             assert not any(readable(client) for client in slow)
-        assert len(upstream.seen) == 40
+        assert len(upstream.seen) == 80
+    # What a thousand sockets cost if each request looked at all of them is far more than the noise of a test machine.
+    assert beside <= 2 * alone + 0.005
+
+
+def answer_seconds(gateway: Gateway) -> float:
+    """How long an honest client waits for an answer, guarded or not; the median of 40."""
+    taken = []
+    for _ in range(20):
+        for path, body in (("/feedback", FEEDBACK), ("/other", {})):
+            begin = time.perf_counter()
+            assert gateway.post(path, body).status == 200
+            taken.append(time.perf_counter() - begin)
+    return statistics.median(taken)
 
 
 @LOOPS
