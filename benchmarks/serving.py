@@ -24,7 +24,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.load import Measured, measure, request_bytes
-from benchmarks.texts import recombined, rows
+from benchmarks.texts import fresh, recombined, rows
 from feedback_guard.embedding.digest import builtin_model
 from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.policy.loader import load_policy
@@ -145,17 +145,17 @@ def run(*, seconds: float, rounds: int, backend: str = "torch") -> dict[str, obj
             encode(["the first batch takes longer"] * loaded.max_batch)
         for _ in range(rounds):
             for parts, widths in CLIENTS.items():
-                fresh = recombined(parts=parts)
-                texts = list(itertools.islice(fresh, RAW_TEXTS))
+                supply = fresh(parts=parts)
+                texts = list(itertools.islice(recombined(parts=parts), RAW_TEXTS))
                 for engine, encode in alone.items():
                     rate = encode_rate(encode, [text for text, _ in texts], batch=loaded.max_batch, seconds=seconds)
                     raw.setdefault(f"{parts}/{engine}", []).append(rate)
                 for kind, args in (("bare", ()), ("guarded", ("--policy", str(policy)))):
                     with serving(*args) as (port, app):
-                        serve(port, app, list(itertools.islice(fresh, RAW_TEXTS)), clients=8, seconds=1.0)
+                        serve(port, app, list(itertools.islice(supply, RAW_TEXTS)), clients=8, seconds=1.0)
                         for clients in widths:
                             sent = list(
-                                itertools.islice(fresh, max(RAW_TEXTS, MOST_PER_SECOND[kind] * math.ceil(seconds)))
+                                itertools.islice(supply, max(RAW_TEXTS, MOST_PER_SECOND[kind] * math.ceil(seconds)))
                             )
                             got = serve(port, app, sent, clients=clients, seconds=seconds)
                             row = {**vars(got.measured), "app_cpu_ms": got.app_cpu_ms, "model_cpu_ms": got.model_cpu_ms}

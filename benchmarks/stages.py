@@ -10,13 +10,13 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from benchmarks.texts import recombined, rows
+from benchmarks.texts import fresh, rows
 from feedback_guard import Guard
 from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
@@ -50,11 +50,10 @@ class Stage:
     cpu_us: float
 
 
-def contributions(kind: str) -> Iterator[Contribution]:
-    """Real questions, each once, and then new ones made of them, so that nothing is sent again."""
-    first = ((row["input"], row["label"]) for row in rows(f"{kind}.jsonl.gz"))
-    for n, (text, label) in enumerate(itertools.chain(first, recombined())):
-        yield Contribution(f"{kind}-{n}", START_US + n * 1_000_000, f"user-{n % 997}", Kind.LABEL, text, label)
+def contributions(texts: Iterable[tuple[str, str]]) -> Iterator[Contribution]:
+    """One contribution a second, by a thousand people in turn."""
+    for n, (text, label) in enumerate(texts):
+        yield Contribution(f"c{n}", START_US + n * 1_000_000, f"user-{n % 997}", Kind.LABEL, text, label)
 
 
 def build(folder: Path) -> Path:
@@ -62,7 +61,7 @@ def build(folder: Path) -> Path:
     policy = folder / "policy.yaml"
     policy.write_text(POLICY.format(folder=folder))
     batcher = start_batcher(load_policy(policy).policy.embedding)
-    trusted = list(itertools.islice(contributions("vetted"), len(rows("vetted.jsonl.gz"))))
+    trusted = list(contributions((row["input"], row["label"]) for row in rows("vetted.jsonl.gz")))
     baseline = build_baseline(observe_now(batcher, trusted), fingerprint=batcher.embedder.fingerprint, created_at_us=0)
     save(baseline, folder / "baseline")
     batcher.close()
@@ -109,8 +108,8 @@ async def run(*, n_stage: int, n_memory: int, samples: int) -> dict[str, object]
         clock = ManualClock(START_US)
         guard = Guard.from_policy(policy, clock=clock)
         await guard.start()
-        engine, items = guard.engine, contributions("stream")
-        observed = observe_now(engine.batcher, list(itertools.islice(contributions("stream"), n_stage)))
+        engine, items = guard.engine, contributions(fresh())
+        observed = observe_now(engine.batcher, list(itertools.islice(contributions(fresh()), n_stage)))
         body = b'{"question": "where is my card, it should have been here by now?", "intent": "card_arrival"}'
         stages = [
             Stage("parse JSON strictly", cpu_us(lambda _: parse_strictly(body), n_stage)),
