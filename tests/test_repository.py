@@ -180,6 +180,15 @@ def test_the_documents_name_only_commands_that_exist() -> None:
     assert not unknown, unknown
 
 
+def test_the_readme_has_every_command_and_the_reference_every_subcommand() -> None:
+    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs/reference/commands.md").read_text()
+    for name in COMMANDS:
+        row = re.search(rf"^\| `feedback-guard {name}\b([^`]*)`", readme, re.MULTILINE)
+        assert row, name
+        for sub in re.findall(r"[a-z-]+(?=\\\||$)", row[1]) if "\\|" in row[1] else []:
+            assert f"## `{name} {sub}`" in page, f"{name} {sub}"
+
+
 def test_ci_runs_what_a_developer_runs() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in script
