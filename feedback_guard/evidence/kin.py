@@ -49,7 +49,7 @@ class Kin:
     def __init__(self, seed: int) -> None:
         rng = np.random.Generator(np.random.PCG64(seed))
         self._stretch = rng.integers(0, 2**64, size=BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
-        self._family_of: OrderedDict[tuple[int, int, int, int], int] = OrderedDict()
+        self._family_of: OrderedDict[int, int] = OrderedDict()
         self._families: OrderedDict[int, tuple[NDArray[np.uint64], list[int]]] = OrderedDict()
         self._next = 0
 
@@ -67,7 +67,8 @@ class Kin:
             return [number]
         with np.errstate(over="ignore"):
             smallest = ((phrases[:, None] * self._stretch) >> np.uint64(20)).min(axis=0).reshape(BANDS, ROWS)
-        bands = [(band, *row) for band, row in enumerate(smallest.tolist())]
+        # A number takes a fifth of what the tuple takes; two that meet by chance are told apart by their phrases.
+        bands = [hash((band, *row)) for band, row in enumerate(smallest.tolist())]
         near = dict.fromkeys(self._family_of[band] for band in bands if band in self._family_of)
         for family in near:
             leader, members = self._families.get(family, (phrases[:0], []))
