@@ -49,6 +49,11 @@ class Scene:
     door: str = "middleware"
     marks: tuple[str, ...] = ()
 
+    @property
+    def after_the_effect(self) -> str:
+        """Where a worker stops that has had the effect, and has not said so."""
+        return "stop after the effect" if self.door == "middleware" else "stop in the answer"
+
     def approve(self, *idents: str, route: str = ROUTES[0]) -> None:
         for ident in idents:
             request = Envelope.of(make_scope(), [(b"content-length", b"%d" % len(ident))], ident.encode()).to_bytes()
@@ -209,9 +214,26 @@ def test_a_worker_that_was_slow_gives_its_claim_back(scene: Scene) -> None:
     assert found.fence == 2, "it was claimed anew"
 
 
+def test_the_outcome_of_an_old_claim_does_not_end_a_new_one(scene: Scene) -> None:
+    """An idempotent application: a second worker has the request already when the first one comes back and reports."""
+    scene = replace(scene, marks=(*scene.marks, "idempotent"))
+    scene.approve("s1")
+    with contextlib.ExitStack() as first:
+        first.enter_context(stopped(scene, scene.after_the_effect))
+        scene.expire()
+        with stopped(scene, "stop before the call"):
+            first.close()
+            assert scene.state("s1") is Delivery.DISPATCHING, "the second claim goes on"
+    assert (scene.state("s1"), scene.had("s1")) == (Delivery.DELIVERED, 1)
+    found = scene.store.submission("s1")
+    assert found is not None
+    assert found.fence == 2
+    assert verify(scene.store).findings == []
+
+
 def test_what_an_overtaken_worker_has_to_tell_is_refused(scene: Scene) -> None:
     scene.approve("s1")
-    with stopped(scene, "stop after the effect" if scene.door == "middleware" else "stop in the answer"):
+    with stopped(scene, scene.after_the_effect):
         scene.expire()
         assert scene.state("s1") is Delivery.UNKNOWN
         scene.resolve("s1")

@@ -182,3 +182,18 @@ def test_a_late_answer_under_a_claim_is_found(store: Store, monkeypatch: pytest.
     assert [finding.message.split(" ", 2)[2] for finding in verify(store).findings] == [
         "goes on from unknown and nobody said so"
     ]
+
+
+def test_a_row_that_was_changed_since_it_was_read_is_not_moved(store: Store) -> None:
+    """The writers' lock sees to that already; this is what stands behind it."""
+    approved(store, "s1")
+
+    def twice(tx: Transaction) -> None:
+        row = deliveries.find(tx._group, "s1")
+        deliveries.move(tx._group, row, Delivery.DENIED, now_us=NOW)
+        deliveries.move(tx._group, row, Delivery.DISPATCHING, now_us=NOW)
+
+    with pytest.raises(TransitionError, match="somebody else"):
+        store.submit(twice).result()
+    assert state(store, "s1") is Delivery.APPROVED, "nothing of it is left"
+    assert verify(store).clean
