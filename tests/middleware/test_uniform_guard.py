@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,15 @@ def test_a_repetition_of_what_was_held_is_the_same_too(start: Callable[..., Host
     assert ident is not None
     accepted = host.send()
     assert host.send().body == accepted.body
+
+
+def test_a_repetition_takes_its_time_like_the_first_request(start: Callable[..., Host]) -> None:
+    """How fast an answer is made again says nothing of what it was made for."""
+    host = start(UNIFORM | {"uniform": {"floor": "300ms", "jitter": "1ms"}})
+    for _ in range(2):
+        begin = time.monotonic()
+        assert host.send().status == 200
+        assert time.monotonic() - begin >= 0.3
 
 
 def test_a_budget_of_weight_is_not_shown_and_one_of_attempts_is(start: Callable[..., Host]) -> None:
