@@ -15,7 +15,7 @@ from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store
 from feedback_guard.store.sqlite import assert_sqlite_version
 from tests.guards import START_US, make_policy
-from tests.store.build import NOW, held, insert
+from tests.store.build import NOW, decide, held, insert
 from tests.store.voter import cast
 
 BASIC = """\
@@ -69,6 +69,19 @@ def test_a_clock_that_is_not_set_is_a_failure_and_one_behind_the_record_a_warnin
         store.submit(lambda tx: tx.append("note", "x", {}, START_US + 3_600_000_000)).result()
     assert "3600 s in the future" in found(loaded, with_model=False)["store", Health.WARNING]
     assert ("clock", Health.FAILURE) in found(loaded, 0, with_model=False)
+
+
+def test_what_waits_under_another_name_of_the_application_is_a_warning(tmp_path: Path) -> None:
+    loaded = policy(tmp_path)
+    with Store.open(loaded.policy.store, clock=ManualClock(START_US)) as store:
+        for ident, name in (("s-1", "shop"), ("s-2", "test"), ("s-3", None)):
+            insert(store, dataclasses.replace(held(ident), application=name))
+            decide(store, ident, approve=True)
+    message = found(loaded, NOW, with_model=False)["store", Health.WARNING]
+    assert message.startswith("1 approved requests wait for a guard of the application 'shop', and this is 'test'")
+    assert "application: shop" in message
+    named = policy(tmp_path, "application: shop\n")
+    assert "'test', and this is 'shop'" in found(named, NOW, with_model=False)["store", Health.WARNING]
 
 
 def test_a_metrics_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
