@@ -8,7 +8,6 @@ everything, and neither file can hold code.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +20,12 @@ from safetensors import SafetensorError
 
 from feedback_guard import settings
 from feedback_guard.contribution import Kind
-from feedback_guard.directory import read_bounded
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.evidence.drift import DriftDetector
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.probes import PROBES, Probes
 from feedback_guard.evidence.reach import notes_on
-from feedback_guard.frozen import digest_of, write_frozen
+from feedback_guard.frozen import digest_of, read_frozen, require_pinned, write_frozen
 from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State
@@ -218,27 +216,12 @@ def load(path: Path, *, fingerprint: str | None, digest: str | None) -> Baseline
     BaselineError
         Saying what is wrong and what to do.
     """
+    frozen = read_frozen(
+        path, (MANIFEST, TENSORS), version=FORMAT, noun="a baseline", remedy="feedback-guard baseline build"
+    )
+    require_pinned(path, frozen, digest)
     try:
-        whole = json.loads(read_bounded(path / MANIFEST, settings.MAX_BASELINE_BYTES))
-        tensors = read_bounded(path / TENSORS, settings.MAX_BASELINE_BYTES)
-    except FileNotFoundError as error:
-        missing = Path(str(error.filename)).name
-        raise BaselineError(f"{path} has no {missing}; make one with `feedback-guard baseline build`") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BaselineError(f"{path} cannot be read: {error}") from None
-    if not isinstance(whole, dict) or not isinstance(manifest := whole.get("manifest"), dict):
-        raise BaselineError(f"{path / MANIFEST} is not the manifest of a baseline")
-    if manifest.get("format") != FORMAT:
-        raise BaselineError(
-            f"{path} has the format {manifest.get('format')!r}; this version reads {FORMAT}. Build the baseline again"
-        )
-    found = digest_of(manifest)
-    if whole.get("digest") != found or manifest.get("tensors_sha256") != hashlib.sha256(tensors).hexdigest():
-        raise BaselineError(f"{path} was altered or damaged after it was built: its content does not have its digest")
-    if digest is not None and digest.removeprefix("sha256:") != found.removeprefix("sha256:"):
-        raise BaselineError(f"{path} has the digest {found}; the policy pins {digest}. Use the one that was vetted")
-    try:
-        baseline = _read(manifest, found, tensors)
+        baseline = _read(frozen.manifest, frozen.digest, frozen.tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BaselineError(f"{path} cannot be understood: {error!r}. Build the baseline again") from None
     if fingerprint is not None and baseline.fingerprint != fingerprint:

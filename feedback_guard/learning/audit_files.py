@@ -7,7 +7,6 @@ no text.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +16,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from feedback_guard import settings
 from feedback_guard.contribution import Kind
-from feedback_guard.directory import read_bounded
 from feedback_guard.errors import BaselineError
-from feedback_guard.frozen import digest_of, write_frozen
+from feedback_guard.frozen import digest_of, read_frozen, require_pinned, write_frozen
 from feedback_guard.learning.audit import Audited, AuditSet
 
 FORMAT: Final = 1
@@ -55,27 +52,19 @@ def load(path: Path, *, fingerprint: str | None, digest: str | None) -> AuditSet
     BaselineError
         Saying what is wrong and what to do.
     """
+    frozen = read_frozen(
+        path, (MANIFEST, TENSORS), version=FORMAT, noun="an audit set", remedy="feedback-guard reputation audit"
+    )
+    require_pinned(path, frozen, digest)
+    manifest = frozen.manifest
     try:
-        whole = json.loads(read_bounded(path / MANIFEST, settings.MAX_BASELINE_BYTES))
-        tensors = read_bounded(path / TENSORS, settings.MAX_BASELINE_BYTES)
-        manifest = whole["manifest"]
-        found = digest_of(manifest)
-        if whole["digest"] != found or manifest["tensors_sha256"] != hashlib.sha256(tensors).hexdigest():
-            raise BaselineError(f"{path} was altered or damaged after it was made: its content has another digest")
-        if manifest["format"] != FORMAT:
-            raise BaselineError(f"{path} has the format {manifest['format']!r}, this version reads {FORMAT}")
-        arrays = safetensors.numpy.load(tensors)
+        arrays = safetensors.numpy.load(frozen.tensors)
         kinds = {Kind(name): _read(name, about, arrays) for name, about in manifest["kinds"].items()}
         audit = AuditSet(
-            found, str(manifest["fingerprint"]), str(manifest["baseline"]), kinds, tuple(manifest["notes"])
+            frozen.digest, str(manifest["fingerprint"]), str(manifest["baseline"]), kinds, tuple(manifest["notes"])
         )
-    except FileNotFoundError as error:
-        missing = Path(str(error.filename)).name
-        raise BaselineError(f"{path} has no {missing}; make one with `feedback-guard reputation audit`") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BaselineError(f"{path} cannot be read as an audit set: {error!r}") from None
-    if digest is not None and digest.removeprefix("sha256:") != found.removeprefix("sha256:"):
-        raise BaselineError(f"{path} has the digest {found}; the policy pins {digest}")
     if fingerprint is not None and audit.fingerprint != fingerprint:
         raise BaselineError(
             f"{path} was made with the model {audit.fingerprint}, but {fingerprint} is in use; make it again"
