@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from feedback_guard.limits.interface import UNIT, BudgetRecord
+from feedback_guard.limits.checks import over_admitted
+from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Measure
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.newcomers import Newcomers
 from feedback_guard.policy.newcomers import NewcomersPolicy
+from tests.limits.wrong_arithmetic import ARITHMETIC, Bug, Stale
 
 DAY = 86_400_000_000
 POLICY = NewcomersPolicy(pool=80, per=DAY, deals=8, each=1)
@@ -87,11 +89,42 @@ def test_the_oracle_finds(mutant: type[Newcomers], broken: str) -> None:
     assert broken in faults(mutant(POLICY, b"secret"))
 
 
-def test_ten_thousand_identities_get_what_ten_get() -> None:
+def test_a_hundred_thousand_identities_get_what_thirty_get() -> None:
     rule = Newcomers(POLICY, b"secret")
-    few, many = (deal_out(rule, n, 0, deals=1)[0] for n in (10, 10_000))
+    few, *many = (deal_out(rule, n, 0, deals=1)[0] for n in (10, 30, 1_000, 10_000, 100_000))
     assert few == 10
-    assert many <= bound(1)
+    assert all(0 < each <= bound(1) for each in many)
+
+
+EASY = NewcomersPolicy(pool=80, per=DAY, deals=8, each=1_000)
+"""A pool of which the lottery lets everybody try."""
+
+
+def over(budgets: MemoryBudgets, seed: int) -> str | None:
+    """Newcomers ask whenever they like; an interval that holds more than the pool promises, by brute force."""
+    rule, rng, given, now = Newcomers(EASY, b"secret"), random.Random(seed), [], 10 * DAY - DEAL // 9
+    steps = [0, 1, DEAL // 700, DEAL // 200] if seed % 2 else [0, 0, 1, DEAL // 40, DEAL // 3, -DEAL // 2, 2 * DEAL]
+    for n in range(250):
+        now += rng.choice(steps) if n != 180 else 40 * DAY
+        cost = rng.choice([UNIT, UNIT, UNIT // 3, 1])
+        if budgets.charge(rule.charges(f"n{n}", cost, now), now) is None:
+            given.append((now, cost))
+    return over_admitted(Budget("pool", "pool", Measure.WEIGHT, 80 * UNIT, DAY, 2 * 80 * UNIT // 8), given)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_interval_holds_more_than_the_pool(seed: int) -> None:
+    assert over(MemoryBudgets(), seed) is None
+
+
+@pytest.mark.parametrize("bug", ARITHMETIC)
+def test_the_oracle_of_intervals_finds(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    assert any(over(MemoryBudgets(), seed) for seed in range(6))
+
+
+def test_the_oracle_of_intervals_finds_what_reads_before_it_writes() -> None:
+    assert any(over(Stale(), seed) for seed in range(6))
 
 
 def test_coming_first_gains_nothing_once_the_flood_is_known() -> None:

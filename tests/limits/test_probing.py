@@ -27,6 +27,7 @@ from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision
 from tests.guards import START_US, labelled, make_guard, sentence, submit
+from tests.limits.wrong_arithmetic import ARITHMETIC, Bug, Stale
 
 HOUR = 3_600 * MICROSECONDS
 ACCEPTED = Assessment(Decision.ACCEPT, 1.0, 0.0, ())
@@ -78,19 +79,36 @@ def test_near_copies_share_a_key_and_other_texts_do_not() -> None:
     assert not keys(texts[0]) & keys(texts[0], b"another key of mine")
 
 
-def test_no_interval_holds_more_held_answers_than_promised() -> None:
-    rule = probing(held={"amount": 5, "per": "1h", "burst": 3})
-    budget = Budget(HELD, "contributor", Measure.TOLD, 5 * UNIT, HOUR, 3 * UNIT)
-    rng = random.Random(11)
-    for trial in range(5):
-        budgets, now_us, told = MemoryBudgets(), START_US, []
-        for _ in range(120):
-            now_us += rng.choice([0, 1, HOUR // 20, HOUR // 5, HOUR, -HOUR])
-            each = rng.choice([HELD_ONE, ACCEPTED])
-            if ask(rule, budgets, now_us, each) is None and each is HELD_ONE:
-                told.append((now_us, UNIT))
-        assert over_admitted(budget, told) is None, trial
-        assert len(told) > 5
+def over(rule: Probing, budgets: MemoryBudgets, seed: int) -> str | None:
+    """Ask whenever one likes; an interval that holds more answers that tell than promised, by brute force."""
+    rng, now_us, told = random.Random(seed), START_US, []
+    for _ in range(120):
+        now_us += rng.choice([0, 1, HOUR // 20, HOUR // 5, HOUR, -HOUR, 9 * HOUR])
+        each = rng.choice([HELD_ONE, ACCEPTED])
+        if ask(rule, budgets, now_us, each) is None and each is HELD_ONE:
+            told.append((now_us, UNIT))
+    if len(told) <= 5:
+        return "nothing was told at all"
+    return over_admitted(Budget(HELD, "contributor", Measure.TOLD, 5 * UNIT, HOUR, 3 * UNIT), told)
+
+
+RULE = {"amount": 5, "per": "1h", "burst": 3}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_interval_holds_more_held_answers_than_promised(seed: int) -> None:
+    assert over(probing(held=RULE), MemoryBudgets(), seed) is None
+
+
+@pytest.mark.parametrize("bug", ARITHMETIC)
+def test_the_oracle_finds(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    assert any(over(probing(held=RULE), MemoryBudgets(), seed) for seed in range(5))
+
+
+def test_the_oracle_finds_what_reads_before_it_writes_and_one_too_many() -> None:
+    assert any(over(probing(held=RULE), Stale(), seed) for seed in range(5))
+    assert any(over(probing(held=RULE | {"burst": 4}), MemoryBudgets(), seed) for seed in range(5))
 
 
 def test_without_room_the_limit_does_not_tell_what_it_would_have_been() -> None:
