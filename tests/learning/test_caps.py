@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 import pytest
@@ -187,3 +187,67 @@ def test_steps_are_few_even_for_heavy_tails(monkeypatch: pytest.MonkeyPatch) -> 
     cells: dict[Cell, int] = {(f"={number}",): int(1_000_000 * rng.paretovariate(0.5)) for number in range(51)}
     cap_weights(cells, ["contributor"], [Cap("contributor", Fraction(1, 50))])
     assert steps <= 60  # one by one, each takes two hundredths off the rest of the way
+
+
+def wrong(rng: random.Random) -> str | None:
+    """Cap a snapshot that was made up, and say what the definition finds wrong with the result."""
+    cells: dict[Cell, int] = {
+        (f"={name}", rng.choice(["", "=n1", "=n2", "=n3"])): rng.randrange(41)
+        for name in "abcdefgh"[: rng.randint(1, 8)]
+    }
+    share, most = Fraction(rng.randint(1, 4), rng.randint(4, 9)), rng.choice([None, rng.randint(1, 60)])
+    after = module.cap_weights(cells, FACETS[:2], [Cap("contributor", share, most)])
+    if sum(after.values()) != largest(list(totals(cells, 0).values()), share, most or 10**9):
+        return "more, or less, is kept than can be"
+    caps = [Cap("contributor", share, most), Cap("group:network", Fraction(1, rng.randint(1, 3)))]
+    return next(iter(broken(module.cap_weights(cells, FACETS[:2], caps), caps)), None)
+
+
+def a_micro_unit_too_many(patch: pytest.MonkeyPatch) -> None:
+    right = Cap.at
+    patch.setattr(Cap, "at", lambda cap, total: None if (most := right(cap, total)) is None else most + 1)
+
+
+def a_share_of_what_was_sent(patch: pytest.MonkeyPatch) -> None:
+    """Of the whole before anything is taken away, not of what is left."""
+
+    def once(cells: Mapping[Cell, int], facets: Sequence[str], caps: Sequence[Cap]) -> dict[Cell, int]:
+        sums = module._Arithmetic(cells, facets, module.in_order(caps))
+        return dict(zip(sums.names, sums.once(sum(sums.before)), strict=True))
+
+    patch.setattr(module, "cap_weights", once)
+
+
+def in_floats(patch: pytest.MonkeyPatch) -> None:
+    def at(cap: Cap, total: int) -> int | None:
+        shared = None if cap.share is None else round(total * float(cap.share))
+        bounds = [bound for bound in (shared, cap.weight_micro) if bound is not None]
+        return min(bounds) if bounds else None
+
+    patch.setattr(Cap, "at", at)
+
+
+def contributors_alone(patch: pytest.MonkeyPatch) -> None:
+    """The last cap is forgotten."""
+    right = module.in_order
+    patch.setattr(module, "in_order", lambda caps: right(caps)[:1])
+
+
+def jumps_too_far(patch: pytest.MonkeyPatch) -> None:
+    right = module._Arithmetic.ceiling
+    patch.setattr(module._Arithmetic, "ceiling", lambda sums, total: right(sums, total) - 1)
+
+
+WRONG = (a_micro_unit_too_many, a_share_of_what_was_sent, in_floats, contributors_alone, jumps_too_far)
+
+
+def test_the_oracle_finds_nothing_wrong() -> None:
+    rng = random.Random(2)
+    assert [wrong(rng) for _ in range(300)] == [None] * 300
+
+
+@pytest.mark.parametrize("bug", WRONG)
+def test_the_oracle_finds(bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    rng = random.Random(2)
+    assert any(wrong(rng) for _ in range(300))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,6 +67,34 @@ def test_a_label_that_nobody_knew_is_reckoned_with(n: int) -> None:
         found = tally(votes)
         # Hostile contributors may bring labels that stand before, between and after the known ones.
         assert found.radius <= (resists(votes, ("a", "b", "c", "d", "e")) if found.label is not None else 0), votes
+
+
+def half_the_votes(votes: Sequence[str | None]) -> Certified:
+    """Half of the winner's votes, whoever else was voted for."""
+    found = tally(votes, labels=LABELS)
+    return Certified(found.label, found.votes // 2, found.votes)
+
+
+def one_too_many(votes: Sequence[str | None]) -> Certified:
+    """Rounded up instead of down."""
+    found = tally(votes, labels=LABELS)
+    others = [sum(vote == label for vote in votes) for label in LABELS if label != found.label]
+    return Certified(found.label, (found.votes - max(others) + 1) // 2, found.votes)
+
+
+def ties_forgotten(votes: Sequence[str | None]) -> Certified:
+    """Whoever comes first in order wins a tie, and that is not reckoned with."""
+    found = tally(votes, labels=LABELS)
+    others = [sum(vote == label for vote in votes) for label in LABELS if label != found.label]
+    return Certified(found.label, (found.votes - max(others)) // 2, found.votes)
+
+
+@pytest.mark.parametrize("rule", [half_the_votes, one_too_many, ties_forgotten])
+def test_trying_every_change_finds(rule: Callable[[Sequence[str | None]], Certified]) -> None:
+    every = (votes for n in range(1, 6) for votes in itertools.product((*LABELS, None), repeat=n))
+    assert any((found := rule(votes)).label is not None and found.radius > resists(votes, LABELS) for votes in every), (
+        "a radius that is too large"
+    )
 
 
 def majority(examples: Sequence[Example]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.limits.grouped import GroupBudgets
@@ -174,6 +175,25 @@ def test_processes_that_share_a_store_share_the_balls(engines: Engines) -> None:
     with group(engines, PointMemory()) as budgets:  # one that starts anew
         assert admitted(budgets, [one]) == 0
         assert admitted(budgets, [one], now_us=PERIOD + 1) == 1
+
+
+class ReadsOnce(PointMemory):
+    """Reads, then writes: what others placed since it last looked is not read again."""
+
+    def current(self, connection: Connection, name: str) -> Points:
+        if name not in self._points:
+            return super().current(connection, name)
+        return self._points[name]
+
+
+def test_a_process_that_does_not_read_again_is_noticed(engines: Engines) -> None:
+    one = np.array([1.0, 0.0], dtype=np.float32)
+    processes = [ReadsOnce() for _ in range(3)]
+    got = 0
+    for turn in range(12):
+        with group(engines, processes[turn % 3]) as budgets:
+            got += admitted(budgets, [one])
+    assert got > K
 
 
 def test_a_transaction_that_fails_leaves_nothing_and_hides_nothing(engines: Engines) -> None:
