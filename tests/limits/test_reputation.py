@@ -6,7 +6,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import pytest
@@ -54,7 +54,11 @@ class World:
             before = self.bank.belief(probe)
             first = self.bank.audit_due(-1)
             assert first == []
+            stake = self.bank.stakes[ident]
+            left = Fraction(min(PICO, self.bank.accounts[stake.identity].balance), PICO)
             measured = self._one(ident)
+            if Fraction(measured.weight_micro or 0) > stake.base_micro * left:
+                self.faults.append(f"{ident} teaches with {measured.weight_micro}, and {float(left)} was left")
             after = self.bank.belief(probe)
             if not 0 <= after <= PICO:
                 self.faults.append(f"a prediction of {after}")
@@ -221,7 +225,16 @@ def spoilers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], None]]:
 
         monkeypatch.setattr(reputation, "measure", wrong)
 
+    def spent_twice() -> None:
+        def wrong(bank: MemoryBank, stake: Stake, terms: Terms) -> Measured:
+            measured = right(bank, stake, terms)
+            return replace(measured, weight_micro=terms.weight_micro(stake.base_micro, stake.influence))
+
+        right = reputation.audit
+        monkeypatch.setattr(reputation, "audit", wrong)
+
     return {
+        "the same reputation spent twice": spent_twice,
         "gains against the first prediction": against_the_first_prediction,
         "reputation below zero": below_zero,
         "influence not capped at 1": not_capped_at_one,
@@ -231,7 +244,13 @@ def spoilers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], None]]:
 
 @pytest.mark.parametrize(
     "mutant",
-    ["gains against the first prediction", "reputation below zero", "influence not capped at 1", "half a loss charged"],
+    [
+        "the same reputation spent twice",
+        "gains against the first prediction",
+        "reputation below zero",
+        "influence not capped at 1",
+        "half a loss charged",
+    ],
 )
 def test_the_oracle_sees_planted_bugs(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spoilers(monkeypatch)[mutant]()
