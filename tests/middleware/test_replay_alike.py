@@ -85,6 +85,7 @@ def policy_file(folder: Path, **changes: Any) -> Path:
         "limits": LIMITS,
         "newcomers": NEWCOMERS,
         "probing": PROBING,
+        "staging": {"mature_after": "30m"},
         "identity": {
             "header": {"header": "X-User", "hops": ["127.0.0.1"]},
             "groups": {"team": {"header": "X-Team", "hops": ["127.0.0.1"]}},
