@@ -22,11 +22,11 @@ NORM, CLIP, D = 2.0, 0.4, 3
 
 def gradient(theta: Array, x: Array, y: int) -> Array:
     margin = float(np.clip(theta @ x, -60.0, 60.0))
-    return (1.0 / (1.0 + np.exp(-margin)) - y) * x
+    return np.asarray((1.0 / (1.0 + np.exp(-margin)) - y) * x)
 
 
 def honest(rng: np.random.Generator, n: int) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for _ in range(n):
         x = rng.normal(size=D)
         x *= NORM * rng.uniform(0.2, 1.0) / np.linalg.norm(x)
@@ -50,7 +50,8 @@ def uphill(rng: np.random.Generator, clean: Array, moved: Array) -> tuple[Array,
 def trial(rng: np.random.Generator, adversary: Callable[..., tuple[Array, int]], size: float) -> tuple[float, float]:
     """Train twice over the same honest rows, once with hostile ones between; the distance, and what was promised."""
     rows = honest(rng, 6)
-    clean, moved = np.zeros(D), np.zeros(D)
+    clean: Array = np.zeros(D)
+    moved: Array = np.zeros(D)
     hostile = 0.0
     for x, y, weight in rows:
         for _ in range(int(rng.integers(2))):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from feedback_guard.limits import charging, gcra
+from feedback_guard.limits import gcra
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Budget, Charge, Refusal
 from feedback_guard.limits.memory import MemoryBudgets
@@ -69,8 +69,8 @@ def arithmetic(patch: pytest.MonkeyPatch, settle: Settle) -> None:
         settled = settle(budget, level, now_us)
         return gcra.add(settled, cost_micro) if gcra.fits(budget, settled, cost_micro) else None
 
-    patch.setattr(charging.gcra, "settle", settle)
-    patch.setattr(charging.gcra, "charged", charged)
+    patch.setattr(gcra, "settle", settle)
+    patch.setattr(gcra, "charged", charged)
 
 
 def one_unit_too_many(patch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def one_unit_too_many(patch: pytest.MonkeyPatch) -> None:
         settled = gcra.settle(budget, level, now_us)
         return gcra.add(settled, cost_micro) if gcra.fits(budget, settled, min(cost_micro, 1)) else None
 
-    patch.setattr(charging.gcra, "charged", charged)
+    patch.setattr(gcra, "charged", charged)
 
 
 ARITHMETIC: tuple[Bug, ...] = (fixed_window, no_clamp, one_unit_too_many)
