@@ -18,6 +18,7 @@ from feedback_guard.ledger.verify_reputation import fold_store
 from feedback_guard.limits.bankroll import Account
 from feedback_guard.limits.reputation import identity_of
 from feedback_guard.names import same_person
+from feedback_guard.review.campaigns import carry_out, rule_campaign
 from feedback_guard.store.campaign_decisions import CampaignDecision, Selection
 from feedback_guard.store.campaign_reads import campaigns
 from feedback_guard.store.reputation import find_account
@@ -138,7 +139,7 @@ def test_all_at_a_click_moves_what_one_by_one_would_and_each_account_once(tmp_pa
 
 
 def test_it_alone_moves_what_the_first_of_each_would_have_moved(tmp_path: Path) -> None:
-    """The same campaign, once decided whole, once the first of each contributor by itself."""
+    """The same campaign, once decided one by one, once whole, as the pages, the API and the command line do."""
 
     async def main() -> None:
         ends = []
@@ -151,7 +152,8 @@ def test_it_alone_moves_what_the_first_of_each_would_have_moved(tmp_path: Path) 
                 for ident in held:
                     await guard.decide(ident, approve=True, moderator="mo")
             else:
-                await carried(guard, await ruled(guard, name, approve=True))
+                made = await rule_campaign(guard, name, Selection(), approve=True, moderator="mo")
+                assert (await carry_out(guard, made)).n_moved == 12
             ends.append(accounts(guard))
             await guard.stop()
             sound(folder)
