@@ -16,7 +16,11 @@ from feedback_guard.guard import Guard
 from feedback_guard.limits.interface import UNIT, Charge
 from feedback_guard.limits.plan import budget_of
 from feedback_guard.policy.limits import LimitPolicy
-from feedback_guard.verdict import Decision
+from feedback_guard.review.campaigns import rule_campaign
+from feedback_guard.store.campaign_decisions import Selection
+from feedback_guard.store.records import Judged, NewSubmission
+from feedback_guard.store.states import Delivery, Learning
+from feedback_guard.verdict import Decision, Verdict
 from tests.guards import labelled, make_policy, submit
 from tests.postgres import postgres_store_url as postgres_store_url
 
@@ -103,3 +107,21 @@ def test_records_carry_the_time_of_the_store(postgres_store_url: str, tmp_path: 
         assert abs(guard.store.now_us() - time.time_ns() // 1_000) < HOUR // 2
 
     with_workers(postgres_store_url, tmp_path, [WrongClock(HOUR)], job)
+
+
+def test_a_decision_on_a_campaign_is_dated_by_the_store(postgres_store_url: str, tmp_path: Path) -> None:
+    """Else nobody would go on with one that was left by a host that is ahead, until it is as late elsewhere."""
+
+    async def job(*guards: Guard) -> None:
+        first, other = guards
+        wrong = labelled(4, seed=3, flip=True)
+        for place, item in enumerate(wrong):
+            member = Verdict(item.id, Decision.QUARANTINE, 0.0, 1.0, (), "p", None, "campaign-1")
+            judged = (Judged(item, member, Learning.HELD),)
+            new = NewSubmission(f"s{place}", "r", item.at_us, Delivery.NONE, judged)
+            await other.store.run(lambda tx, new=new: tx.insert(new))  # type: ignore[misc]
+        made = await rule_campaign(first, "campaign-1", Selection(), approve=False, moderator="mo")
+        assert abs(made.at_us - other.clock.now_us()) < HOUR // 4
+        assert made.moved_us == made.at_us
+
+    with_workers(postgres_store_url, tmp_path, [WrongClock(HOUR), WrongClock(0)], job)

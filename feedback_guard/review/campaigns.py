@@ -116,7 +116,6 @@ async def rule_campaign(
     """
     check_note(note)
     await find_campaign(desk, name)
-    now_us = desk.clock.now_us()
     try:
         made = await desk.store.run(
             lambda tx: tx.decide_campaign(
@@ -127,7 +126,7 @@ async def rule_campaign(
                 note=note,
                 version=version,
                 fence=fence,
-                now_us=now_us,
+                now_us=tx.now_us(),
             )
         )
     except TransitionError:
@@ -186,7 +185,7 @@ class Carrier:
 
     def resume(self, made: CampaignDecision) -> None:
         """Go on with a decision that nobody has gone on with for a while."""
-        if made.running and made.moved_us <= self._desk.clock.now_us() - LEFT_AFTER_US:
+        if made.running and made.moved_us <= self._desk.store.now_us() - LEFT_AFTER_US:
             self._behind(made)
 
     def _behind(self, made: CampaignDecision) -> None:
