@@ -184,6 +184,26 @@ def test_a_guard_inside_an_application_replays_through_all_that_stands_before_it
     asyncio.run(run())
 
 
+def test_an_application_that_finds_itself_in_the_scope_finds_itself_there_at_a_replay_too() -> None:
+    """As one that somebody else put there: Starlette does it by itself, others have it done."""
+    got: list[Any] = []
+
+    async def run() -> None:
+        bench = Bench()
+
+        async def outermost(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                got.append(scope["app"])
+            await bench.middleware(scope, receive, send)
+
+        kept = await bench.hold_and_approve(entry=outermost, app=outermost)
+        assert kept.delivery is Delivery.DELIVERED
+        assert got == [outermost, outermost]
+        await bench.close()
+
+    asyncio.run(run())
+
+
 def test_the_context_of_one_user_does_not_leak_into_another_ones_replay() -> None:
     user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
     seen: list[str] = []
