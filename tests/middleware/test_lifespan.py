@@ -18,7 +18,7 @@ from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
 from tests.middleware.direct import Recorder, call, make_scope, until
-from tests.middleware.fakes import FEEDBACK, FakeGuard
+from tests.middleware.fakes import FEEDBACK, FakeGuard, make_policy
 
 
 class Server:
@@ -213,6 +213,42 @@ def test_a_guard_serves_one_application_at_a_time() -> None:
 
     asyncio.run(run())
     assert events == ["app starts, guard runs", "app stops, guard runs"] * 2
+
+
+ROUTE = {"name": "feedback", "path": "/feedback", "extract": "@"}
+
+
+@pytest.mark.parametrize(
+    ("other", "starts"),
+    [
+        ({}, False),
+        ({"application": "shop"}, True),
+        ({"name": "shop"}, True),
+        ({"store": {"url": "sqlite:///other.db"}}, True),
+        ({"routes": [{**ROUTE, "name": "other"}]}, True),
+    ],
+    ids=["alike", "application", "name", "store", "routes"],
+)
+def test_two_guards_that_would_claim_the_same_do_not_live_side_by_side(other: dict[str, Any], starts: bool) -> None:
+    async def run() -> None:
+        first, second = (
+            Server(FeedbackGuardMiddleware(application([], guard), guard=guard))
+            for guard in (FakeGuard(make_policy([ROUTE])), FakeGuard(make_policy(**{"routes": [ROUTE], **other})))
+        )
+        assert (await first.say("startup"))["type"] == "lifespan.startup.complete"
+        message = await second.say("startup")
+        if starts:
+            assert message["type"] == "lifespan.startup.complete"
+            await second.say("shutdown")
+        else:
+            assert message["type"] == "lifespan.startup.failed"
+            assert "a guard with this store and application serves another" in message["message"]
+            assert second.task is not None
+            with pytest.raises(UsageError):
+                await second.task
+        await first.say("shutdown")
+
+    asyncio.run(run())
 
 
 def test_two_middleware_of_one_guard_within_one_application_live_together() -> None:
