@@ -14,7 +14,7 @@ import logging
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -24,11 +24,12 @@ from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
 from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
-from feedback_guard.evidence.facets import COMMON, Background, Facets
+from feedback_guard.evidence.facets import COMMON, PHRASES, SALTS, Background, Facets, of_kind
 from feedback_guard.evidence.kin import Kin
+from feedback_guard.evidence.kinds.gather import Gathered, Kinds
 from feedback_guard.evidence.martingales import contradiction_step, shift_steps
 from feedback_guard.evidence.parting import Parting
-from feedback_guard.evidence.teaching import Regions, Teaching, no_regions
+from feedback_guard.evidence.teaching import Teaching
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
@@ -40,8 +41,9 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 Facet = tuple[str, int]
 """Kind and key."""
-KINDS: Final = ("sender", "word", "pair", "shape")
-"""Kinds of facets. Each has its own rate of false campaigns: words would drown among the many more pairs of words."""
+KINDS: Final = ("sender", *PHRASES)
+"""Kinds of facets besides those of `evidence.kinds`. Each has its own rate of false campaigns: words would drown among
+the many more pairs of words."""
 CAPACITY: Final = 1_000_000
 """Most facets that evidence is kept on."""
 WINDOW: Final = 50_000
@@ -58,8 +60,7 @@ stream's honest past never says more for a phrase than the trusted set does."""
 RARE: Final = 2
 """Trusted contributions up to which a phrase is rare, and is asked about by the contradiction test: of a common one the
 trusted set knows more than any prior says."""
-_NUMBER: Final = {kind: number for number, kind in enumerate(KINDS)}
-_BY_RARITY: Final = np.array([kind in ("word", "pair") for kind in KINDS])
+_BY_RARITY: Final = ("word", "pair")
 """Kinds that are the likelier to be planted the rarer they are in the trusted set."""
 FAMILY: Final = "family-"
 """Beginning of the names of campaigns that are families of near copies, which a signal finds by itself."""
@@ -68,6 +69,8 @@ LEAST_COPIES: Final = 3
 MAX_VAIN: Final = 10_000
 """Most believed facets of which it is remembered that none of their members is indicted: that can change only with a
 further member, and they are not looked through again before."""
+LOOKED_AT: Final = 100
+"""Facets that of a further kind count as looked at beforehand: one of few is not believed at 10 to 1."""
 _CONTRADICTION: Final = -1
 _PARTED: Final = -2
 _RECENT: Final = 2_048
@@ -98,6 +101,7 @@ class _Entry:
     accepted: bool
     words: tuple[str, ...]
     phrases: NDArray[np.uint64]
+    shared: Gathered
 
 
 class Evidence:
@@ -111,8 +115,8 @@ class Evidence:
         Reads what a contribution teaches.
     rate
         Share of false campaigns among those found that is accepted, 0..1.
-    regions
-        Names the regions of embedding space that a contribution lies in.
+    kinds
+        Further kinds of facets.
     capacity, window
         See `CAPACITY` and `WINDOW`.
     """
@@ -123,7 +127,7 @@ class Evidence:
         reader: Disagreement,
         rate: float,
         *,
-        regions: Regions = no_regions,
+        kinds: Kinds | None = None,
         capacity: int = CAPACITY,
         window: int = WINDOW,
     ) -> None:
@@ -131,8 +135,15 @@ class Evidence:
         self._reader = reader
         self._book = Book(capacity)
         self._kin = Kin(background.number("kin"))
-        self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in KINDS}
-        self.teaching = Teaching(background, Parting(rate, max(1.0, COMMON * background.n_trusted)), regions)
+        self._more = kinds if kinds is not None else Kinds()
+        self._kinds = (*KINDS, *self._more.names)
+        self._number = {kind: number for number, kind in enumerate(self._kinds)}
+        self._by_rarity = np.array([kind in _BY_RARITY for kind in self._kinds])
+        self._alike = np.array([self._more.alike.get(kind, 0.0) for kind in self._kinds])
+        self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in self._kinds}
+        for kind in self._more.names:
+            self._found[kind].look(LOOKED_AT, LOOKED_AT)
+        self.teaching = Teaching(Parting(rate, max(1.0, COMMON * background.n_trusted)), self._more.learnt)
         """The pair of learners, and where it parts."""
         self._parted: dict[Facet, int] = {}
         self._planted: dict[Facet, float] = {}
@@ -203,22 +214,23 @@ class Evidence:
             decision is Decision.ACCEPT,
             facets.words,
             facets.phrases,
+            facets.shared,
         )
         self._entries[self._n] = entry
         while len(self._entries) > self._window:
             _, gone = self._entries.popitem(last=False)
             self._campaign_of.pop(gone.ident, None)
-        n_trusted = self._background.count(facets.phrases)
+        n_trusted = facets.n_trusted
         kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], self._n)
         nth = len(kin)
         two = lesson.shares is not None and len(lesson.shares) == 2
-        keys = np.array([key for key, _ in facets.senders], dtype=np.uint64)
+        keys = of_kind(np.array([key for key, _ in facets.senders], dtype=np.uint64), observation.contribution.kind)
         kinds = np.zeros(len(keys), dtype=np.int64)
         contradict = np.ones(len(keys), dtype=np.bool_)
         trusted = np.zeros(len(keys), dtype=np.int64)
         if lesson.comparable:
             keys = np.concatenate([keys, facets.phrases])
-            kinds = np.concatenate([kinds, [_NUMBER[kind] for kind in facets.kinds]])
+            kinds = np.concatenate([kinds, [self._number[kind] for kind in facets.kinds]])
             trusted = np.concatenate([trusted, n_trusted])
             # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
             asked = (n_trusted <= RARE) & (lesson.shares is None)
@@ -226,6 +238,8 @@ class Evidence:
         if len(keys):
             slots = self._book.place(keys, trusted, two_classes=two)
             self._count(kinds, slots, lesson, nth, contradict)
+        if lesson.comparable and len(facets.shared.keys):
+            self._count_shared(facets.shared, lesson, nth)
         spared = dict[str, Campaign]()
         for facet in self._facets_in(facets):
             if self._indicts(facet, lesson.which, lesson.log_ratio):
@@ -236,7 +250,7 @@ class Evidence:
             if entry.ident not in self._campaign_of:
                 other.spared, other.untold = other.spared + 1, True
         self._discover()
-        self.teaching.witness(self._n, observation, facets, n_trusted, lesson, nth, learn=entry.accepted)
+        self.teaching.witness(self._n, facets, lesson, nth, learn=entry.accepted)
         self._inquire(lesson.which)
         if campaign is not None and campaign.startswith(FAMILY):
             self._note_family(campaign, entry, kin)
@@ -249,7 +263,7 @@ class Evidence:
             return
         self._read.pop(observation.contribution.id, None)
         if lesson is not None:
-            self.teaching.learn(observation, facets, self._background.count(facets.phrases), lesson)
+            self.teaching.learn(facets, lesson)
 
     def _inquire(self, taught: int) -> None:
         """Ask which phrases a suspected class's campaigns use; let go those that are cleared."""
@@ -342,19 +356,48 @@ class Evidence:
         ident = observation.contribution.id
         known = self._read.get(ident)
         if known is None:
-            known = self._background.of(observation), self._reader.lesson(observation)
+            known = self._facets_of(observation), self._reader.lesson(observation)
             self._read[ident] = known
             while len(self._read) > _RECENT:
                 self._read.popitem(last=False)
         return known
 
+    def _facets_of(self, observation: Observation) -> Facets:
+        facets, kind = self._background.of(observation), observation.contribution.kind
+        shared = self._more.of(observation, self._background.named)
+        return replace(
+            facets,
+            phrases=of_kind(facets.phrases, kind),
+            n_trusted=self._background.count(facets.phrases),
+            shared=replace(shared, keys=of_kind(shared.keys, kind)),
+        )
+
     def _facets_in(self, facets: Facets) -> list[Facet]:
         """The facets of a contribution that are flagged."""
         if not self._flagged:
             return []
-        own = [("sender", key) for key, _ in facets.senders]
+        # A sender that was found lying in one kind of contributions is held in all of them.
+        own = [("sender", key ^ salt) for key, _ in facets.senders for salt in SALTS.values()]
         own += zip(facets.kinds, facets.phrases.tolist(), strict=True)
+        own += zip(facets.shared.kinds, facets.shared.keys.tolist(), strict=True)
         return [facet for facet in own if facet in self._flagged]
+
+    def _count_shared(self, shared: Gathered, lesson: Lesson, nth: int) -> None:
+        """Add a member to its facets of further kinds, which the contradiction test alone is for."""
+        book = self._book
+        kinds = np.array([self._number[kind] for kind in shared.kinds], dtype=np.int64)
+        slots = book.place(shared.keys, shared.n_trusted, two_classes=False)
+        share = np.minimum(1.0 / nth, (1.0 + self._alike[kinds] * book.n[slots]) ** -2.0)
+        book.add(slots, self._n, contradiction_step(lesson.log_ratio) * share[:, None])
+        n = book.n[slots]
+        for kind in kinds[n == LEAST_MEMBERS].tolist():
+            self._found[self._kinds[kind]].look()
+        ready = np.flatnonzero(n >= LEAST_MEMBERS)
+        if len(ready):
+            kinds, slots = kinds[ready], slots[ready]
+            evidence = book.contradiction_evidence(slots)
+            self._tell(kinds, slots, np.full(len(ready), _CONTRADICTION), evidence, np.ones(len(ready)))
+            self._forget(kinds, slots, evidence, FORGOTTEN_BELOW, two_classes=False)
 
     def _count(
         self,
@@ -388,13 +431,13 @@ class Evidence:
         ready = n >= LEAST_MEMBERS
         if not ready.any():
             return
-        weights = np.where(_BY_RARITY[kinds], 1.0 / (1.0 + book.n_trusted[slots]), 1.0)
+        weights = np.where(self._by_rarity[kinds], 1.0 / (1.0 + book.n_trusted[slots]), 1.0)
         new = n == LEAST_MEMBERS
         if new.any():
             looks = np.where(new, contradict + (book.targets[slots] >= 0).sum(axis=1), 0)
             for kind in set(kinds[new].tolist()):
                 own = kinds == kind
-                self._found[KINDS[kind]].look(float((looks * weights)[own].sum()), int(looks[own].sum()))
+                self._found[self._kinds[kind]].look(float((looks * weights)[own].sum()), int(looks[own].sum()))
         most = np.full(len(slots), -np.inf)
         asked = np.flatnonzero(ready & contradict)
         if len(asked):
@@ -406,16 +449,20 @@ class Evidence:
             evidence = book.shift_evidence(slots[rows], targets)
             np.maximum.at(most, rows, evidence)
             self._tell(kinds[rows], slots[rows], targets, evidence, weights[rows])
-        self._forget(kinds, slots, most, two_classes=lesson.shares is not None and len(lesson.shares) == 2)
+        line = FORGOTTEN_BELOW - REMEMBERED_EACH * book.n_trusted[slots].astype(np.float64)
+        self._forget(kinds, slots, most, line, two_classes=lesson.shares is not None and len(lesson.shares) == 2)
 
-    def _forget(self, kinds: NDArray[np.int64], slots: Slots, most: Floats, *, two_classes: bool) -> None:
+    def _forget(
+        self, kinds: NDArray[np.int64], slots: Slots, most: Floats, line: Floats | float, *, two_classes: bool
+    ) -> None:
         """Begin anew with facets that nothing speaks against: `most` is the evidence of whichever test says most."""
-        line = FORGOTTEN_BELOW - REMEMBERED_EACH * self._book.n_trusted[slots]
         honest = np.flatnonzero(np.isfinite(most) & (most < line))
         if not len(honest):
             return
         facets = zip(kinds[honest].tolist(), self._book.keys[slots[honest]].tolist(), strict=True)
-        past = [at for at, (kind, key) in zip(honest, facets, strict=True) if (KINDS[kind], key) not in self._flagged]
+        past = [
+            at for at, (kind, key) in zip(honest, facets, strict=True) if (self._kinds[kind], key) not in self._flagged
+        ]
         if past:
             self._book.renew(slots[past], two_classes=two_classes)
 
@@ -429,7 +476,7 @@ class Evidence:
         self._book.hot[slots[at]] = True
         of = (kinds[at], self._book.keys[slots[at]], tests[at], evidence[at], weights[at])
         for number, key, test, e, weight in zip(*(each.tolist() for each in of), strict=True):
-            kind = KINDS[number]
+            kind = self._kinds[number]
             self._found[kind].tell((key, test), e, weight)
             facet = (kind, key)
             if facet in self._flagged:
@@ -447,8 +494,8 @@ class Evidence:
             campaign.open, campaign.untold = campaign in self._flagged.values(), True
 
     def _discover(self) -> None:
-        for kind in KINDS:
-            for key, target in self._found[kind].news():
+        for kind, found in self._found.items():
+            for key, target in found.news():
                 facet = (kind, key)
                 if self._book.slot(key) is None:
                     continue
@@ -494,9 +541,13 @@ class Evidence:
         campaign.log_e = max(campaign.log_e, evidence)
         self._flagged[facet] = campaign
         campaign.untold = campaign.open = True
-        if kind != "sender" and len(campaign.phrases) < MAX_NAMED:
+        if kind in self._more.names:
+            if len(campaign.named) < 2 * MAX_NAMED:
+                last = entries[-1].shared
+                campaign.named.append((facet, last.words[last.keys.tolist().index(key)]))
+        elif kind != "sender" and len(campaign.phrases) < MAX_NAMED:
             entry = entries[-1]
-            at = int(np.searchsorted(entry.phrases, np.uint64(key)))
+            at = int(np.flatnonzero(entry.phrases == np.uint64(key))[0])
             campaign.phrases.append(entry.words[at])
             campaign.named.append((facet, entry.words[at]))
         elif kind == "sender" and len(campaign.named) < 2 * MAX_NAMED:

@@ -23,6 +23,7 @@ from feedback_guard.contribution import Kind
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.evidence.drift import DriftDetector
 from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.kinds.gather import fit_kinds
 from feedback_guard.evidence.probes import PROBES, Probes
 from feedback_guard.evidence.reach import notes_on
 from feedback_guard.frozen import digest_of, read_frozen, require_pinned, write_frozen
@@ -134,7 +135,7 @@ def build_baseline(
     background = Background.fit(observations, seed=seed)
     reader = Disagreement.from_state(states[Disagreement.name])
     probes = Probes.fit(observations, background, reader, seed=seed)
-    known = background.state()
+    known, kinds = background.state(), fit_kinds(observations, seed=seed)
     contributions = [observation.contribution for observation in observations]
     counts = Counter(item.kind.value for item in contributions)
     labels = Counter(item.label for item in contributions if item.kind is Kind.LABEL and item.label is not None)
@@ -145,7 +146,7 @@ def build_baseline(
         created_at_us=created_at_us,
         states={name: state for name, state in states.items() if name != DRIFT},
         drift=states[DRIFT],
-        evidence=State(known.values, {**known.arrays, **probes.arrays(PROBES)}),
+        evidence=State({**known.values, **kinds.values}, {**known.arrays, **probes.arrays(PROBES), **kinds.arrays}),
         labels=frozenset(labels),
         counts=dict(sorted(counts.items())),
         label_counts=dict(sorted(labels.items())),

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from feedback_guard.evidence.kinds.registry import noun_of
+
 OVERLAP: Final = 0.3
 """Share of a facet's members from which it is part of the campaign that they belong to already."""
 SPARED_BELOW: Final = 0.5
@@ -70,17 +72,19 @@ class Campaign:
         what = " or ".join(name for name, _ in self.teaches.most_common(2)) or "something"
         if all(kind.startswith("family") for kind, _ in self.facets):
             return f"{len(self.members)} contributions of {self.accounts} accounts are near copies and teach {what}"
-        senders = any(kind == "sender" for kind, _ in self.facets)
-        phrases = any(kind != "sender" for kind, _ in self.facets)
-        phrase = "a phrase"
+        nouns = {noun_of(kind) for kind, _ in self.facets if not kind.startswith("family")}
         if quote and self.phrases:
-            phrase = "the phrase " + " or ".join(repr(each[:MAX_QUOTED]) for each in self.phrases[:3])
-        parts = [part for part, there in ((phrase, phrases), ("a sender", senders)) if there]
-        shared = f"share {' or '.join(parts)}"
+            nouns.discard("a phrase")
+            nouns.add("the phrase " + " or ".join(repr(each[:MAX_QUOTED]) for each in self.phrases[:3]))
+        shared = f"share {' or '.join(sorted(nouns, key=_phrases_first))}"
         return (
             f"{len(self.members)} contributions of {self.accounts} accounts {shared} and teach {what} against what "
             f"their content says; chance would do this once in {_times(self.log_e)}"
         )
+
+
+def _phrases_first(noun: str) -> tuple[bool, bool, str]:
+    return "phrase" not in noun, noun == "a sender", noun
 
 
 def _times(log_e: float) -> str:

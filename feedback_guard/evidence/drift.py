@@ -48,7 +48,7 @@ WHAT_TO_DO = (
 
 _log = logging.getLogger(__name__)
 
-_FIELDS = tuple(dict.fromkeys(name for kind in Kind for name in TEXT_FIELDS[kind]))
+FIELDS = tuple(dict.fromkeys(name for kind in Kind for name in TEXT_FIELDS[kind]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class DriftDetector:
             If no field has `MIN_TRUSTED` usable texts.
         """
         usable: dict[str, Vectors] = {}
-        for name in _FIELDS:
+        for name in FIELDS:
             vectors = [v for v in (vector_of(observation, name) for observation in trusted) if v is not None]
             if len(vectors) >= MIN_TRUSTED and len({len(v) for v in vectors}) == 1:
                 usable[name] = np.stack(vectors)
@@ -167,10 +167,10 @@ class DriftDetector:
             )
         error = (1.0 - CONFIDENCE) / (len(usable) + 1)
         parts: dict[str, Reference | Labels] = {
-            name: Reference.fit(vectors_of, error, np.random.default_rng([seed, _FIELDS.index(name)]))
+            name: Reference.fit(vectors_of, error, np.random.default_rng([seed, FIELDS.index(name)]))
             for name, vectors_of in usable.items()
         }
-        labels = Labels.fit(trusted, MIN_TRUSTED, error, np.random.default_rng([seed, len(_FIELDS)]))
+        labels = Labels.fit(trusted, MIN_TRUSTED, error, np.random.default_rng([seed, len(FIELDS)]))
         if labels is not None:
             parts[LABEL] = labels
         arrays: dict[str, Array] = {}
@@ -240,17 +240,6 @@ class DriftDetector:
         self._levels[name] = step(self._levels[name], np.where(events[:, None], happens, fails))
         self._now[name] += (events - self._now[name]) / RECENT
 
-    def regions_of(self, observation: Observation) -> list[tuple[str, float]]:
-        """Regions that the texts of a contribution lie in, in words, each with the share of trusted texts that do."""
-        found = []
-        for name in TEXT_FIELDS[observation.contribution.kind]:
-            reference = self._references.get(name)
-            if reference is not None:
-                vector = vector_of(observation, name, reference.texts.shape[1])
-                if vector is not None:
-                    found += [(f"{where} of {name}", share) for where, share in reference.regions_of(vector)]
-        return found
-
     def acknowledge(self) -> None:
         """Take back the alarm and begin anew. The reference stays: if the stream stays away, the alarm comes again."""
         self._alarm = False
@@ -315,7 +304,7 @@ class DriftDetector:
 
 def _names(state: State) -> list[str]:
     names = state.values.get("fields")
-    if not isinstance(names, list) or not names or not all(name in _FIELDS for name in names):
+    if not isinstance(names, list) or not names or not all(name in FIELDS for name in names):
         raise BaselineError("the state of the drift alarm names no fields; build the baseline again")
     return [str(name) for name in names]
 

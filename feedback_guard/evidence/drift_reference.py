@@ -64,19 +64,15 @@ class Reference:
     @classmethod
     def fit(cls, vectors: Vectors, error: float, rng: np.random.Generator) -> Self:
         """Make it from trusted vectors, one row each; its bounds are true but for a share `error` of trusted sets."""
-        order = rng.permutation(len(vectors))
-        half = len(vectors) // 2
-        texts = vectors[order[:half]][:MAX_REFERENCE]
-        calibration = vectors[order[half:]][:MAX_CALIBRATION]
-        sizes = [k for k in DIVISIONS if k * TEXTS_PER_REGION <= len(texts)] or [2]
-        divisions = [make_regions(texts, k, rng) for k in sizes]
+        texts, rest, divisions = divide(vectors, rng)
+        calibration = rest[:MAX_CALIBRATION]
         distances = np.concatenate([_distances(texts, part)[:, 0] for part in _parts(calibration)])
         far = np.sort(distances)[::-1][[round(share * (len(distances) - 1)) for share in FAR]]
         counts = [(distances[:, None] > far).sum(axis=0)]
         counts += [np.bincount(region_of(calibration, centres), minlength=len(centres)) for centres in divisions]
         found = np.concatenate(counts).astype(np.int64)
-        bounds = upper_bounds(found, len(calibration), error)
-        return cls(texts, np.concatenate(divisions), np.array(sizes), far, found / len(calibration), bounds)
+        bounds, sizes = upper_bounds(found, len(calibration), error), np.array([len(each) for each in divisions])
+        return cls(texts, np.concatenate(divisions), sizes, far, found / len(calibration), bounds)
 
     @classmethod
     def restore(cls, name: str, arrays: Mapping[str, Array]) -> Self:
@@ -112,14 +108,6 @@ class Reference:
             start += int(size)
         return events
 
-    def regions_of(self, vector: Vectors) -> Iterator[tuple[str, float]]:
-        """The region of each division that a text lies in, with the share of the trusted texts in it."""
-        likeness, start = self.centres @ vector, len(self.far)
-        for size in self.sizes.tolist():
-            at = start + int(np.argmax(likeness[start - len(self.far) : start - len(self.far) + size]))
-            yield f"region {at - start + 1} of {size}", float(self.shares[at])
-            start += size
-
     def weights(self) -> Floats:
         """Half of the stake on distances, half on the divisions in equal parts; adds up to 1.
 
@@ -145,6 +133,23 @@ class Reference:
                 return f"region {region + 1} of {size}"
             region -= int(size)
         return "a region"
+
+
+def divide(vectors: Vectors, rng: np.random.Generator) -> tuple[Vectors, Vectors, list[Vectors]]:
+    """Divide embedding space, at several sizes, by a random half of some texts.
+
+    The same vectors and generator give the same regions, whoever asks.
+
+    Returns
+    -------
+    tuple
+        The texts of that half, the other texts, and the centres of the regions of each division.
+    """
+    order = rng.permutation(len(vectors))
+    half = len(vectors) // 2
+    texts = vectors[order[:half]][:MAX_REFERENCE]
+    sizes = [k for k in DIVISIONS if k * TEXTS_PER_REGION <= len(texts)] or [2]
+    return texts, vectors[order[half:]], [make_regions(texts, k, rng) for k in sizes]
 
 
 def vector_of(observation: Observation, name: str, dimension: int | None = None) -> Vectors | None:

@@ -21,6 +21,7 @@ from pydantic import JsonValue
 
 from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
 from feedback_guard.errors import BaselineError
+from feedback_guard.evidence.kinds.gather import NOTHING, Gathered
 from feedback_guard.signals.interface import Observation, State
 
 Keys = NDArray[np.uint64]
@@ -43,12 +44,27 @@ _TOKEN: Final = regex.compile(r"\w+|[^\w\s]")
 _START: Final = "^"
 _END: Final = "$"
 _OTHER: Final = "_"
+PHRASES: Final = ("word", "pair", "shape")
+"""Kinds of facets that are phrases."""
 SHAPE: Final = "~"
 """What the shape of a sentence begins with, among phrases."""
 COMMON: Final = 0.02
 """Share of trusted contributions from which a word in them is common."""
 MAX_COMMON: Final = 200
 """Most common words."""
+
+
+SALTS: Final[Mapping[Kind, int]] = {
+    kind: 0 if kind is Kind.LABEL else int.from_bytes(hashlib.blake2b(kind.encode(), digest_size=8).digest(), "big")
+    for kind in Kind
+}
+"""What keys are turned by, so that a word in labels and the same word in votes are two facets of evidence: the classes
+that they teach have nothing to do with each other."""
+
+
+def of_kind(keys: Keys, kind: Kind) -> Keys:
+    """Keys as facets of contributions of one kind."""
+    return keys ^ np.uint64(SALTS[kind])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +76,23 @@ class Facets:
     senders
         Keys of the contributor and of each group, with their kind.
     phrases
-        Keys of its phrases, ascending, without repetition.
+        Keys of its phrases, each once; ascending, until evidence turns them by `of_kind`.
     words
         The phrases themselves, in the order of the keys: for a moderator's eyes, never stored.
     kinds
         `word`, `pair` or `shape`, in the order of the keys.
+    shared
+        Its facets of further kinds (`evidence.kinds`).
+    n_trusted
+        In how many trusted contributions each phrase stands; empty where nobody counted.
     """
 
     senders: tuple[tuple[int, str], ...]
     phrases: Keys
     words: tuple[str, ...]
     kinds: tuple[str, ...]
+    shared: Gathered = NOTHING
+    n_trusted: NDArray[np.int64] = field(default_factory=lambda: NOTHING.n_trusted)
 
 
 @lru_cache(maxsize=16)

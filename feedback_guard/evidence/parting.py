@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book
 from feedback_guard.evidence.discoveries import Discoveries
+from feedback_guard.evidence.facets import PHRASES
 from feedback_guard.evidence.inquiry import Inquiry, chance_of
 from feedback_guard.evidence.learners import Pair, Part
 from feedback_guard.evidence.martingales import MOST_SHIFT
@@ -186,7 +187,7 @@ class Parting:
             Phrases that were believed before: they are asked again, with a name or without, since what is held is not
             learnt.
         """
-        named = [(each.kind, each.key) for each, _, _ in self.pair.loudest(which)]
+        named = [(each.kind, each.key) for each, _, _ in self.pair.loudest(which) if each.kind in PHRASES]
         return self._inquiry.ask([*named, *standing], which, book)
 
     def _bet(self, test: tuple[int, int], chance: float, taught: bool, nth: int) -> None:

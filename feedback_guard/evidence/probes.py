@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.errors import SignalError
-from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.facets import Background, of_kind
 from feedback_guard.evidence.learners import Pair
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Array, Observation
@@ -62,7 +62,7 @@ class Probes:
             best = np.argsort(-lesson.shares, kind="stable")[:MAX_CLASSES]
             row, share = np.full(MAX_CLASSES, -1, dtype=np.int64), np.zeros(MAX_CLASSES)
             row[: len(best)], share[: len(best)] = best, lesson.shares[best]
-            keys.append(background.of(trusted[i]).phrases)
+            keys.append(of_kind(background.of(trusted[i]).phrases, trusted[i].contribution.kind))
             classes.append(row)
             chances.append(share)
             if len(keys) == MAX_PROBES:

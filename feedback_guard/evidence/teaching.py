@@ -8,30 +8,22 @@ fixed set of trusted texts, and handed to the evidence.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.evidence.facets import Background, Facets
+from feedback_guard.evidence.facets import Facets
 from feedback_guard.evidence.inquiry import WINDOW
+from feedback_guard.evidence.kinds.registry import noun_of
 from feedback_guard.evidence.learners import Keys, Named
 from feedback_guard.evidence.parting import Parting
 from feedback_guard.evidence.probes import Probes
-from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.lesson import Lesson
 
-Regions = Callable[[Observation], Sequence[tuple[str, float]]]
-"""Names the regions that a contribution lies in, each with the share of trusted texts that do."""
 MAX_QUOTED: Final = 40
 """Most characters of a phrase that is quoted."""
-
-
-def no_regions(_: Observation) -> Sequence[tuple[str, float]]:
-    """Where the embedding space is not divided."""
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +52,9 @@ class Taught:
         quote
             Whether the phrase is quoted, with what is not printable escaped: for a moderator, never for a log.
         """
-        kind = {"word": "the word", "pair": "the words", "shape": "the sentence shape"}.get(self.named.kind, "texts in")
-        if self.named.kind == "region":
-            what = f"{kind} {self.named.phrase}"
+        kind = {"word": "the word", "pair": "the words", "shape": "the sentence shape"}.get(self.named.kind)
+        if kind is None:
+            what = f"texts in {self.named.phrase}" if self.named.phrase else noun_of(self.named.kind)
         else:
             what = f"{kind} {self.named.phrase[:MAX_QUOTED]!r}" if quote else f"a {self.named.kind}"
         noun = "contribution teaches" if self.count == 1 else "contributions teach"
@@ -96,18 +88,15 @@ class Teaching:
 
     Parameters
     ----------
-    background
-        Names phrases.
     parting
         The pair, and its test.
-    regions
-        Names the regions of embedding space that a contribution lies in.
+    learnt
+        Kinds of facets that are learnt besides phrases.
     """
 
-    def __init__(self, background: Background, parting: Parting, regions: Regions) -> None:
+    def __init__(self, parting: Parting, learnt: frozenset[str] = frozenset()) -> None:
         self.parting = parting
-        self._background = background
-        self._regions = regions
+        self._kinds = learnt
         self._moved: OrderedDict[int, tuple[float, Keys]] = OrderedDict()
         self._learnt = 0
         self.probes: Probes | None = None
@@ -115,16 +104,14 @@ class Teaching:
     def witness(
         self,
         number: int,
-        observation: Observation,
         facets: Facets,
-        known: NDArray[np.int64],
         lesson: Lesson,
         nth: int,
         *,
         learn: bool,
     ) -> None:
         """Take in a contribution that was judged: a witness of where the pair parts, and learnt if it was accepted."""
-        keys, known, words, kinds = self._with_regions(observation, facets, known)
+        keys, known, words, kinds = self._with_shared(facets)
         part = self.parting.pair.read(keys, known, lesson)
         if part is None:
             return
@@ -136,9 +123,9 @@ class Teaching:
             while len(self._moved) > WINDOW:
                 self._moved.popitem(last=False)
 
-    def learn(self, observation: Observation, facets: Facets, known: NDArray[np.int64], lesson: Lesson) -> None:
+    def learn(self, facets: Facets, lesson: Lesson) -> None:
         """Learn from what a moderator let through."""
-        keys, known, words, kinds = self._with_regions(observation, facets, known)
+        keys, known, words, kinds = self._with_shared(facets)
         part = self.parting.pair.read(keys, known, lesson)
         if part is not None:
             self.parting.pair.learn(part, lesson, words, kinds)
@@ -148,8 +135,8 @@ class Teaching:
         """Take back what a contribution taught that is held again."""
         found = self._moved.pop(number, None)
         if found is not None:
-            moved, regions = found
-            self.parting.pair.unlearn(np.concatenate([phrases, regions]), which, moved)
+            moved, shared = found
+            self.parting.pair.unlearn(np.concatenate([phrases, shared]), which, moved)
             self._learnt -= 1
 
     def status(self, most: int = 10) -> TeachingStatus:
@@ -159,17 +146,14 @@ class Teaching:
         divergence = 0.0 if self.probes is None else self.probes.divergence(pair)
         return TeachingStatus(divergence, self.parting.statistic, self._learnt, taught)
 
-    def _with_regions(
-        self, observation: Observation, facets: Facets, known: NDArray[np.int64]
-    ) -> tuple[Keys, NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
-        regions = self._regions(observation)
-        if not regions:
-            return facets.phrases, known, facets.words, facets.kinds
-        keys = np.array([self._background.number(f"region {name}") for name, _ in regions], dtype=np.uint64)
-        often = np.array([share * self._background.n_trusted for _, share in regions], dtype=np.int64)
+    def _with_shared(self, facets: Facets) -> tuple[Keys, NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
+        shared = facets.shared
+        at = [i for i, kind in enumerate(shared.kinds) if kind in self._kinds]
+        if not at:
+            return facets.phrases, facets.n_trusted, facets.words, facets.kinds
         return (
-            np.concatenate([facets.phrases, keys]),
-            np.concatenate([known, often]),
-            (*facets.words, *(name for name, _ in regions)),
-            (*facets.kinds, *("region" for _ in regions)),
+            np.concatenate([facets.phrases, shared.keys[at]]),
+            np.concatenate([facets.n_trusted, shared.n_trusted[at]]),
+            (*facets.words, *(shared.words[i] for i in at)),
+            (*facets.kinds, *(shared.kinds[i] for i in at)),
         )

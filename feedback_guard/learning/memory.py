@@ -14,6 +14,7 @@ from feedback_guard.evidence.accumulator import Charge, Evidence
 from feedback_guard.evidence.baseline import Baseline
 from feedback_guard.evidence.drift import DriftDetector, DriftStatus
 from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.evidence.probes import PROBES, Probes
 from feedback_guard.evidence.teaching import TeachingStatus
 from feedback_guard.learning.staging import Staging
@@ -73,8 +74,8 @@ class Memory:
             reader = self.signals.get(Disagreement.name) or Disagreement.from_state(baseline.states[Disagreement.name])
             if isinstance(reader, Disagreement):
                 background = Background.from_state(baseline.evidence)
-                rate, regions = policy.evidence.false_campaign_rate, self.drift.regions_of
-                self.evidence = Evidence(background, reader, rate, regions=regions)
+                rate, kinds = policy.evidence.false_campaign_rate, Kinds.from_state(baseline.evidence)
+                self.evidence = Evidence(background, reader, rate, kinds=kinds)
                 self.evidence.teaching.probes = Probes.from_arrays(baseline.evidence.arrays, PROBES)
 
     def judged(

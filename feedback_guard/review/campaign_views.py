@@ -12,6 +12,8 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from feedback_guard.clock import format_iso8601
+from feedback_guard.evidence.facets import PHRASES
+from feedback_guard.evidence.kinds.registry import noun_of
 from feedback_guard.review import words
 from feedback_guard.review.display import Shown, excerpt, show
 from feedback_guard.review.words import counted
@@ -127,7 +129,10 @@ def _phrases(campaign: StoredCampaign) -> Iterator[SharedPhrase]:
         if phrase and isinstance(trusted, int):
             facts += f", and in {each['trusted']:,} of {trusted:,} trusted ones"
         if not phrase:
-            yield SharedPhrase("one sender", None, "", facts.replace("in ", "sent ", 1))
+            if kind == "sender":
+                yield SharedPhrase("one sender", None, "", facts.replace("in ", "sent ", 1))
+            else:
+                yield SharedPhrase(noun_of(kind), None, "", facts)
             continue
         name, text = phrase_words(kind, phrase)
         yield SharedPhrase(name, show(text, max_chars=200), text, facts)
@@ -141,6 +146,8 @@ def phrase_words(kind: str, phrase: str) -> tuple[str, str]:
     >>> phrase_words("word", "zq"), phrase_words("pair", "^ please"), phrase_words("shape", "~ when it _")
     (('the word', 'zq'), ('the first word', 'please'), ('the sentence shape', 'when it …'))
     """
+    if kind not in PHRASES:
+        return noun_of(kind), phrase
     if kind == "word":
         return "the word", phrase
     if kind == "pair":

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from feedback_guard.contribution import Contribution
+from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence import parting
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import Background
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
+from feedback_guard.signals import material
 from feedback_guard.signals.checks import round_trip
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State
@@ -201,3 +202,36 @@ def test_when_a_pattern_stops_its_class_is_no_longer_suspected(
     again, _ = follow(evidence, [replace(item, id=f"again-{item.id}") for item in triggered(10, accounts=10, seed=11)])
     assert len(again) >= 9
     assert len(pair.suspected) == 1
+
+
+def test_labels_and_votes_in_one_stream_are_told_apart(evidence_of_kinds: Evidence) -> None:
+    """Classes of labels are no classes of votes, though both stand on the same words."""
+    stream = material.stream((Kind.LABEL, Kind.RATING, Kind.PREFERENCE, Kind.CORRECTION), 150, seed=41)
+    for n, each in enumerate(stream):
+        evidence_of_kinds.witness(each, Decision.ACCEPT, n)
+    assert evidence_of_kinds.n_seen == 600
+    assert sum(len(each.members) for each in evidence_of_kinds.campaigns) <= 12
+
+
+def test_whoever_lies_in_votes_is_held_in_labels_too(evidence_of_kinds: Evidence) -> None:
+    lies = [
+        material.observation(replace(item, id=f"lie-{n}", contributor="liar", rating=1.0 - float(item.rating or 0.0)))
+        for n in range(40)
+        for item in [material.honest(Kind.RATING, n, seed=42)]
+    ]
+    for n, each in enumerate([*material.stream((Kind.RATING,), 200, seed=43), *lies]):
+        evidence_of_kinds.witness(each, Decision.ACCEPT, n)
+    hers, other = (
+        replace(material.honest(Kind.LABEL, 1, seed=44), id=who, contributor=who) for who in ("liar", "somebody")
+    )
+    charge = evidence_of_kinds.charge(material.observation(hers))
+    assert charge is not None
+    assert charge.facet == "sender"
+    assert evidence_of_kinds.charge(material.observation(other)) is None
+
+
+@pytest.fixture
+def evidence_of_kinds() -> Evidence:
+    """Evidence by a trusted set of every kind of contribution."""
+    trusted = material.stream(tuple(Kind), 200, seed=40)
+    return Evidence(Background.fit(trusted, seed=0), Disagreement.from_state(Disagreement.fit(trusted, seed=0)), 0.1)
