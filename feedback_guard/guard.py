@@ -30,7 +30,7 @@ from feedback_guard.drifting import end_drift, keep_drift
 from feedback_guard.embedding.interface import Embedder
 from feedback_guard.engine import Engine
 from feedback_guard.errors import ClaimLostError, CredentialError, EmbeddingError, StoreError, UsageError
-from feedback_guard.evidence.accumulator import Charge
+from feedback_guard.evidence.entries import Charge
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.keyring import Keyring, keyring_of
 from feedback_guard.learning.follower import Follower

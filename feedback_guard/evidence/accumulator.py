@@ -14,7 +14,7 @@ import logging
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
 from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
+from feedback_guard.evidence.entries import Charge, Entry
 from feedback_guard.evidence.facets import COMMON, PHRASES, SALTS, Background, Facets, of_kind
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.kinds.gather import Gathered, Kinds
@@ -76,34 +77,6 @@ _PARTED: Final = -2
 _RECENT: Final = 2_048
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """A contribution that belongs to a campaign, and why."""
-
-    ident: str
-    campaign: str
-    facet: str
-    message: str
-    p_value: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A contribution as it is remembered."""
-
-    number: int
-    ident: str
-    at_us: int
-    account: int
-    log_ratio: float
-    which: int
-    taught: str
-    accepted: bool
-    words: tuple[str, ...]
-    phrases: NDArray[np.uint64]
-    shared: Gathered
-
-
 class Evidence:
     """Follows the stream, finds campaigns, and says which contributions belong to one.
 
@@ -148,7 +121,7 @@ class Evidence:
         self._parted: dict[Facet, int] = {}
         self._planted: dict[Facet, float] = {}
         self._window = window
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._n = 0
         self._read: OrderedDict[str, tuple[Facets, Lesson | None]] = OrderedDict()
         self._flagged: dict[Facet, Campaign] = {}
@@ -189,7 +162,7 @@ class Evidence:
         for facet in self._facets_in(facets):
             campaign = self._flagged[facet]
             if self._indicts(facet, lesson.which, lesson.log_ratio):
-                return _charge(observation.contribution.id, campaign, facet)
+                return Charge.of(observation.contribution.id, campaign, facet[0])
         return None
 
     def witness(self, observation: Observation, decision: Decision, at_us: int, campaign: str | None = None) -> None:
@@ -202,20 +175,8 @@ class Evidence:
         if lesson is None:
             return
         self._n += 1
-        account = facets.senders[0][0] if facets.senders else 0
-        entry = _Entry(
-            self._n,
-            observation.contribution.id,
-            at_us,
-            account,
-            lesson.log_ratio,
-            lesson.which,
-            lesson.taught,
-            decision is Decision.ACCEPT,
-            facets.words,
-            facets.phrases,
-            facets.shared,
-        )
+        accepted = decision is Decision.ACCEPT
+        entry = Entry.of(self._n, observation.contribution.id, at_us, facets, lesson, accepted=accepted)
         self._entries[self._n] = entry
         while len(self._entries) > self._window:
             _, gone = self._entries.popitem(last=False)
@@ -301,7 +262,7 @@ class Evidence:
             if entry is not None and entry.which == self._parted[facet] and entry.log_ratio >= least:
                 self._join(self._flagged[facet], facet, entry)
 
-    def _note_family(self, name: str, entry: _Entry, kin: list[int]) -> None:
+    def _note_family(self, name: str, entry: Entry, kin: list[int]) -> None:
         """Near copies of a text are held by themselves; those that came before anybody could tell are named here."""
         found = self._campaigns.get(name)
         if found is None:
@@ -546,10 +507,9 @@ class Evidence:
                 last = entries[-1].shared
                 campaign.named.append((facet, last.words[last.keys.tolist().index(key)]))
         elif kind != "sender" and len(campaign.phrases) < MAX_NAMED:
-            entry = entries[-1]
-            at = int(np.flatnonzero(entry.phrases == np.uint64(key))[0])
-            campaign.phrases.append(entry.words[at])
-            campaign.named.append((facet, entry.words[at]))
+            phrase = entries[-1].phrase(key)
+            campaign.phrases.append(phrase)
+            campaign.named.append((facet, phrase))
         elif kind == "sender" and len(campaign.named) < 2 * MAX_NAMED:
             campaign.named.append((facet, ""))
         campaign.spared += len(entries) - len(indicted)
@@ -557,7 +517,7 @@ class Evidence:
             self._join(campaign, facet, entry)
         log.info("%s: %s", campaign.ident, campaign.sentence())
 
-    def _join(self, campaign: Campaign, facet: Facet, entry: _Entry) -> None:
+    def _join(self, campaign: Campaign, facet: Facet, entry: Entry) -> None:
         if entry.ident in campaign.members or entry.ident in self._campaign_of:
             return
         campaign.members[entry.ident] = f"{entry.account:016x}"
@@ -570,7 +530,7 @@ class Evidence:
             self.teaching.parting.joined(entry.which)
         if entry.accepted:
             self.teaching.unlearn(entry.number, entry.phrases, entry.which)
-            self._pulled.append(_charge(entry.ident, campaign, facet))
+            self._pulled.append(Charge.of(entry.ident, campaign, facet[0]))
 
     def _honest(self, facet: Facet, log_ratio: float) -> float:
         """How likely a member of a facet is honest, given how many of them contradict their content."""
@@ -600,7 +560,3 @@ class Evidence:
             return True
         share = min(MOST_CONTRARY, self._book.contrary_share(slot))
         return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW
-
-
-def _charge(ident: str, campaign: Campaign, facet: Facet) -> Charge:
-    return Charge(ident, campaign.ident, facet[0], campaign.sentence(quote=True), min(1.0, math.exp(-campaign.log_e)))

@@ -118,7 +118,7 @@ class Teaching:
         self.parting.witness(number, part, lesson, nth)
         if learn:
             moved = self.parting.pair.learn(part, lesson, words, kinds, nth)
-            self._moved[number] = moved, keys[len(facets.phrases) :]
+            self._moved[number] = moved, keys[len(facets.phrases) :].copy()  # a part would keep the whole in memory
             self._learnt += 1
             while len(self._moved) > WINDOW:
                 self._moved.popitem(last=False)

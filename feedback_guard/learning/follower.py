@@ -14,7 +14,7 @@ from typing import Protocol
 
 from feedback_guard.embedding.pack import unpack
 from feedback_guard.errors import StoreError
-from feedback_guard.evidence.accumulator import Charge
+from feedback_guard.evidence.entries import Charge
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.evidence.telling import Telling
 from feedback_guard.learning.memory import Memory

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Mapping
 
 from feedback_guard.errors import BaselineError
-from feedback_guard.evidence.accumulator import Charge, Evidence
+from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.baseline import Baseline
 from feedback_guard.evidence.drift import DriftDetector, DriftStatus
+from feedback_guard.evidence.entries import Charge
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.evidence.probes import PROBES, Probes
