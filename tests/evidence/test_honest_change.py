@@ -94,7 +94,9 @@ class World:
         began = next((n for n, sent in enumerate(stream) if sent.new), len(stream))
         for n, (sent, observation) in enumerate(zip(stream, self.observe(items), strict=True)):
             accepted = session.judge(observation).decision is Decision.ACCEPT
-            if not sent.hostile:
+            if sent.hostile:
+                report.passed.append(accepted)
+            else:
                 (report.before if n < began else report.since).append(not accepted)
             if drift.alarm and report.alarm_after is None:
                 report.alarm_after = n - began
@@ -123,6 +125,7 @@ class Report:
         self.before: list[bool] = []
         self.since: list[bool] = []
         self.alarm_after: int | None = None
+        self.passed: list[bool] = []
         self.absorbed: list[bool] = []
         self.lost = 0
 
@@ -208,11 +211,16 @@ def test_a_campaign_that_hides_in_another_language_is_caught(world: World) -> No
 
 
 def test_a_crew_that_raises_the_alarm_is_not_forgiven(world: World) -> None:
-    """Five accounts send what lies far from everything: the alarm may rise, and they are held for it all the same."""
+    """Five accounts send what lies far from everything: the alarm may rise, and they are held for it all the same.
+
+    They are held when they come: that evidence on the senders pulls them back later would hide a crowd that counts
+    texts instead of people.
+    """
     far = [Sent(each, new=True, who=f"crew-{n % 5}", hostile=True) for n, each in enumerate(german())]
     stream = [Sent(each) for each in world.stream[:QUIET]]
     for n, each in enumerate(far[:120]):
         stream += [each, Sent(world.stream[QUIET + n])]
     report = world.judge(world.engine(bank("vetted")), stream)
     assert report.alarm_after is not None
+    assert sum(report.passed[20:]) / len(report.passed[20:]) <= 0.05
     assert sum(report.absorbed) / len(report.absorbed) <= 0.2
