@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections import Counter
 
-from feedback_guard.evidence.book import Book
+import numpy as np
+import pytest
+
+from feedback_guard.evidence.book import Book, Slots
 from feedback_guard.evidence.martingales import contradiction_step
 
 
@@ -34,6 +37,39 @@ def test_a_flood_of_facets_pushes_out_only_its_like() -> None:
     assert len(book) <= 400
     assert (book.slot(1), book.slot(2)) == (suspect, popular)
     assert book.contradiction_evidence(np.array([suspect, popular])).tolist() == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_with_many_members_is_pushed_out(seed: int) -> None:
+    """The stated error, whenever room is made: uneven facets, some with evidence, floods in between."""
+    rng = np.random.default_rng(seed)
+    book, made = Book(256), 0
+    counted: Counter[int] = Counter()
+
+    def make_room(keep: Slots) -> None:
+        nonlocal made
+        before = {key: int(book.n[slot]) for key, slot in book._slot_of.items()}
+        real(keep)
+        kept = {int(book.keys[slot]) for slot in keep.tolist() if int(book.keys[slot]) in before}
+        passed = [n for key, n in before.items() if key not in kept]
+        gone = [n for key, n in before.items() if key not in book._slot_of]
+        assert gone
+        assert max(gone) <= 4 * sum(passed) / len(passed)
+        made += 1
+
+    real, book._make_room = book._make_room, make_room  # type: ignore[method-assign]
+    for member in range(3_000):
+        popular = rng.zipf(1.3, size=int(rng.integers(1, 12))) % 2_000
+        flood = 10_000 + member * 40 + np.arange(int(rng.integers(0, 30)))
+        keys = sorted({*popular.tolist(), *(flood.tolist() if member % 7 == 0 else [])})
+        slots = np.array(place(book, *keys))
+        book.add(slots, member, contradiction_step(float(rng.normal(1.0 if member % 3 else -1.0, 2.0))))
+        counted.update(keys)
+    assert made > 50
+    for key, slot in book._slot_of.items():
+        assert book.n[slot] <= counted[key], "never more than there were"
+    often = [key for key, n in counted.most_common(12)]
+    assert all(book.slot(key) is not None for key in often)
 
 
 def test_what_was_pushed_out_begins_anew() -> None:
