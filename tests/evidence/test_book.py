@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from feedback_guard.evidence.book import Book, Slots
+from feedback_guard.evidence.book import KEEP_ABOVE, Book, Slots
 from feedback_guard.evidence.martingales import contradiction_step
 
 
@@ -70,6 +70,23 @@ def test_nothing_with_many_members_is_pushed_out(seed: int) -> None:
         assert book.n[slot] <= counted[key], "never more than there were"
     often = [key for key, n in counted.most_common(12)]
     assert all(book.slot(key) is not None for key in often)
+
+
+def test_many_facets_with_evidence_do_not_push_out_the_popular_one() -> None:
+    """Three quarters of the places are filled with what contradicts itself: the rest is not all that may go."""
+    book = Book(64)
+    for key in range(48):
+        slots = np.array(place(book, key))
+        for member in range(3):
+            book.add(slots, member, contradiction_step(6.0))
+    assert (book.contradiction_evidence(np.arange(48)) > KEEP_ABOVE).all()
+    (popular,) = place(book, 100)
+    for member in range(1_000):
+        book.add(np.array([popular]), member, contradiction_step(-1.0))
+    for key in range(200, 216):
+        book.add(np.array(place(book, key)), key, contradiction_step(0.0))
+    assert book.slot(200) is None, "room was made"
+    assert book.slot(100) == popular
 
 
 def test_what_was_pushed_out_begins_anew() -> None:
