@@ -273,7 +273,9 @@ class Evidence:
         if len(found.members) >= LEAST_COPIES:
             for number in kin:
                 earlier = self._entries.get(number)
-                if earlier is not None and earlier.taught == entry.taught:
+                # Whoever wrote a text first cannot help being copied: hers stays, unless it looks false itself.
+                copied = number == kin[0] and earlier is not None and earlier.log_ratio < 0.0
+                if earlier is not None and earlier.taught == entry.taught and not copied:
                     self._join(found, facet, earlier)
 
     def rule(self, name: str, *, denied: bool) -> None:
