@@ -259,7 +259,7 @@ def _prepare(engines: Engines) -> dict[str, str]:
         else:
             facts = sqlite.assert_settings(connection)
         connection.rollback()
-        engines.begin(connection)
+        engines.begin_opening(connection)
         schema.migrate(connection)
         connection.commit()
     return facts

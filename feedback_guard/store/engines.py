@@ -19,6 +19,9 @@ from feedback_guard.store.sqlite import assert_sqlite_version, sqlite_version
 
 __all__ = ["Engines", "assert_sqlite_version", "open_engines", "sqlite_version", "store_error"]
 
+OPENING_US: Final = 60_000_000
+"""Least time for which a process that opens a store waits for the write lock: of several that start together the first
+brings the schema forward, which may take seconds."""
 _HINTS: Final = (
     ("locked", "another process held the write lock for too long"),
     ("lock timeout", "another process held the write lock for too long"),
@@ -62,6 +65,16 @@ class Engines:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             postgres.begin(connection, self.busy_timeout_us)
+
+    def begin_opening(self, connection: Connection) -> None:
+        """`begin`, and wait for as long as another process may take that brings the schema forward just now."""
+        waits_us = max(self.busy_timeout_us, OPENING_US)
+        if self.sqlite:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {waits_us // 1_000}")
+            self.begin(connection)
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {max(1, self.busy_timeout_us // 1_000)}")
+        else:
+            postgres.begin(connection, waits_us)
 
     def begin_and_look(self, connection: Connection, counters: Sequence[str]) -> Opening:
         """`begin`, and what a server can say in the same round trip, such as the levels of counters.

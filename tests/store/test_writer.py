@@ -7,7 +7,7 @@ import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -281,6 +281,29 @@ def test_a_lock_held_too_long_is_an_error_and_not_a_hang(sqlite_url: str, tmp_pa
         other.execute("ROLLBACK")
         assert store.submit(note()).result(30) == 1
         other.close()
+
+
+def test_opening_waits_longer_than_writing(sqlite_url: str, tmp_path: Path) -> None:
+    """Processes that start together wait for the one that brings the schema forward, however short their patience."""
+    Store.open(policy(sqlite_url), clock=CLOCK).close()
+    other = pysqlite3.connect(str(tmp_path / "store.db"), isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.5, other.execute, ["ROLLBACK"])
+    ends.start()
+    with Store.open(policy(sqlite_url, busy_timeout=50_000), clock=CLOCK) as store:
+        ends.join()
+        assert store.submit(note()).result(30) == 1
+    other.close()
+
+
+@pytest.mark.postgres
+def test_opening_waits_longer_than_writing_on_a_server_too(postgres_url: str) -> None:
+    with Store.open(policy(postgres_url), clock=CLOCK) as other, ThreadPoolExecutor(1) as pool:
+        with writer_stopped(other):
+            opening = pool.submit(Store.open, policy(postgres_url, busy_timeout=50_000), clock=CLOCK)
+            with pytest.raises(TimeoutError):
+                opening.result(0.5)
+        opening.result(30).close()
 
 
 @pytest.mark.postgres
