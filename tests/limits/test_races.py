@@ -90,10 +90,14 @@ WRONG = [
 def test_the_race_notices(
     bug: str, store: str, arguments: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = f"sqlite:///{tmp_path}/race.db" if store == "sqlite" else request.getfixturevalue("postgres_url")
     if bug == "redis_alone":
         arguments = [*arguments, "--redis", request.getfixturevalue("redis_server").url]
-    result = raced("--url", url, *fast(3, 1_500, 0), *arguments, bug=bug)
+    # Whether a race is lost is a matter of chance, where the processes hardly run at the same time: it has some goes.
+    for go in range(5 if store == "sqlite" else 1):
+        url = f"sqlite:///{tmp_path}/race{go}.db" if store == "sqlite" else request.getfixturevalue("postgres_url")
+        result = raced("--url", url, *fast(3, 1_500, 0), *arguments, bug=bug)
+        if result["broken"]:
+            break
     assert result["broken"], result
     assert result["lifetime_over"] or result["rate_over"] > 0 or result["rate_over_real_time"] > 600, result
 
