@@ -9,6 +9,8 @@ from feedback_guard.review.display import Shown, excerpt, show
 from feedback_guard.review.documents import leading
 from feedback_guard.review.queries import Decided, Step
 from feedback_guard.store.records import StoredContribution, StoredSubmission
+from feedback_guard.store.states import Learning
+from feedback_guard.verdict import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ def held_row(stored: StoredSubmission) -> HeldRow:
     """The line of a held item."""
     item = leading(stored)
     reasons = item.verdict.reasons
+    reason = words.signal(reasons[0].signal) if reasons else ""
+    odds = words.short_odds(reasons[0].p_value) if reasons else ""
+    if item.verdict.decision is Decision.ACCEPT and item.learning is Learning.HELD:
+        # What its verdict says of it was no reason to hold it; a campaign that was found later is.
+        reason, odds = words.signal("evidence"), "accepted at first, found later"
     return HeldRow(
         id=stored.id,
         at_us=stored.at_us,
@@ -89,8 +96,8 @@ def held_row(stored: StoredSubmission) -> HeldRow:
         target=_target(item),
         contributor=show(item.contribution.contributor, identifier=True),
         suspicion=words.suspicion(item.verdict.suspicion),
-        reason=words.signal(reasons[0].signal) if reasons else "",
-        odds=words.short_odds(reasons[0].p_value) if reasons else "",
+        reason=reason,
+        odds=odds,
     )
 
 

@@ -12,6 +12,7 @@ from starlette.routing import Mount
 from feedback_guard.contribution import Kind
 from feedback_guard.review import bounds
 from feedback_guard.review.app import review_app
+from feedback_guard.store.records import PullBack
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.verdict import Reason
 from tests.review.desks import Browser, Desk, a_contribution, a_desk, decide, deliver, hold, serving, stored
@@ -263,6 +264,18 @@ def test_reasons_in_words(desk: Desk, ada: Browser) -> None:
         assert text in page
     assert "No reason is recorded." in ada.get("/items/item-2").text
     assert "none recorded" in ada.get("/").text
+
+
+def test_what_is_held_again_names_the_campaign_as_its_reason(desk: Desk, ada: Browser) -> None:
+    """Not what its verdict said of it, for which it was accepted."""
+    hold(desk, "item-1", learning=Learning.ACCEPTED, delivery=Delivery.DELIVERED)
+    assert "Nothing waits for a decision." in ada.get("/").text
+    pulled = [PullBack("item-1-c0", "campaign-1")]
+    desk.store.submit(lambda tx: tx.pull_back(pulled, now_us=tx.now_us(), mature_after_us=86_400_000_000)).result(30)
+    page = ada.get("/").text
+    assert "Part of a campaign" in page
+    assert "accepted at first, found later" in page
+    assert "Contradicts its content" not in page
 
 
 def test_a_note_is_bounded_and_changes_nothing_when_refused(desk: Desk, ada: Browser) -> None:
