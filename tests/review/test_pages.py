@@ -268,7 +268,8 @@ def test_reasons_in_words(desk: Desk, ada: Browser) -> None:
 
 def test_what_is_held_again_names_the_campaign_as_its_reason(desk: Desk, ada: Browser) -> None:
     """Not what its verdict said of it, for which it was accepted."""
-    hold(desk, "item-1", learning=Learning.ACCEPTED, delivery=Delivery.DELIVERED)
+    hold(desk, "item-1", learning=Learning.ACCEPTED, delivery=Delivery.DISPATCHING)
+    deliver(desk, "item-1", Delivery.DELIVERED)
     assert "Nothing waits for a decision." in ada.get("/").text
     pulled = [PullBack("item-1-c0", "campaign-1")]
     desk.store.submit(lambda tx: tx.pull_back(pulled, now_us=tx.now_us(), mature_after_us=86_400_000_000)).result(30)
