@@ -34,7 +34,7 @@ from feedback_guard.evidence.teaching import Teaching
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
-from feedback_guard.signals.lesson import Lesson
+from feedback_guard.signals.lesson import CLASSES, NUMBERED, Lesson
 from feedback_guard.verdict import Decision
 
 log = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class Evidence:
                 other.spared, other.untold = other.spared + 1, True
         self._discover()
         self.teaching.witness(self._n, facets, lesson, nth, learn=entry.accepted)
-        self._inquire(lesson.which)
+        self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
             self._note_family(campaign, entry, kin)
 
@@ -259,7 +259,7 @@ class Evidence:
             return
         for number in self._book.members(slot):
             entry = self._entries.get(number)
-            if entry is not None and entry.which == self._parted[facet] and entry.log_ratio >= least:
+            if entry is not None and entry.class_number == self._parted[facet] and entry.log_ratio >= least:
                 self._join(self._flagged[facet], facet, entry)
 
     def _note_family(self, name: str, entry: Entry, kin: list[int]) -> None:
@@ -470,7 +470,10 @@ class Evidence:
                     continue
                 slot = self._book.slot(key)
                 if kind != "sender" and target >= 0 and slot is not None and facet in self._flagged:
-                    self.teaching.parting.suspect(int(self._book.targets[slot, target]))
+                    member = self._entries.get(self._book.members(slot)[-1])  # all are of one kind
+                    if member is not None:
+                        which = int(self._book.targets[slot, target]) + NUMBERED[member.kind]
+                        self.teaching.parting.suspect(which)
 
     def _flag(self, facet: Facet, test: int) -> None:
         """A facet is believed: find its members, and the campaign that they belong to."""
@@ -529,7 +532,7 @@ class Evidence:
         campaign.honest += self._honest(facet, entry.log_ratio)
         self._campaign_of[entry.ident] = campaign.ident
         if facet[0] not in ("sender", FAMILY):
-            self.teaching.parting.joined(entry.which)
+            self.teaching.parting.joined(entry.class_number)
         if entry.accepted:
             self.teaching.unlearn(entry.number, entry.phrases, entry.which)
             self._pulled.append(Charge.of(entry.ident, campaign, facet[0]))
@@ -552,13 +555,11 @@ class Evidence:
             return True  # nobody else can put words in an authenticated sender's mouth
         tests = self._tests[facet]
         watched = [test for test in tests if test >= 0]
-        if not (
-            _CONTRADICTION in tests
-            or which in self._book.targets[slot, watched]
-            or (_PARTED in tests and which == self._parted.get(facet))
-        ):
+        # The members of a phrase are of one kind of contributions, so a class is known by its number in that kind.
+        parted = _PARTED in tests and facet in self._parted and which == self._parted[facet] % CLASSES
+        if not (_CONTRADICTION in tests or which in self._book.targets[slot, watched] or parted):
             return False
-        if _PARTED in tests and which == self._parted.get(facet) and log_ratio >= self._planted[facet]:
+        if parted and log_ratio >= self._planted[facet]:
             return True
         share = min(MOST_CONTRARY, self._book.contrary_share(slot))
         return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW

@@ -9,10 +9,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.contribution import Kind
 from feedback_guard.evidence.campaigns import Campaign
 from feedback_guard.evidence.facets import Facets
 from feedback_guard.evidence.kinds.gather import Gathered
-from feedback_guard.signals.lesson import Lesson
+from feedback_guard.signals.lesson import NUMBERED, Lesson
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Entry:
         Which one it was, from 1.
     account
         Keyed number of its sender; 0 for nobody.
-    log_ratio, which, taught
+    log_ratio, which, kind, taught
         What it teaches, as in its `Lesson`.
     words
         Its phrases in the order of their keys, a line each: one text takes a sixth of what a tuple of texts does.
@@ -58,6 +59,7 @@ class Entry:
     account: int
     log_ratio: float
     which: int
+    kind: Kind
     taught: str
     accepted: bool
     words: str
@@ -74,12 +76,18 @@ class Entry:
             facets.senders[0][0] if facets.senders else 0,
             lesson.log_ratio,
             lesson.which,
+            lesson.kind,
             lesson.taught,
             accepted,
             "\n".join(facets.words),
             facets.phrases,
             facets.shared,
         )
+
+    @property
+    def class_number(self) -> int:
+        """`Lesson.number` of what it teaches."""
+        return self.which + NUMBERED[self.kind]
 
     def phrase(self, key: int) -> str:
         """The phrase that a key stands for; it must be one of its own."""

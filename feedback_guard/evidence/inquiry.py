@@ -28,7 +28,7 @@ from feedback_guard.evidence.campaigns import MOST_CONTRARY, SPARED_BELOW
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import SHARES, contrary_share
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
-from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
+from feedback_guard.signals.lesson import LEAST_CHANCE, NUMBERED, Lesson
 
 Floats = NDArray[np.float64]
 
@@ -45,9 +45,19 @@ def chance_of(part: Part, lesson: Lesson, row: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Witnessed:
-    """What an inquiry needs of the latest contributions, in rings."""
+    """What an inquiry needs of the latest contributions, in rings.
 
-    which: NDArray[np.int32] = field(default_factory=lambda: np.full(WINDOW, -1, dtype=np.int32))
+    Parameters
+    ----------
+    taught, chance
+        The class that each taught (`Lesson.number`), and its chance given the content.
+    other, other_chance
+        The class that its content speaks for next, and its chance.
+    nth
+        The how many-th near copy of a text it was.
+    """
+
+    taught: NDArray[np.int32] = field(default_factory=lambda: np.full(WINDOW, -1, dtype=np.int32))
     chance: NDArray[np.float32] = field(default_factory=lambda: np.zeros(WINDOW, dtype=np.float32))
     other: NDArray[np.int32] = field(default_factory=lambda: np.full(WINDOW, -1, dtype=np.int32))
     other_chance: NDArray[np.float32] = field(default_factory=lambda: np.zeros(WINDOW, dtype=np.float32))
@@ -79,8 +89,8 @@ class Inquiry:
         row = rows.index(lesson.which)
         others = [i for i in range(len(rows)) if i != row]
         other = max(others, key=lambda i: float(part.chances[i]))
-        seen.which[at], seen.chance[at] = lesson.which, chance_of(part, lesson, row)
-        seen.other[at], seen.other_chance[at] = rows[other], part.chances[other]
+        seen.taught[at], seen.chance[at] = lesson.number, chance_of(part, lesson, row)
+        seen.other[at], seen.other_chance[at] = rows[other] + NUMBERED[lesson.kind], part.chances[other]
         seen.nth[at] = nth
         self._newest = number
 
@@ -95,7 +105,7 @@ class Inquiry:
         phrases
             Kind and key of each that is asked.
         which
-            The class.
+            The class, as `Lesson.number`.
         book
             Knows the members of phrases.
         """
@@ -127,7 +137,7 @@ class Inquiry:
     def _members(self, members: list[int], which: int, n_trusted: int) -> _Members:
         """What is remembered of a phrase's members."""
         numbers = np.array([n for n in members if n > self._newest - WINDOW], dtype=np.int64) % WINDOW
-        seen, taught = self._seen, self._seen.which[numbers] == which
+        seen, taught = self._seen, self._seen.taught[numbers] == which
         # Of a class that was neither taught nor spoken for next, the least chance is the most lenient.
         other = np.where(seen.other[numbers] == which, seen.other_chance[numbers], LEAST_CHANCE)
         chances = np.clip(np.where(taught, seen.chance[numbers], other), LEAST_CHANCE, 1.0 - LEAST_CHANCE)

@@ -64,8 +64,8 @@ class Named:
         `word`, `pair`, `shape` or `region`.
     phrase
         Itself: for a moderator's eyes, never for a log or a label.
-    which
-        Number of the class.
+    which, number
+        Of the class, among those of its kind of contributions and of all kinds, as in its `Lesson`.
     taught
         The class in words.
     """
@@ -74,6 +74,7 @@ class Named:
     kind: str
     phrase: str
     which: int
+    number: int
     taught: str
 
 
@@ -184,7 +185,7 @@ class Pair:
         self._taught[part.slots[row]] += 1
         at = part.slots[row]
         for i in np.flatnonzero(self._mean[at] >= NAMED).tolist():
-            self._name(Named(int(part.keys[i]), kinds[i], words[i], lesson.which, lesson.taught))
+            self._name(Named(int(part.keys[i]), kinds[i], words[i], lesson.which, lesson.number, lesson.taught))
         self._learnt += 1
         if self._learnt % FADES == 0:
             self._fade()
@@ -215,9 +216,9 @@ class Pair:
         Parameters
         ----------
         which
-            Of one class only.
+            Of one class only, by its number among those of all kinds.
         """
-        asked = [named for named in self._named.values() if which is None or named.which == which]
+        asked = [named for named in self._named.values() if which is None or named.number == which]
         at = self._slots_of(asked)
         found = [
             (named, weight, count)

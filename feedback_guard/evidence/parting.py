@@ -38,7 +38,7 @@ from feedback_guard.evidence.inquiry import Inquiry, chance_of
 from feedback_guard.evidence.learners import Pair, Part
 from feedback_guard.evidence.martingales import MOST_SHIFT
 from feedback_guard.evidence.planted import SURE
-from feedback_guard.signals.lesson import Lesson
+from feedback_guard.signals.lesson import NUMBERED, Lesson
 
 Floats = NDArray[np.float64]
 
@@ -80,6 +80,8 @@ class _Suspicion:
 class Parting:
     """The pair, the test of where it parts, and inquiries into what it names.
 
+    Classes are told apart by `Lesson.number`: that votes are bent says nothing about labels.
+
     Parameters
     ----------
     rate
@@ -118,7 +120,8 @@ class Parting:
         """Take in a contribution that was judged, accepted or not, before anything is learnt from it."""
         self._inquiry.remember(number, part, lesson, nth)
         for row in range(part.n_asked):
-            which, taught = int(part.classes[row]), int(part.classes[row]) == lesson.which
+            which = int(part.classes[row]) + NUMBERED[lesson.kind]
+            taught = which == lesson.number
             chance = chance_of(part, lesson, row) if taught else float(part.chances[row])
             for level, least in enumerate(LEVELS):
                 if part.parted[row] >= least:

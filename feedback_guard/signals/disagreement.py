@@ -151,7 +151,8 @@ class Disagreement(Signal):
             return None
         if isinstance(fitted, _Answered):
             p = fitted.ruler.p_value(fitted.pairs.oddness(observation)[0])
-            return Lesson("an answer", -1, p_log_ratio(p, fitted.steepness), None, comparable=False)
+            ratio = p_log_ratio(p, fitted.steepness)
+            return Lesson("an answer", -1, ratio, None, comparable=False, kind=contribution.kind)
         taught = _taught(contribution, fitted.middle)
         which = fitted.classes.get(taught)
         if which is None or fitted.counts[which] < LEAST_PER_CLASS:
@@ -165,7 +166,7 @@ class Disagreement(Signal):
             ratio = min(ratio, p_log_ratio(fitted.ruler.p_value(score, str(which)), fitted.steepness))
         name = f"label {taught[:_MOST_NAMED]!r}" if contribution.kind is Kind.LABEL else _LESSONS[taught]
         chosen = None if contribution.kind is Kind.PREFERENCE else shares
-        return Lesson(name, which, ratio, chosen, comparable=True)
+        return Lesson(name, which, ratio, chosen, comparable=True, kind=contribution.kind)
 
     def _contradiction(
         self, fitted: _Classified, observation: Observation, which: int

@@ -8,10 +8,14 @@ multiply: calibrated chances and likelihood ratios, rather than p-values.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from feedback_guard.contribution import Kind
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +27,13 @@ LEAST_CHANCE = 0.02
 """A chance below this is not believed: no contribution weighs more than 49 to 1."""
 MAX_LOG_RATIO = 4.5
 """Most that one contribution may weigh, as a logarithm."""
+CLASSES: Final = 1 << 20
+"""Room for the classes of one kind of contributions, in `NUMBERED`."""
+NUMBERED: Final[Mapping[Kind, int]] = {
+    kind: place * CLASSES for place, kind in enumerate(sorted(Kind, key=lambda each: each is not Kind.LABEL))
+}
+"""What the classes of each kind of contributions are numbered from, among those of all kinds: the first label and the
+first direction of a vote are two classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,8 @@ class Lesson:
     comparable
         Whether contradictions can be compared across topics. For free text they cannot: some sorts of prompt have
         answers that resemble neither the prompt nor other answers, whoever writes them.
+    kind
+        Kind of contributions whose classes these are.
     """
 
     taught: str
@@ -51,6 +64,12 @@ class Lesson:
     log_ratio: float
     shares: Floats | None
     comparable: bool
+    kind: Kind = Kind.LABEL
+
+    @property
+    def number(self) -> int:
+        """Number of what is taught among the classes of all kinds."""
+        return self.which + NUMBERED[self.kind]
 
 
 @dataclass(frozen=True, slots=True)

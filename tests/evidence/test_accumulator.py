@@ -19,6 +19,7 @@ from feedback_guard.signals import material
 from feedback_guard.signals.checks import round_trip
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State
+from feedback_guard.signals.lesson import CLASSES
 from feedback_guard.verdict import Decision
 from tests.guards import labelled
 
@@ -211,6 +212,24 @@ def test_labels_and_votes_in_one_stream_are_told_apart(evidence_of_kinds: Eviden
         evidence_of_kinds.witness(each, Decision.ACCEPT, n)
     assert evidence_of_kinds.n_seen == 600
     assert sum(len(each.members) for each in evidence_of_kinds.campaigns) <= 12
+
+
+def test_a_campaign_in_votes_raises_no_suspicion_of_labels(evidence_of_kinds: Evidence) -> None:
+    """The first label and the first direction of votes have the same number among those of their own kind."""
+    honest = material.stream((Kind.LABEL, Kind.RATING), 200, seed=45)
+    lies = [
+        material.observation(
+            replace(item, id=f"lie-{n}", contributor=f"sybil-{n}", input=f"zq {item.input}", rating=0.0)
+        )
+        for n in range(80)
+        for item in [material.honest(Kind.RATING, n, seed=46)]
+        if (item.rating or 0.0) > 0.5
+    ]
+    for n, each in enumerate([*honest, *lies]):
+        evidence_of_kinds.witness(each, Decision.ACCEPT, n)
+    suspected = evidence_of_kinds.teaching.parting.suspected
+    assert suspected
+    assert min(suspected) >= CLASSES, "the classes of labels come first"
 
 
 def test_whoever_lies_in_votes_is_held_in_labels_too(evidence_of_kinds: Evidence) -> None:

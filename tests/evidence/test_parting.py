@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from feedback_guard.contribution import Kind
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH
 from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
-from feedback_guard.signals.lesson import Lesson, two_way_log_ratio
+from feedback_guard.signals.lesson import NUMBERED, Lesson, two_way_log_ratio
 
 RATE = 0.1
 RUNS = 400
@@ -147,6 +149,24 @@ def test_nobody_is_asked_before_a_class_is_suspected() -> None:
     parting.suspect(1)
     assert parting.due(0) == [1]
     assert [n for n in range(120) if parting.due(1)] == [19, 39, 59, 79, 99, 119]
+
+
+def test_a_class_of_votes_is_no_class_of_labels_though_both_are_the_second() -> None:
+    parting, book, key = Parting(RATE), Book(1_000), RARE[:1]
+    votes = replace(lesson(0.1, 1), kind=Kind.RATING)
+    for n in range(20):
+        parting.witness(n, read_for(0.1, 4.0), votes, 1)
+        slots = book.place(key, np.zeros(1, np.int64), two_classes=True)
+        book.add(slots, n, np.zeros(10))
+        part = parting.pair.read(key, np.zeros(1, np.int64), votes)
+        assert part is not None
+        parting.pair.learn(part, votes, ("zq",), ("word",))
+    up = 1 + NUMBERED[Kind.RATING]
+    assert parting.suspected == [up]
+    assert [which for _ in range(40) for which in parting.due(1)] == [up], "labels bring no second inquiry"
+    assert (len(parting.pair.loudest(up)), parting.pair.loudest(1)) == (1, [])
+    assert list(parting.inquire(up, book)) == [("word", int(key[0]))]
+    assert parting.inquire(1, book, [("word", int(key[0]))]) == {}
 
 
 def test_classes_that_are_read_because_they_are_taught_are_no_part_of_the_test() -> None:
