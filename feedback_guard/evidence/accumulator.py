@@ -18,18 +18,16 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from feedback_guard.errors import SignalError
-from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
+from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
-from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.entries import Charge, Entry
-from feedback_guard.evidence.facets import COMMON, PHRASES, SALTS, Background, Facets, of_kind
+from feedback_guard.evidence.facets import COMMON, SALTS, Background, Facets, of_kind
 from feedback_guard.evidence.kin import Kin
-from feedback_guard.evidence.kinds.gather import Gathered, Kinds
-from feedback_guard.evidence.martingales import contradiction_step, shift_steps
+from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.evidence.parting import Parting
+from feedback_guard.evidence.tally import CONTRADICTION, RARE, Facet, Tally
 from feedback_guard.evidence.teaching import Teaching
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement
@@ -39,30 +37,12 @@ from feedback_guard.verdict import Decision
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
-Facet = tuple[str, int]
-"""Kind and key."""
-KINDS: Final = ("sender", *PHRASES)
-"""Kinds of facets besides those of `evidence.kinds`. Each has its own rate of false campaigns: words would drown among
-the many more pairs of words."""
 CAPACITY: Final = 1_000_000
 """Most facets that evidence is kept on."""
 WINDOW: Final = 50_000
 """Latest contributions that can be pulled back."""
 ENDS_BELOW: Final = 1.0
 """A facet is let go when its evidence, as a logarithm, has fallen below this."""
-FORGOTTEN_BELOW: Final = -3.0
-"""Evidence, as a logarithm, below which the past of a facet that the trusted set does not know is forgotten: it begins
-anew, as one more hypothesis. Otherwise whoever uses a phrase honestly for a month could then poison with it for as long
-without being noticed."""
-REMEMBERED_EACH: Final = 1.0
-"""By how much each trusted contribution with the phrase lowers that: about what one honest member adds, so that the
-stream's honest past never says more for a phrase than the trusted set does."""
-RARE: Final = 2
-"""Trusted contributions up to which a phrase is rare, and is asked about by the contradiction test: of a common one the
-trusted set knows more than any prior says."""
-_BY_RARITY: Final = ("word", "pair")
-"""Kinds that are the likelier to be planted the rarer they are in the trusted set."""
 FAMILY: Final = "family-"
 """Beginning of the names of campaigns that are families of near copies, which a signal finds by itself."""
 LEAST_COPIES: Final = 3
@@ -70,9 +50,6 @@ LEAST_COPIES: Final = 3
 MAX_VAIN: Final = 10_000
 """Most believed facets of which it is remembered that none of their members is indicted: that can change only with a
 further member, and they are not looked through again before."""
-LOOKED_AT: Final = 100
-"""Facets that of a further kind count as looked at beforehand: one of few is not believed at 10 to 1."""
-_CONTRADICTION: Final = -1
 _PARTED: Final = -2
 _RECENT: Final = 2_048
 
@@ -109,13 +86,6 @@ class Evidence:
         self._book = Book(capacity)
         self._kin = Kin(background.number("kin"))
         self._more = kinds if kinds is not None else Kinds()
-        self._kinds = (*KINDS, *self._more.names)
-        self._number = {kind: number for number, kind in enumerate(self._kinds)}
-        self._by_rarity = np.array([kind in _BY_RARITY for kind in self._kinds])
-        self._alike = np.array([self._more.alike.get(kind, 0.0) for kind in self._kinds])
-        self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in self._kinds}
-        for kind in self._more.names:
-            self._found[kind].look(LOOKED_AT, LOOKED_AT)
         self.teaching = Teaching(Parting(rate, max(1.0, COMMON * background.n_trusted)), self._more.learnt)
         """The pair of learners, and where it parts."""
         self._parted: dict[Facet, int] = {}
@@ -125,6 +95,7 @@ class Evidence:
         self._n = 0
         self._read: OrderedDict[str, tuple[Facets, Lesson | None]] = OrderedDict()
         self._flagged: dict[Facet, Campaign] = {}
+        self._tally = Tally(self._book, rate, self._more.alike, self._flagged, self._told)
         self._tests: dict[Facet, set[int]] = {}
         self._campaigns: dict[str, Campaign] = {}
         self._campaign_of: dict[str, str] = {}
@@ -184,23 +155,7 @@ class Evidence:
         n_trusted = facets.n_trusted
         kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], self._n)
         nth = len(kin)
-        two = lesson.shares is not None and len(lesson.shares) == 2
-        keys = of_kind(np.array([key for key, _ in facets.senders], dtype=np.uint64), observation.contribution.kind)
-        kinds = np.zeros(len(keys), dtype=np.int64)
-        contradict = np.ones(len(keys), dtype=np.bool_)
-        trusted = np.zeros(len(keys), dtype=np.int64)
-        if lesson.comparable:
-            keys = np.concatenate([keys, facets.phrases])
-            kinds = np.concatenate([kinds, [self._number[kind] for kind in facets.kinds]])
-            trusted = np.concatenate([trusted, n_trusted])
-            # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
-            asked = (n_trusted <= RARE) & (lesson.shares is None)
-            contradict = np.concatenate([contradict, asked])
-        if len(keys):
-            slots = self._book.place(keys, trusted, two_classes=two)
-            self._count(kinds, slots, lesson, nth, contradict)
-        if lesson.comparable and len(facets.shared.keys):
-            self._count_shared(facets.shared, lesson, nth)
+        self._tally.count(self._n, facets, lesson, nth, observation.contribution.kind)
         spared = dict[str, Campaign]()
         for facet in self._facets_in(facets):
             if self._indicts(facet, lesson.which, lesson.log_ratio):
@@ -345,107 +300,11 @@ class Evidence:
         own += zip(facets.shared.kinds, facets.shared.keys.tolist(), strict=True)
         return [facet for facet in own if facet in self._flagged]
 
-    def _count_shared(self, shared: Gathered, lesson: Lesson, nth: int) -> None:
-        """Add a member to its facets of further kinds, which the contradiction test alone is for."""
-        book = self._book
-        kinds = np.array([self._number[kind] for kind in shared.kinds], dtype=np.int64)
-        slots = book.place(shared.keys, shared.n_trusted, two_classes=False)
-        share = np.minimum(1.0 / nth, (1.0 + self._alike[kinds] * book.n[slots]) ** -2.0)
-        book.add(slots, self._n, contradiction_step(lesson.log_ratio) * share[:, None])
-        n = book.n[slots]
-        for kind in kinds[n == LEAST_MEMBERS].tolist():
-            self._found[self._kinds[kind]].look()
-        ready = np.flatnonzero(n >= LEAST_MEMBERS)
-        if len(ready):
-            kinds, slots = kinds[ready], slots[ready]
-            evidence = book.contradiction_evidence(slots)
-            self._tell(kinds, slots, np.full(len(ready), _CONTRADICTION), evidence, np.ones(len(ready)))
-            self._forget(kinds, slots, evidence, FORGOTTEN_BELOW, two_classes=False)
-
-    def _count(
-        self,
-        kinds: NDArray[np.int64],
-        slots: Slots,
-        lesson: Lesson,
-        nth: int,
-        contradict: NDArray[np.bool_],
-    ) -> None:
-        """Add a member to facets, and say what the evidence on each is now.
-
-        Parameters
-        ----------
-        kinds
-            The kind of each facet, as its place in `KINDS`.
-        contradict
-            Which facets the contradiction test is for.
-        """
-        book = self._book
-        book.add(slots, self._n, contradiction_step(lesson.log_ratio) / nth)
-        rows = targets = np.zeros(0, dtype=np.int64)
-        if lesson.shares is not None:
-            watched = book.targets[slots]
-            rows, targets = np.nonzero(watched >= 0)
-            # The step depends on the class alone, and a contribution's facets are watched for few of them.
-            classes, which = np.unique(watched[rows, targets].astype(np.int64), return_inverse=True)
-            steps = shift_steps(lesson.shares[classes], classes == lesson.which) / nth
-            book.add_shift(slots[rows], targets, steps[which])
-            book.watch(slots, lesson.which)
-        n = book.n[slots]
-        ready = n >= LEAST_MEMBERS
-        if not ready.any():
-            return
-        weights = np.where(self._by_rarity[kinds], 1.0 / (1.0 + book.n_trusted[slots]), 1.0)
-        new = n == LEAST_MEMBERS
-        if new.any():
-            looks = np.where(new, contradict + (book.targets[slots] >= 0).sum(axis=1), 0)
-            for kind in set(kinds[new].tolist()):
-                own = kinds == kind
-                self._found[self._kinds[kind]].look(float((looks * weights)[own].sum()), int(looks[own].sum()))
-        most = np.full(len(slots), -np.inf)
-        asked = np.flatnonzero(ready & contradict)
-        if len(asked):
-            evidence = most[asked] = book.contradiction_evidence(slots[asked])
-            self._tell(kinds[asked], slots[asked], np.full(len(asked), _CONTRADICTION), evidence, weights[asked])
-        old = ready[rows]
-        if old.any():
-            rows, targets = rows[old], targets[old]
-            evidence = book.shift_evidence(slots[rows], targets)
-            np.maximum.at(most, rows, evidence)
-            self._tell(kinds[rows], slots[rows], targets, evidence, weights[rows])
-        line = FORGOTTEN_BELOW - REMEMBERED_EACH * book.n_trusted[slots].astype(np.float64)
-        self._forget(kinds, slots, most, line, two_classes=lesson.shares is not None and len(lesson.shares) == 2)
-
-    def _forget(
-        self, kinds: NDArray[np.int64], slots: Slots, most: Floats, line: Floats | float, *, two_classes: bool
-    ) -> None:
-        """Begin anew with facets that nothing speaks against: `most` is the evidence of whichever test says most."""
-        honest = np.flatnonzero(np.isfinite(most) & (most < line))
-        if not len(honest):
-            return
-        facets = zip(kinds[honest].tolist(), self._book.keys[slots[honest]].tolist(), strict=True)
-        past = [
-            at for at, (kind, key) in zip(honest, facets, strict=True) if (self._kinds[kind], key) not in self._flagged
-        ]
-        if past:
-            self._book.renew(slots[past], two_classes=two_classes)
-
-    def _tell(
-        self, kinds: NDArray[np.int64], slots: Slots, tests: NDArray[np.int64], evidence: Floats, weights: Floats
-    ) -> None:
-        # Nearly all facets have no evidence worth a word, now or before.
-        at = np.flatnonzero((evidence >= IN_VIEW) | self._book.hot[slots])
-        if not len(at):
-            return
-        self._book.hot[slots[at]] = True
-        of = (kinds[at], self._book.keys[slots[at]], tests[at], evidence[at], weights[at])
-        for number, key, test, e, weight in zip(*(each.tolist() for each in of), strict=True):
-            kind = self._kinds[number]
-            self._found[kind].tell((key, test), e, weight)
-            facet = (kind, key)
-            if facet in self._flagged:
-                self._flagged[facet].log_e = max(self._flagged[facet].log_e, e)
-                if e < ENDS_BELOW:
-                    self._end(facet, test)
+    def _told(self, facet: Facet, test: int, log_e: float) -> None:
+        """Take in what the evidence on a believed facet is now."""
+        self._flagged[facet].log_e = max(self._flagged[facet].log_e, log_e)
+        if log_e < ENDS_BELOW:
+            self._end(facet, test)
 
     def _end(self, facet: Facet, test: int) -> None:
         """Let a facet go whose members no longer teach falsehoods; a campaign without facets is over."""
@@ -457,23 +316,22 @@ class Evidence:
             campaign.open, campaign.untold = campaign in self._flagged.values(), True
 
     def _discover(self) -> None:
-        for kind, found in self._found.items():
-            for key, target in found.news():
-                facet = (kind, key)
-                if self._book.slot(key) is None:
-                    continue
-                if facet not in self._flagged:
-                    self._flag(facet, target)
-                elif target not in self._tests[facet]:
-                    self._tests[facet].add(target)
-                else:
-                    continue
-                slot = self._book.slot(key)
-                if kind != "sender" and target >= 0 and slot is not None and facet in self._flagged:
-                    member = self._entries.get(self._book.members(slot)[-1])  # all are of one kind
-                    if member is not None:
-                        which = int(self._book.targets[slot, target]) + NUMBERED[member.kind]
-                        self.teaching.parting.suspect(which)
+        for (kind, key), target in self._tally.news():
+            facet = (kind, key)
+            if self._book.slot(key) is None:
+                continue
+            if facet not in self._flagged:
+                self._flag(facet, target)
+            elif target not in self._tests[facet]:
+                self._tests[facet].add(target)
+            else:
+                continue
+            slot = self._book.slot(key)
+            if kind != "sender" and target >= 0 and slot is not None and facet in self._flagged:
+                member = self._entries.get(self._book.members(slot)[-1])  # all are of one kind
+                if member is not None:
+                    which = int(self._book.targets[slot, target]) + NUMBERED[member.kind]
+                    self.teaching.parting.suspect(which)
 
     def _flag(self, facet: Facet, test: int) -> None:
         """A facet is believed: find its members, and the campaign that they belong to."""
@@ -557,7 +415,7 @@ class Evidence:
         watched = [test for test in tests if test >= 0]
         # The members of a phrase are of one kind of contributions, so a class is known by its number in that kind.
         parted = _PARTED in tests and facet in self._parted and which == self._parted[facet] % CLASSES
-        if not (_CONTRADICTION in tests or which in self._book.targets[slot, watched] or parted):
+        if not (CONTRADICTION in tests or which in self._book.targets[slot, watched] or parted):
             return False
         if parted and log_ratio >= self._planted[facet]:
             return True

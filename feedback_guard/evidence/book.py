@@ -84,7 +84,9 @@ class Book:
         """Where a facet is; None if it is nowhere."""
         return self._slot_of.get(key)
 
-    def place(self, keys: NDArray[np.uint64], n_trusted: NDArray[np.int64], *, two_classes: bool) -> Slots:
+    def place(
+        self, keys: NDArray[np.uint64], n_trusted: NDArray[np.int64], *, two_classes: bool | NDArray[np.bool_]
+    ) -> Slots:
         """Where facets are, each with a place of its own from now on.
 
         Parameters
@@ -94,7 +96,7 @@ class Book:
         n_trusted
             In how many trusted contributions each stands.
         two_classes
-            Whether there are only two classes; both are watched from the beginning then.
+            Whether there are only two classes, for each or for all; both are watched from the beginning then.
         """
         names = keys.tolist()
         found = [self._slot_of.get(key, _NONE) for key in names]
@@ -104,7 +106,8 @@ class Book:
             for i, slot in zip(new, taken, strict=True):
                 found[i] = slot
                 self._slot_of[names[i]] = slot
-            self._clear(taken, keys[new], n_trusted[new], two_classes=two_classes)
+            own = two_classes if isinstance(two_classes, bool) else two_classes[new]
+            self._clear(taken, keys[new], n_trusted[new], two_classes=own)
         return np.array(found, dtype=np.int64)
 
     def add(self, slots: Slots, member: int, contradiction: Floats) -> None:
@@ -125,11 +128,11 @@ class Book:
         """Add steps of the shift test: for each pair of a facet and a place among its targets, one row."""
         self._shift[slots * TARGETS + targets] += steps.astype(np.float32)
 
-    def renew(self, slots: Slots, *, two_classes: bool) -> None:
+    def renew(self, slots: Slots, *, two_classes: bool | NDArray[np.bool_]) -> None:
         """Begin anew with facets, as if they had just come."""
         self.n[slots] = 0
         self.hot[slots] = False
-        self.targets[slots] = (0, 1, _NONE) if two_classes else _NONE
+        self.targets[slots] = np.where(np.reshape(two_classes, (-1, 1)), (0, 1, _NONE), _NONE)
         self._contradiction[slots] = 0.0
         self._shift.reshape(self.capacity, -1)[slots] = 0.0
         for slot in slots.tolist():
@@ -174,7 +177,12 @@ class Book:
         return taken
 
     def _clear(
-        self, taken: list[int], keys: NDArray[np.uint64], n_trusted: NDArray[np.int64], *, two_classes: bool
+        self,
+        taken: list[int],
+        keys: NDArray[np.uint64],
+        n_trusted: NDArray[np.int64],
+        *,
+        two_classes: bool | NDArray[np.bool_],
     ) -> None:
         """Make places as good as new."""
         slots = np.array(taken, dtype=np.int64)

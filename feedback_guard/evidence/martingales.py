@@ -53,6 +53,9 @@ WHATEVER: Final = np.array([0.80, 0.95])
 """Chances with which a class is taught, whatever the content, by somebody who plants a trigger."""
 N_SHIFT: Final = len(SHIFTS) + len(WHATEVER)
 _FEWEST: Final = 1e-4
+_LEAST_LOGIT: Final = np.log(_FEWEST / (1.0 - _FEWEST))
+_WHATEVER_TAUGHT: Final = np.log(WHATEVER)
+_WHATEVER_NOT: Final = np.log1p(-WHATEVER)
 
 
 def contradiction_step(log_ratio: float) -> Floats:
@@ -94,11 +97,13 @@ def shift_steps(chances: Floats, taught: NDArray[np.bool_]) -> Floats:
     taught
         Which of them the member teaches, shape (n,).
     """
-    chances = np.clip(chances, LEAST_CHANCE, 1.0 - LEAST_CHANCE)
-    shifted = 1.0 / (1.0 + np.exp(-(np.log(chances / (1.0 - chances))[:, None] + SHIFTS)))
-    whole = np.concatenate([shifted, np.broadcast_to(WHATEVER, (len(chances), len(WHATEVER)))], axis=1)
-    whole = np.clip(whole, _FEWEST, 1.0 - _FEWEST)
-    return np.asarray(np.log(np.where(taught[:, None], whole, 1.0 - whole)), dtype=np.float64)
+    chances = np.minimum(np.maximum(chances, LEAST_CHANCE), 1.0 - LEAST_CHANCE)
+    logits = np.log(chances / (1.0 - chances))[:, None] + SHIFTS
+    logits = np.minimum(np.maximum(logits, _LEAST_LOGIT), -_LEAST_LOGIT)
+    steps = np.empty((len(chances), N_SHIFT))
+    steps[:, : len(SHIFTS)] = -np.log1p(np.exp(np.where(taught[:, None], -logits, logits)))
+    steps[:, len(SHIFTS) :] = np.where(taught[:, None], _WHATEVER_TAUGHT, _WHATEVER_NOT)
+    return steps
 
 
 def shift_evidence(sums: Floats, n_trusted: NDArray[np.integer[Any]]) -> Floats:

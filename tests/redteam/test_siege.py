@@ -16,7 +16,7 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.engine import Engine, observe_now, start_batcher
 from feedback_guard.errors import UsageError
-from feedback_guard.evidence import accumulator
+from feedback_guard.evidence import tally
 from feedback_guard.evidence.baseline import build_baseline
 from feedback_guard.learning.memory import Memory
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
@@ -127,7 +127,7 @@ def test_evidence_with_an_endless_memory_would_be_noticed(
     siege: Siege, honest: Probed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A month of honest use would pay for as much poison."""
-    monkeypatch.setattr(accumulator, "FORGOTTEN_BELOW", -math.inf)
+    monkeypatch.setattr(tally, "FORGOTTEN_BELOW", -math.inf)
     hostile = siege.probe(siege.stand(hostile=True).session)
     assert moved_finally(honest, hostile) >= 0.3
     assert hostile.finally_["primed trigger"] <= 0.6
