@@ -54,6 +54,8 @@ class Engine:
         Whether verdicts are acted upon: the policy says so and there is a baseline.
     snapshot
         What a snapshot may hold.
+    mature_after_us
+        Microseconds from acceptance until it may.
     limiter
         Multiplies weights by reputation; None where the policy does not ask for it.
     conceals
@@ -66,6 +68,7 @@ class Engine:
     settler: Settler
     enforcing: bool
     snapshot: SnapshotPolicy = field(default_factory=SnapshotPolicy)
+    mature_after_us: int = 0
     limiter: Limiter | None = None
     conceals: bool = False
 
@@ -110,6 +113,7 @@ class Engine:
             ),
             enforcing=enforcing,
             snapshot=policy.snapshot,
+            mature_after_us=policy.staging.mature_after,
             limiter=limiter,
             conceals=enforcing and {route.acknowledge for route in policy.routes} == {Acknowledge.UNIFORM},
         )

@@ -485,8 +485,10 @@ class Guard:
         if not self.enforcing:
             return
         pulled = [PullBack(charge.ident, charge.campaign) for charge in charges]
-        mature = self.policy.staging.mature_after
-        held = await self.store.run(lambda tx: tx.pull_back(pulled, now_us=tx.now_us(), mature_after_us=mature))
+        after_us, after = self.policy.staging.mature_after, self.policy.snapshot.mature_after_count
+        held = await self.store.run(
+            lambda tx: tx.pull_back(pulled, now_us=tx.now_us(), mature_after_us=after_us, mature_after_count=after)
+        )
         self.metrics.pulled_back(len(held))
         if held:
             log.warning(

@@ -6,7 +6,7 @@ Budgets live in memory and nothing is recorded besides the verdicts. The same in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -57,10 +57,17 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A campaign that took back what was accepted before it was found, and when."""
+    """A campaign that took back what was accepted before it was found, and when.
+
+    Parameters
+    ----------
+    mature
+        Whether a snapshot that was cut before may hold it: what would be listed for recall.
+    """
 
     campaign: str
     at_us: int
+    mature: bool
 
 
 class Session:
@@ -81,6 +88,7 @@ class Session:
         """What was accepted and taken back later, by identifier."""
         self._budgets = MemoryBudgets()
         self._verdicts: dict[str, Verdict] = {}
+        self._judged: dict[str, tuple[int, int]] = {}
         self._teachers: dict[str, Teacher] = {}
         self._bank = None if engine.limiter is None else MemoryBank(engine.limiter.terms)
 
@@ -104,15 +112,24 @@ class Session:
         else:
             settled = self._settle(submission, observation)
         verdict = self._verdicts[item.id] = settled.verdicts[0]
+        self._judged[item.id] = now_us, len(self._verdicts)
         self._teachers[item.id] = Teacher(item.contributor, item.groups, anonymous)
         if not settled.turned_away:
             engine.memory.judged(observation, verdict.decision, now_us, verdict.campaign)
         for charge in engine.memory.take_pulled():
-            self.pulled[charge.ident] = Pulled(charge.campaign, now_us)
+            self.pulled[charge.ident] = Pulled(charge.campaign, now_us, self._is_mature(charge.ident))
             engine.memory.withdrawn(charge.ident, now_us)
             if self._bank is not None:
                 self._bank.withdraw(charge.ident)
         return verdict
+
+    def _is_mature(self, ident: str) -> bool:
+        """Whether a snapshot that is cut now could hold a contribution."""
+        at_us, nth = self._judged[ident]
+        followers = len(self._verdicts) - nth
+        return self.now_us - at_us >= self.engine.mature_after_us and (
+            followers >= self.engine.snapshot.mature_after_count
+        )
 
     def _settle(self, submission: Submission, observation: Observation) -> Settled:
         """Charge the budgets for a proposal; with reputation, what it earned by now gives it its weight."""
@@ -169,6 +186,7 @@ def replay(
     *,
     on_progress: Callable[[int], None] | None = None,
     on_cut: Callable[[Outcome], None] | None = None,
+    on_pulled: Callable[[Collection[Pulled]], None] | None = None,
 ) -> list[Replayed]:
     """Judge a stream in its order.
 
@@ -182,6 +200,8 @@ def replay(
         Called with the number of contributions judged since the last call.
     on_cut
         Called at the end with what the caps of the snapshot did.
+    on_pulled
+        Called at the end with what campaigns that were found later took back.
 
     Returns
     -------
@@ -202,6 +222,8 @@ def replay(
     found, outcome = session.cut()
     if on_cut is not None:
         on_cut(outcome)
+    if on_pulled is not None:
+        on_pulled(session.pulled.values())
     return found
 
 

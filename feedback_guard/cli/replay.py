@@ -32,6 +32,7 @@ def replay(
     from feedback_guard.jsonl import read_contributions
     from feedback_guard.learning.allotment import Outcome, what_caps_did
     from feedback_guard.policy.loader import load_policy
+    from feedback_guard.replay import Pulled
     from feedback_guard.replay import replay as judge
 
     if (trusted is None) == (baseline is None):
@@ -56,6 +57,7 @@ def replay(
             engine = Engine.assemble(loaded.policy, loaded.digest, batcher, frozen)
             task = progress.add_task("stream", total=total)
             outcomes: list[Outcome] = []
+            pulled: list[Pulled] = []
             counts: collections.Counter[str] = collections.Counter()
             out.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
@@ -66,6 +68,7 @@ def replay(
                         read_contributions(stream),
                         on_progress=lambda n: progress.advance(task, n),
                         on_cut=outcomes.append,
+                        on_pulled=pulled.extend,
                     ):
                         counts[verdict.verdict.decision.value] += 1
                         lines.write(json.dumps(verdict.to_json(), ensure_ascii=False) + "\n")
@@ -78,6 +81,11 @@ def replay(
             batcher.close()
     said = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
     console.print(f"{total} contributions: {said or 'none'}; policy {loaded.digest}; baseline {frozen.digest}")
+    if pulled:
+        console.print(
+            f"{len(pulled)} that were accepted were held again, by campaigns found later; for recall, since a snapshot "
+            f"that was cut before may hold them: {sum(each.mature for each in pulled)}"
+        )
     for outcome in outcomes:
         for sentence in what_caps_did(outcome):
             console.print(f"snapshot: {sentence}")

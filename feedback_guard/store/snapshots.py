@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, update
 
@@ -16,7 +16,9 @@ from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import SnapshotError
 from feedback_guard.store import tables
 from feedback_guard.store.states import Learning
-from feedback_guard.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from feedback_guard.store.transaction import Transaction
 
 STREAM: Final = 1_000
 """Rows fetched at a time."""

@@ -51,22 +51,31 @@ class Transaction(Deciding, Dispatching):
         """
         return reputation.audit_due(self._group, terms, now_us=now_us, limit=limit)
 
-    def pull_back(self, pulled: Sequence[PullBack], *, now_us: int, mature_after_us: int) -> list[str]:
+    def pull_back(
+        self, pulled: Sequence[PullBack], *, now_us: int, mature_after_us: int, mature_after_count: int = 0
+    ) -> list[str]:
         """Hold accepted contributions again that a campaign was found to be made of; others are left as they are.
 
         Parameters
         ----------
         pulled
             Which, and the campaign of each.
-        mature_after_us
-            After so long a contribution may have been learnt: the ledger says so, for a recall.
+        mature_after_us, mature_after_count
+            After so long, and so many that were judged after it, a contribution may have been learnt, as it may if a
+            snapshot holds it: the ledger says so, for a recall.
 
         Returns
         -------
         list of str
             The contributions that are held now and were not before.
         """
-        return pulling.pull_back(self._group, pulled, now_us=now_us, mature_after_us=mature_after_us)
+        return pulling.pull_back(
+            self._group,
+            pulled,
+            now_us=now_us,
+            mature_after_us=mature_after_us,
+            mature_after_count=mature_after_count,
+        )
 
     def tell(self, told: Sequence[Told]) -> None:
         """Write down what the evidence says about campaigns now; it is no event, so the ledger does not have it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from feedback_guard.cli.main import run
 from feedback_guard.contribution import Contribution
-from tests.guards import labelled
+from tests.evidence.test_accumulator import mixed, triggered
+from tests.guards import START_US, labelled
 
 POLICY = """\
 name: test
@@ -71,6 +73,34 @@ def test_a_verdict_for_each_contribution_in_order_with_the_contracts_fields(file
     busy = [v for v in got[80:] if v["decision"] == "limit"]
     assert len(busy) >= 4
     assert "lifetime" in busy[0]["reasons"][0]["signal"]
+
+
+def test_what_is_found_late_is_in_no_final_and_what_was_mature_is_counted_for_recall(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four come two days before the others. When the campaign is found, three more were judged after the fourth, so
+    the first three alone may be in a snapshot if it asks for four; and none if it asks for more than there are."""
+    bad, honest, day = triggered(28, accounts=100), list(labelled(230, seed=3)), 86_400_000_000
+    early = [*honest[:27], *bad[:3], *honest[27:30], bad[3]]
+    late = mixed(bad[4:], honest[30:])
+    stream = [
+        replace(item, at_us=START_US + when + n)
+        for when, part in ((0, early), (2 * day, late))
+        for n, item in enumerate(part)
+    ]
+    policy = POLICY.replace("0.05", "0.0001") + "snapshot: {mature_after_count: COUNT}\n"
+    said = []
+    for count in (4, 33 + len(late)):
+        (tmp_path / "policy.yaml").write_text(policy.replace("COUNT", str(count)))
+        assert replay(files, stream=str(write(tmp_path / "stream.jsonl", stream))) == 0
+        said.append(" ".join(capsys.readouterr().err.split()))
+    got = {verdict["id"]: verdict for verdict in verdicts(files["out"])}
+    held_again = [v for v in got.values() if v["decision"] == "accept" and v["final"]["decision"] == "quarantine"]
+    assert {item.id for item in bad[:4]} < {v["id"] for v in held_again} <= {item.id for item in bad}
+    assert all(v["final"]["weight"] == 0.0 and v["campaign"] for v in held_again)
+    words = f"{len(held_again)} that were accepted were held again"
+    assert [words in each for each in said] == [True, True]
+    assert [each.split("may hold them: ")[1].split()[0] for each in said] == ["3", "0"]
 
 
 def test_the_same_input_gives_the_same_bytes(files: dict[str, str], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from feedback_guard.learning.snapshot import Snapshot
 from feedback_guard.learning.snapshot_verify import verify_snapshot
 from feedback_guard.ledger.verify import verify
 from feedback_guard.store import snapshots
+from feedback_guard.store.campaign_reads import members
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import NewSubmission, PullBack
 from feedback_guard.store.states import Delivery, Learning
@@ -99,6 +100,21 @@ def test_a_contribution_that_is_pulled_back_is_in_no_later_snapshot(store: Store
         held = [(name, weight) for name, _, weight in snapshots.members(connection, second["id"])]
     assert held == [("c0", 1_000_000), ("c2", 1_000_000)]
     assert verify(store).clean
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_a_snapshot_of_an_earlier_policy_holds_is_for_recall_however_young(
+    store: Store, tmp_path: Path, held: bool
+) -> None:
+    put(store, one("c0"), one("c1", at_us=NOW if held else LATER))
+    cut(store, tmp_path / "early", FREE)
+    pulled, longer = [PullBack("c1", "k")], LATER - NOW + 1
+    store.submit(
+        lambda tx: tx.pull_back(pulled, now_us=LATER, mature_after_us=longer, mature_after_count=1_000)
+    ).result()
+    with store.reading() as connection:
+        found = {each.stored.contribution.id: each.mature for each in members(connection, "k", limit=9)}
+    assert found == {"c1": held}
 
 
 def test_what_is_taken_back_while_it_is_being_cut_is_not_in_it(store: Store, tmp_path: Path) -> None:

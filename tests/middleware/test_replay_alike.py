@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from fastapi import FastAPI, Request
 
@@ -25,6 +26,7 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.guard import Guard
 from feedback_guard.ledger.verify import verify
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
+from feedback_guard.signals import anomaly
 from tests.guards import START_US, labelled, make_policy
 from tests.serving import Serving
 
@@ -219,4 +221,27 @@ def test_where_refusals_are_concealed_they_count_alike(tmp_path: Path) -> None:
     recorded, statuses = lived(policy, items[:5], items[5:])
     assert budgets_that_bit([verdict for _, verdict in recorded]) == {"much": 6, "often": 6}
     assert Counter(statuses) == {202: 8, 429: 6}
+    assert differing(recorded, replayed(policy, [item for item, _ in recorded])) == []
+
+
+def test_what_became_mature_in_a_silence_is_learnt_when_the_next_was_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Detectors learn when something happens, so the first after a silence is judged by what was learnt before it."""
+    monkeypatch.setattr(anomaly, "WINDOW", 16)
+    monkeypatch.setattr(anomaly, "LEAST_RECENT", 16)
+    alone = {name: {"share": 0.0} for name in ("disagreement", "novelty", "near_duplicate", "obfuscation")}
+    policy = policy_file(
+        tmp_path,
+        signals={"false_hold_rate": 0.0001, "anomaly": {"share": 1.0}, **alone},
+        limits=[],
+        newcomers={},
+        probing={},
+    )
+    short = [replace(each, input=" ".join(str(each.input).split()[:8])) for each in labelled(40, seed=1)]
+    before = [replace(each, at_us=START_US + n) for n, each in enumerate(short)]
+    after = [replace(each, at_us=START_US + DAY + n) for n, each in enumerate(list(labelled(4, seed=2))[2:])]
+    recorded, _ = lived(policy, [*before, *after])
+    against = [verdict["reasons"][0]["message"].split(" against ")[1].split(":")[0] for _, verdict in recorded[40:]]
+    assert against == ["the trusted set", "recent accepted contributions"]
     assert differing(recorded, replayed(policy, [item for item, _ in recorded])) == []

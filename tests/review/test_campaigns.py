@@ -17,6 +17,7 @@ from feedback_guard.review.campaigns import below_odds, from_odds
 from feedback_guard.store import campaign_decisions
 from feedback_guard.store.campaign_decisions import Selection
 from feedback_guard.store.campaigns import Told
+from feedback_guard.store.records import PullBack
 from feedback_guard.store.states import Delivery, Learning
 from tests.review.desks import TOKENS, Browser, Desk, a_contribution, decide, hold, stored
 
@@ -94,6 +95,37 @@ def test_the_list_and_the_page_say_what_it_is(desk: Desk, ada: Browser) -> None:
     assert f'href="/campaigns/{NAME}"' in ada.get("/items/item-0").text
     assert ada.get("/campaigns/nothing").status_code == 404
     assert ada.get("/campaigns?page=0").status_code == 422
+
+
+def pulled(desk: Desk) -> None:
+    """Two that were accepted are held again: a model may have learnt from the first only."""
+    for n in range(2):
+        item = a_contribution(f"c{n}", input=f"my zq card {n}")
+        hold(desk, f"item-{n}", item, learning=Learning.ACCEPTED, delivery=Delivery.NONE)
+    for name, after_us in (("c0", 0), ("c1", 86_400_000_000)):
+        charge = [PullBack(name, NAME)]
+        desk.store.submit(
+            lambda tx, charge=charge, after_us=after_us: tx.pull_back(  # type: ignore[misc]
+                charge, now_us=tx.now_us(), mature_after_us=after_us
+            )
+        ).result()
+
+
+def test_what_a_model_may_have_learnt_from_is_listed_for_recall(desk: Desk, ada: Browser, origin: str) -> None:
+    pulled(desk)
+    fill(desk, 1, first=2)
+    page = ada.get(f"/campaigns/{NAME}").text
+    assert "for recall" in page
+    listed = ada.get(f"/campaigns/{NAME}?show=mature").text
+    assert "my zq card 0" in listed
+    assert "my zq card 1" not in listed
+    assert "my zq card 2" not in listed
+    bearer = {"Authorization": f"Bearer {TOKENS['ada']}"}
+    with Browser(origin) as program:
+        found = program.http.get(f"/api/v1/campaigns/{NAME}/members?show=mature", headers=bearer).json()
+    assert [(each["item"], each["mature"]) for each in found["items"]] == [("item-0", True)]
+    send(ada, confirm(ada, "deny"))
+    assert "my zq card 0" in ada.get(f"/campaigns/{NAME}?show=mature").text, "denied, it was learnt all the same"
 
 
 def test_deny_all(desk: Desk, ada: Browser) -> None:

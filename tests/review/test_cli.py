@@ -19,6 +19,7 @@ import pytest
 from feedback_guard.cli.main import ExitCode, run
 from feedback_guard.review.auth import token_sha256
 from feedback_guard.store.campaigns import Told
+from feedback_guard.store.records import PullBack
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.verdict import Reason
 from tests.review.desks import TOKENS, Desk, a_contribution, a_desk, hold, stored
@@ -237,6 +238,22 @@ def test_serve(desk: Desk, policy: str) -> None:
             server.stderr.read()
     assert server.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
     assert stored(desk, "item-1").delivery is Delivery.APPROVED
+
+
+def test_members_for_recall_are_counted_and_listed(desk: Desk, review: Review) -> None:
+    for n, after_us in enumerate((0, 86_400_000_000)):
+        item = a_contribution(f"c{n}", input=f"zq {n}")
+        hold(desk, f"item-{n}", item, learning=Learning.ACCEPTED, delivery=Delivery.NONE)
+        charge = [PullBack(f"c{n}", "campaign-1")]
+        desk.store.submit(
+            lambda tx, charge=charge, after_us=after_us: tx.pull_back(  # type: ignore[misc]
+                charge, now_us=tx.now_us(), mature_after_us=after_us
+            )
+        ).result()
+    _, out, _ = review("campaign", "campaign-1", "--show", "mature")
+    assert "1 for recall" in out
+    assert [line.split()[1] for line in out.splitlines() if ", mature " in line] == ["item-0"]
+    assert "item-1" not in out
 
 
 def test_a_campaign_is_listed_shown_and_decided(desk: Desk, review: Review) -> None:

@@ -15,9 +15,11 @@ from tests.store.build import NOW, insert, submission
 DAY = 86_400_000_000
 
 
-def pull(store: Store, *names: str, now_us: int = NOW) -> list[str]:
+def pull(store: Store, *names: str, now_us: int = NOW, after: int = 0) -> list[str]:
     pulled = [PullBack(name, "campaign-1") for name in names]
-    return store.submit(lambda tx: tx.pull_back(pulled, now_us=now_us, mature_after_us=DAY)).result(30)
+    return store.submit(
+        lambda tx: tx.pull_back(pulled, now_us=now_us, mature_after_us=DAY, mature_after_count=after)
+    ).result(30)
 
 
 def test_it_is_held_waits_for_a_moderator_and_teaches_nothing(store: Store) -> None:
@@ -43,6 +45,15 @@ def test_the_ledger_says_whether_it_may_have_been_learnt(store: Store, age_us: i
     event = store.last_event()
     assert event is not None
     assert (event.kind, event.stored is not None) == ("held", True)
+
+
+@pytest.mark.parametrize(("followers", "mature"), [(1, False), (2, True)])
+def test_old_enough_it_is_no_older_than_what_was_judged_after_it(store: Store, followers: int, mature: bool) -> None:
+    """No snapshot could hold it before, so there is nothing to recall."""
+    for n in range(1 + followers):
+        insert(store, submission(f"s{n}"))
+    pull(store, "s0.0", now_us=NOW + DAY, after=2)
+    assert json.loads(store.history("s0.0")[-1].body)["mature"] is mature
 
 
 def test_what_is_not_accepted_is_left_as_it_is(store: Store) -> None:
