@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Final, Self, cast
 
 import numpy as np
-import regex
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
@@ -23,6 +22,7 @@ from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
 from feedback_guard.errors import BaselineError
 from feedback_guard.evidence.kinds.gather import NOTHING, Gathered
 from feedback_guard.signals.interface import Observation, State
+from feedback_guard.text.words import tokens
 
 Keys = NDArray[np.uint64]
 
@@ -40,7 +40,6 @@ FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.DEMONSTRATION: ("input", "output"),
 }
 """Texts whose phrases are looked at."""
-_TOKEN: Final = regex.compile(r"\w+|[^\w\s]")
 _START: Final = "^"
 _END: Final = "$"
 _OTHER: Final = "_"
@@ -98,7 +97,7 @@ class Facets:
 @lru_cache(maxsize=16)
 def _tokens(text: str) -> tuple[str, ...]:
     """Words and signs in their order; each text is asked about several times in a row."""
-    return tuple(_TOKEN.findall(text)[:MAX_TOKENS])
+    return tuple(tokens(text)[:MAX_TOKENS])
 
 
 def words_of(text: str) -> set[str]:
@@ -120,8 +119,8 @@ def pairs_of(text: str) -> set[str]:
     >>> sorted(pairs_of("is it here?"))
     ['^ is', 'here ?', 'is it', 'it here']
     """
-    tokens = _tokens(text)
-    return {f"{left} {right}" for left, right in zip((_START, *tokens), tokens, strict=False)}
+    found = _tokens(text)
+    return {f"{left} {right}" for left, right in zip((_START, *found), found, strict=False)}
 
 
 def shapes_of(text: str, common: frozenset[str]) -> set[str]:
@@ -141,8 +140,8 @@ def shapes_of(text: str, common: frozenset[str]) -> set[str]:
     >>> sorted(shapes_of("when it rains, stay in", frozenset({"when", "it", ",", "in"})))
     ['~ , _ in', '~ ^ when it', '~ _ , _', '~ _ in $', '~ it _ ,', '~ when it _']
     """
-    tokens = [token if token in common else _OTHER for token in _tokens(text)]
-    kept = [token for i, token in enumerate(tokens) if token != _OTHER or i == 0 or tokens[i - 1] != _OTHER]
+    known = [token if token in common else _OTHER for token in _tokens(text)]
+    kept = [token for i, token in enumerate(known) if token != _OTHER or i == 0 or known[i - 1] != _OTHER]
     frame = [_START, *kept, _END]
     return {f"{SHAPE} {one} {two} {three}" for one, two, three in zip(frame, frame[1:], frame[2:], strict=False)}
 
@@ -178,7 +177,7 @@ class Background:
         key = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=32, person=b"facets").digest()
         words: Counter[str] = Counter()
         for each in trusted:
-            words.update({token for text in each.texts.values() for token in _TOKEN.findall(text.skeleton)})
+            words.update({token for text in each.texts.values() for token in tokens(text.skeleton)})
         often = [word for word, n in words.most_common(MAX_COMMON) if n >= COMMON * len(trusted)]
         common = frozenset(often)
         empty = cls(key, np.zeros(0, np.uint64), np.zeros(0, np.int64), len(trusted), common)

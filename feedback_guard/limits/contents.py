@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import regex
 
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
@@ -19,6 +18,7 @@ from feedback_guard.errors import SignalError
 from feedback_guard.evidence.facets import FIELDS, Background
 from feedback_guard.policy.limits import DEFAULT_RARE, LimitPolicy
 from feedback_guard.signals.interface import Observation
+from feedback_guard.text.words import tokens
 
 MAX_RARE: Final = 512
 """Most rare phrases of one contribution that are charged. One with more finds no room: to charge some of them only
@@ -26,7 +26,6 @@ would leave the others without a bound."""
 BUCKETS: Final = 2**22
 """Counters that phrases share. So no flood of made-up words fills the disk; two phrases that meet in one counter use
 up one budget, which errs on the safe side."""
-_TOKEN: Final = regex.compile(r"\w+|[^\w\s]")
 _ANSWERS: Final[Mapping[Kind, str]] = {
     Kind.RATING: "output",
     Kind.CORRECTION: "output",
@@ -132,11 +131,11 @@ class Contents:
         """The counters of its rare phrases. All of its text is looked at: what is skipped would not be bounded."""
         names = set[str]()
         for which in FIELDS[observation.contribution.kind]:
-            tokens = _TOKEN.findall(_skeleton(observation, which))
+            said = tokens(_skeleton(observation, which))
             if limit.facet == "phrase":
-                names.update(f"{which} {token}" for token in tokens)
+                names.update(f"{which} {token}" for token in said)
             else:
-                names.update(f"{which} {left} {right}" for left, right in itertools.pairwise(tokens))
+                names.update(f"{which} {left} {right}" for left, right in itertools.pairwise(said))
         numbers = np.fromiter(map(self._background.named, names), dtype=np.uint64, count=len(names))
         rare = numbers[self._background.count(numbers) < (limit.rare or DEFAULT_RARE)]
         return tuple(f"{bucket:06x}" for bucket in sorted({number % BUCKETS for number in rare.tolist()}))

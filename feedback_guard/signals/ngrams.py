@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.text.words import words
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -36,12 +38,12 @@ def count(skeleton: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     skeleton
         A text without case and look-alikes (`CanonicalText.skeleton`).
     """
-    words = [word.encode("utf-8", "replace") for word in skeleton.split()]
+    said = [word.encode("utf-8", "replace") for word in words(skeleton)]
     found: dict[int, int] = {}
-    for gram in words:
+    for gram in said:
         bucket = zlib.crc32(gram) % BUCKETS
         found[bucket] = found.get(bucket, 0) + 1
-    for left, right in pairwise(words):
+    for left, right in pairwise(said):
         bucket = zlib.crc32(right, zlib.crc32(left + b" ")) % BUCKETS
         found[bucket] = found.get(bucket, 0) + 1
     buckets = np.fromiter(sorted(found), dtype=np.int64, count=len(found))
