@@ -29,6 +29,7 @@ from feedback_guard.reputation import Limiter
 from feedback_guard.settle import Settler
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.near_duplicate import NearDuplicate
+from feedback_guard.signals.novelty import Novelty
 
 CHUNK: Final = 256
 """Contributions that are embedded together; they are judged one by one, in order."""
@@ -153,8 +154,13 @@ def _contents(policy: Policy, memory: Memory, background: Background | None) -> 
     """What reads contributions for the policy's budgets on what is said; None if there is none."""
     if background is None or not any(limit.shared for limit in policy.limits):
         return None
-    copies = memory.signals.get(NearDuplicate.name)
-    return Contents(policy.limits, background, copies.families if isinstance(copies, NearDuplicate) else None)
+    copies, novelty = memory.signals.get(NearDuplicate.name), memory.signals.get(Novelty.name)
+    return Contents(
+        policy.limits,
+        background,
+        copies.families if isinstance(copies, NearDuplicate) else None,
+        novelty.reference if isinstance(novelty, Novelty) else None,
+    )
 
 
 def _variants(policy: Policy, background: Background | None) -> Callable[[Observation], tuple[str, ...]] | None:

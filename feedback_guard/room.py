@@ -68,14 +68,14 @@ class Room:
     limits: tuple[LimitPolicy, ...]
     newcomers: Newcomers | None = None
     _plans: tuple[Plan, Plan] = field(init=False, repr=False, compare=False)
-    _near: tuple[tuple[Budget, float], ...] = field(init=False, repr=False, compare=False)
+    _near: tuple[tuple[Budget, LimitPolicy], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         plans = (
             Plan(limit for limit in self.limits if not limit.holds),
             Plan(each for each in self.limits if each.holds),
         )
-        near = tuple((budget_of(limit), limit.radius) for limit in self.limits if limit.radius is not None)
+        near = tuple((budget_of(limit), limit) for limit in self.limits if limit.radius is not None)
         object.__setattr__(self, "_plans", plans)
         object.__setattr__(self, "_near", near)
 
@@ -196,12 +196,16 @@ class Room:
 
     def _place(self, some: Sequence[tuple[Contribution, Assessment]], budgets: BudgetRecord, now_us: int) -> str | None:
         """Place each contribution in embedding space; the budget of the first that has no room around it."""
-        for budget, radius in self._near:
+        for budget, limit in self._near:
+            radius = limit.radius or 0.0
             for _, each in some:
                 if each.content.where is None:
                     continue
                 cost = UNIT if budget.measure is Measure.COUNT else round(each.weight * UNIT)
-                if not budgets.place(budget, radius, each.content.where, cost, now_us):
+                if budgets.place(budget, radius, each.content.where, cost, now_us):
+                    continue
+                # Where many trusted texts lie, honest ones do, too, and the trusted set knows what belongs there.
+                if limit.rare is None or each.content.n_trusted(radius) < limit.rare:
                     return budget.name
         return None
 

@@ -196,6 +196,25 @@ def test_a_request_that_is_held_whole_for_one_crowded_text_places_none() -> None
     assert got == [Decision.ACCEPT, Decision.ACCEPT, Decision.QUARANTINE]
 
 
+@pytest.mark.parametrize("n_trusted", [0, 2, 3, 40])
+def test_where_many_trusted_texts_lie_there_is_always_room(n_trusted: int) -> None:
+    """Or a topic that everybody asks about would be full after a morning."""
+    far = np.array([[0, 0, 1, 0]] * 50, dtype=np.float32)
+    near = np.array([[np.cos(0.39), np.sin(0.39), 0, 0]] * n_trusted, dtype=np.float32).reshape(-1, 4)
+    budgets, limit = MemoryBudgets(), NEAR.model_copy(update={"rare": 3})
+    each = somewhere(0, "w")
+    there = replace(each, content=replace(each.content, trusted=np.concatenate([far, near])))
+    got = [settle(budgets, [limit], there).decision for _ in range(9)]
+    assert got.count(Decision.ACCEPT) == (9 if n_trusted >= 3 else 2)
+
+
+def test_a_place_among_trusted_texts_is_bounded_unless_the_policy_says_so() -> None:
+    each = somewhere(0, "w")
+    there = replace(each, content=replace(each.content, trusted=np.array([[1, 0, 0, 0]] * 50, dtype=np.float32)))
+    budgets = MemoryBudgets()
+    assert [settle(budgets, [NEAR], there).decision for _ in range(9)].count(Decision.ACCEPT) == 2
+
+
 def test_a_word_whose_budget_was_lifted_still_pays_the_other_budgets() -> None:
     budgets = MemoryBudgets()
     rule = tenured(budgets, "ada", "bob")

@@ -41,6 +41,8 @@ _POINT: Final[Mapping[Kind, str]] = {
 
 Families = Callable[[Observation], Sequence[str]]
 """Names the families of near copies that a contribution's texts belong to."""
+Reference = Callable[[Kind, str], "Vectors | None"]
+"""The vectors of trusted texts, by kind and field, shape (n, d)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,20 @@ class Content:
         Budgets that it has more values for than are charged: it finds no room there.
     where
         Where its text lies in embedding space, as a unit vector; None where no budget asks.
+    trusted
+        Vectors of trusted texts of its kind, shape (n, d); None where there are none.
     """
 
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
     where: Vectors | None = None
+    trusted: Vectors | None = None
+
+    def n_trusted(self, radius: float) -> int:
+        """How many trusted texts lie within a Euclidean distance. Asked only where a budget has no room."""
+        if self.trusted is None or self.where is None or self.trusted.shape[1] != len(self.where):
+            return 0
+        return int(np.count_nonzero(self.trusted @ self.where >= 1.0 - radius * radius / 2.0))
 
 
 NOTHING: Final = Content()
@@ -77,6 +88,8 @@ class Contents:
         How often phrases stand in the trusted set, and the key that names them.
     families
         Names families of near copies; without it only exact copies are one.
+    reference
+        Gives the vectors of trusted texts; without it none are known.
 
     Examples
     --------
@@ -89,10 +102,17 @@ class Contents:
     3
     """
 
-    def __init__(self, limits: Iterable[LimitPolicy], background: Background, families: Families | None = None) -> None:
+    def __init__(
+        self,
+        limits: Iterable[LimitPolicy],
+        background: Background,
+        families: Families | None = None,
+        reference: Reference | None = None,
+    ) -> None:
         self._limits = [limit for limit in limits if limit.shared]
         self._background = background
         self._families = families
+        self._reference = reference
 
     def of(self, observation: Observation) -> Content:
         """What a contribution says.
@@ -106,10 +126,13 @@ class Contents:
             return NOTHING
         keys: dict[str, tuple[str, ...]] = {}
         beyond = set()
-        where = None
+        where = trusted = None
         for limit in self._limits:
             if limit.facet == "radius":
                 where = _where(observation)
+                if self._reference is not None:
+                    kind = observation.contribution.kind
+                    trusted = self._reference(kind, _POINT.get(kind, "input"))
             elif limit.facet == "family":
                 keys[limit.name] = tuple(dict.fromkeys((self._families or self._copies)(observation)))
             elif limit.facet == "target":
@@ -119,7 +142,7 @@ class Contents:
                 keys[limit.name] = found[:MAX_RARE]
                 if len(found) > MAX_RARE:
                     beyond.add(limit.name)
-        return Content(keys, frozenset(beyond), where)
+        return Content(keys, frozenset(beyond), where, trusted)
 
     def _copies(self, observation: Observation) -> list[str]:
         return [

@@ -42,7 +42,8 @@ class LimitPolicy(Strict):
     is limited, and what is said too often is held."""
     rare: int | None = Field(None, ge=1, le=1_000_000)
     """For `phrase` and `pair`: one that stands in fewer trusted contributions than this is rare, and charged. By
-    default 3."""
+    default 3. For `radius`: where as many trusted texts lie within the radius, there is always room. By default there
+    is no such place."""
     supporters: int | None = Field(None, ge=2, le=1_000)
     """For `phrase` and `pair`: so many established contributors who use a phrase lift its budget."""
     radius: float | None = Field(None, gt=0.0, le=1.0)
@@ -73,8 +74,10 @@ class LimitPolicy(Strict):
 
     @model_validator(mode="after")
     def _options_fit_the_facet(self) -> Self:
-        if self.facet not in WORDED and (self.rare is not None or self.supporters is not None):
-            raise ValueError("`rare` and `supporters` are for the facets phrase and pair")
+        if self.facet not in WORDED and self.supporters is not None:
+            raise ValueError("`supporters` is for the facets phrase and pair")
+        if self.facet not in (*WORDED, "radius") and self.rare is not None:
+            raise ValueError("`rare` is for the facets phrase, pair and radius")
         if (self.facet == "radius") is (self.radius is None):
             raise ValueError("the facet radius needs `radius`, and no other facet has one")
         if self.facet == "radius" and self.burst is not None:

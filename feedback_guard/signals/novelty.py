@@ -114,6 +114,11 @@ class Novelty(Signal):
         """The state it was made from: nothing is learnt after the baseline."""
         return self._state
 
+    def reference(self, kind: Kind, field: str) -> Vectors | None:
+        """The trusted vectors of a kind and field, shape (n, d); None if too few are known. Do not write to them."""
+        near = self._near.get((kind, field))
+        return None if near is None else near.rows
+
     def score(self, observation: Observation) -> Finding:
         """Measure how far each text is from the trusted set."""
         kind = observation.contribution.kind

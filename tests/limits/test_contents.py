@@ -92,9 +92,10 @@ def test_without_the_detector_exact_copies_are_a_family() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"facet": "contributor", "rare": 2}, "phrase and pair"),
+        ({"facet": "contributor", "rare": 2}, "phrase, pair and radius"),
         ({"facet": "target", "supporters": 2}, "phrase and pair"),
         ({"facet": "radius"}, "needs `radius`"),
+        ({"facet": "radius", "radius": 0.4, "supporters": 3}, "phrase and pair"),
         ({"facet": "phrase", "radius": 0.5}, "needs `radius`"),
         ({"facet": "radius", "radius": 0.5, "per": "1d", "burst": 3}, "no burst"),
         ({"facet": "contributor", "then": "hold"}, "is refused"),
@@ -117,8 +118,9 @@ def test_a_contribution_lies_where_what_its_contributor_wrote_or_judged_lies(kin
     observation = seen("the card", kind=kind, **given[kind])  # type: ignore[arg-type]
     axes = np.eye(3, dtype=np.float32)
     vectors = {"input": axes[[0, 0]], "output": axes[[1]]}
-    placed = Contents([limit("radius", radius=0.4)], BACKGROUND).of(
-        Observation(observation.contribution, observation.texts, vectors)
-    )
+    trusted = {"input": axes[[0, 0, 2]], "output": axes[[1]]}
+    contents = Contents([limit("radius", radius=0.4)], BACKGROUND, reference=lambda of, which: trusted[which])
+    placed = contents.of(Observation(observation.contribution, observation.texts, vectors))
     assert placed.where is not None
     assert int(placed.where.argmax()) == ("input", "output").index(written)
+    assert placed.n_trusted(0.4) == {"input": 2, "output": 1}[written]
