@@ -53,13 +53,14 @@ TEXT_FIELDS: Mapping[Kind, tuple[str, ...]] = {
 }
 """The fields of each kind that are running text and are embedded, in a fixed order."""
 
-_REQUIRED: Mapping[Kind, frozenset[str]] = {
+REQUIRED_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LABEL: frozenset({"input", "label"}),
     Kind.RATING: frozenset({"input", "output", "rating"}),
     Kind.CORRECTION: frozenset({"input", "output"}),
     Kind.PREFERENCE: frozenset({"input", "chosen", "rejected"}),
     Kind.DEMONSTRATION: frozenset({"input", "output"}),
 }
+"""What a contribution of each kind must have."""
 _OPTIONAL: Mapping[Kind, frozenset[str]] = {
     kind: frozenset({"rejected"}) if kind is Kind.CORRECTION else frozenset() for kind in Kind
 }
@@ -213,10 +214,10 @@ class ContributionModel(BaseModel):
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> Self:
         given = {name for name in _TAUGHT if getattr(self, name) is not None}
-        missing = sorted(_REQUIRED[self.kind] - given)
+        missing = sorted(REQUIRED_FIELDS[self.kind] - given)
         if missing:
             raise ValueError(f"a {self.kind.value} needs {', '.join(missing)}")
-        extra = sorted(given - _REQUIRED[self.kind] - _OPTIONAL[self.kind])
+        extra = sorted(given - REQUIRED_FIELDS[self.kind] - _OPTIONAL[self.kind])
         if extra:
             raise ValueError(f"a {self.kind.value} has no {', '.join(extra)}")
         for name in given - {"rating"}:

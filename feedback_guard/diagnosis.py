@@ -13,6 +13,7 @@ from feedback_guard.clock import MICROSECONDS, Clock, format_iso8601
 from feedback_guard.errors import GuardError
 from feedback_guard.policy.loader import LoadedPolicy
 from feedback_guard.policy.schema import Policy
+from feedback_guard.stranded import stranded_requests
 
 EARLIEST_US = 1_767_225_600 * MICROSECONDS
 """2026-01-01: a clock before this is not set."""
@@ -73,8 +74,10 @@ def diagnose(loaded: LoadedPolicy, clock: Clock, *, with_model: bool = True) -> 
 
 
 def _policy(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
+    from feedback_guard.middleware.fitting import check_routes
     from feedback_guard.policy.checks import check_policy
 
+    check_routes(loaded.policy)
     yield Health.OK, f"{loaded.policy.name}, mode {loaded.policy.mode}, {loaded.digest}"
     for warning in check_policy(loaded.policy):
         yield Health.WARNING, warning
@@ -123,13 +126,8 @@ def _store(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
         held = store.held_summary()
         if held.count >= loaded.policy.store.hold_capacity * 0.8:
             yield Health.WARNING, f"{held.count} of at most {loaded.policy.store.hold_capacity} items are held"
-        name = loaded.policy.application_name
-        for other, count in store.waiting_elsewhere(name).items():
-            yield (
-                Health.WARNING,
-                f"{count} approved requests wait for a guard of the application {other!r}, and this is {name!r}; "
-                f"if it only has another name now, set `application: {other}`",
-            )
+        for stranded in stranded_requests(store.kept_requests(), loaded.policy):
+            yield (Health.WARNING if stranded.certain else Health.OK), stranded.message
     finally:
         store.close()
 
@@ -220,6 +218,7 @@ def _metrics(_: LoadedPolicy, __: Clock) -> Iterator[tuple[Health, str]]:
 
 def _baseline(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
     from feedback_guard.evidence.baseline import load
+    from feedback_guard.policy.checks import reach
 
     path = loaded.policy.baseline.path
     if path is None:
@@ -227,7 +226,7 @@ def _baseline(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
         return
     baseline = load(Path(path), fingerprint=None, digest=loaded.policy.baseline.digest)
     yield Health.OK, f"{baseline.n_trusted} vetted contributions, {baseline.digest}"
-    for note in baseline.notes:
+    for note in reach(loaded.policy, baseline.counts, baseline.label_counts):
         yield Health.WARNING, note
 
 

@@ -51,6 +51,7 @@ from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.leases import LEASE_US
 from feedback_guard.store.records import Claim, PullBack, StoredSubmission
 from feedback_guard.store.states import Delivery, Resolution
+from feedback_guard.stranded import stranded_requests
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.votes import ReceiptBook
 
@@ -190,6 +191,7 @@ class Guard:
                 await end_drift(self.store, engine.memory)
                 await self._follower.tell_drift()
                 await self.housekeep()
+                await asyncio.to_thread(self._tell_stranded)
             except BaseException:
                 await asyncio.to_thread(self._unload)
                 raise
@@ -436,6 +438,11 @@ class Guard:
             await self._follower.tell()
         if moved:
             self.noticed()
+
+    def _tell_stranded(self) -> None:
+        for stranded in stranded_requests(self.store.kept_requests(), self.policy):
+            if stranded.certain:
+                log.warning("%s", stranded.message)
 
     def _load(self) -> Engine:
         self._keyring = keyring_of(self.policy)

@@ -71,17 +71,48 @@ def test_a_clock_that_is_not_set_is_a_failure_and_one_behind_the_record_a_warnin
     assert ("clock", Health.FAILURE) in found(loaded, 0, with_model=False)
 
 
-def test_what_waits_under_another_name_of_the_application_is_a_warning(tmp_path: Path) -> None:
-    loaded = policy(tmp_path)
+ROUTES = "routes: [{name: feedback, path: /f, extract: '@'}]\n"
+
+
+def keep(loaded: LoadedPolicy, *kept: tuple[str, str | None, str, bool]) -> None:
     with Store.open(loaded.policy.store, clock=ManualClock(START_US)) as store:
-        for ident, name in (("s-1", "shop"), ("s-2", "test"), ("s-3", None)):
-            insert(store, dataclasses.replace(held(ident), application=name))
-            decide(store, ident, approve=True)
+        for ident, application, route, approved in kept:
+            insert(store, dataclasses.replace(held(ident), application=application, route=route))
+            if approved:
+                decide(store, ident, approve=True)
+
+
+def test_what_waits_under_another_name_of_the_application_is_a_warning(tmp_path: Path) -> None:
+    loaded = policy(tmp_path, ROUTES)
+    keep(loaded, ("s-1", "shop", "feedback", True), ("s-2", "test", "feedback", True), ("s-3", None, "feedback", True))
     message = found(loaded, NOW, with_model=False)["store", Health.WARNING]
-    assert message.startswith("1 approved requests wait for a guard of the application 'shop', and this is 'test'")
+    assert message.startswith("1 approved request waits for the application 'shop', and this is 'test'")
     assert "application: shop" in message
-    named = policy(tmp_path, "application: shop\n")
+    named = policy(tmp_path, ROUTES + "application: shop\n")
     assert "'test', and this is 'shop'" in found(named, NOW, with_model=False)["store", Health.WARNING]
+
+
+def test_what_is_held_under_a_name_that_was_changed_is_a_warning_before_it_is_approved(tmp_path: Path) -> None:
+    loaded = policy(tmp_path, ROUTES)
+    keep(loaded, ("s-1", "shop", "feedback", False))
+    assert (
+        "1 held request is for the application 'shop'" in found(loaded, NOW, with_model=False)["store", Health.WARNING]
+    )
+    # Beside requests of this application those of another are nothing unusual: both share the store.
+    keep(loaded, ("s-2", "test", "feedback", False))
+    got = found(loaded, NOW, with_model=False)
+    assert ("store", Health.WARNING) not in got
+    assert "1 held request is for the application 'shop'" in got["store", Health.OK]
+
+
+def test_what_is_kept_for_a_route_that_was_renamed_is_a_warning(tmp_path: Path) -> None:
+    loaded = policy(tmp_path, ROUTES)
+    keep(loaded, ("s-1", "test", "feedback", True), ("s-2", "test", "old", False), ("s-3", None, "old", False))
+    message = found(loaded, NOW, with_model=False)["store", Health.WARNING]
+    assert message == (
+        "2 held requests are for the route 'old', which the policy does not have any more, so the application never "
+        "gets them; give a route this name"
+    )
 
 
 def test_a_metrics_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

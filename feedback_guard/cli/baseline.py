@@ -171,7 +171,8 @@ def _observed(store: Store, progress: Progress, task: TaskID) -> Iterator[Candid
 def _tell(baseline: Baseline, policy: Policy | None) -> None:
     """Say what a baseline is made from, and what it cannot support."""
     from feedback_guard.clock import format_iso8601
-    from feedback_guard.evidence.reach import notes_on
+    from feedback_guard.policy.checks import reach
+    from feedback_guard.policy.schema import Policy
 
     kinds = ", ".join(f"{n} {kind}" for kind, n in baseline.counts.items())
     typer.echo(f"digest: {baseline.digest.removeprefix('sha256:')}")
@@ -184,8 +185,7 @@ def _tell(baseline: Baseline, policy: Policy | None) -> None:
         shown = ", ".join(f"{_plain(label)} {n}" for label, n in most[:SHOWN_LABELS])
         more = f", and {len(most) - SHOWN_LABELS} more" if len(most) > SHOWN_LABELS else ""
         typer.echo(f"labels: {len(most)} ({shown}{more})")
-    notes = baseline.notes if policy is None else notes_on(baseline.counts, baseline.label_counts, policy.signals)
-    for note in notes:
+    for note in reach(policy or Policy(), baseline.counts, baseline.label_counts):
         typer.echo(f"note: {note}")
 
 

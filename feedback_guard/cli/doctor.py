@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
@@ -51,7 +51,7 @@ def doctor(
 
         report_side_doors(load_policy(policy).policy, app=app, factory=factory, openapi=openapi)
         return
-    table = Table("check", "", "what was found", box=None, pad_edge=False)
+    table = Table("check", "", Column("what was found", overflow="fold"), box=None, pad_edge=False)  # digests whole
     worst = Health.OK
     loaded = load_policy(policy)
     checks = chain(

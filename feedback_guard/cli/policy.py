@@ -23,16 +23,28 @@ CLEAN, FINDINGS, COULD_NOT_JUDGE = 0, 1, 2
 @app.command()
 def check(file: File) -> None:
     """Say whether a policy is valid, and what it leaves open. Exit 1 with warnings, 2 if it is not valid."""
+    from feedback_guard.errors import PolicyError
+    from feedback_guard.middleware.fitting import check_routes
     from feedback_guard.policy.checks import check_policy, needed_trusted
 
     loaded = _load(file)
-    n_trusted, unreadable = _trusted(loaded)
-    warnings = [*unreadable, *check_policy(loaded.policy, n_trusted=n_trusted)]
+    try:
+        check_routes(loaded.policy)
+    except PolicyError as error:
+        typer.echo(f"{file}: {error}", err=True)
+        raise typer.Exit(COULD_NOT_JUDGE) from None
+    known, notes = _trusted(loaded)
+    warnings = [*notes, *check_policy(loaded.policy)]
     typer.echo(f"OK {loaded.policy.name} {loaded.digest}")
-    if n_trusted is None:
+    if not known:
         needed = needed_trusted(loaded.policy)
         most = max(needed, key=needed.__getitem__)
         typer.echo(f"for every signal to count, vet at least {needed[most]} contributions (most for {most})")
+    if loaded.dropped:
+        typer.echo(
+            f"off: {', '.join(loaded.dropped)}; `limits` replaces the list that it builds on, so write into it again "
+            "what you want to keep (`feedback-guard policy show` prints them)"
+        )
     for warning in warnings:
         typer.echo(f"warning: {warning}")
     raise typer.Exit(FINDINGS if warnings else CLEAN)
@@ -80,18 +92,20 @@ def _load(file: str) -> LoadedPolicy:
         raise typer.Exit(COULD_NOT_JUDGE) from None
 
 
-def _trusted(loaded: LoadedPolicy) -> tuple[int | None, list[str]]:
-    """The size of the baseline's trusted set, or why it is not known."""
+def _trusted(loaded: LoadedPolicy) -> tuple[bool, list[str]]:
+    """Whether the baseline's trusted set is known, and what it does not support, or why it is not known."""
     baseline = loaded.policy.baseline
     if baseline.path is None:
-        return None, []
+        return False, []
     from feedback_guard.errors import BaselineError
     from feedback_guard.evidence.baseline import load
+    from feedback_guard.policy.checks import reach
 
     try:
-        return load(Path(baseline.path), fingerprint=None, digest=baseline.digest).n_trusted, []
+        found = load(Path(baseline.path), fingerprint=None, digest=baseline.digest)
     except BaselineError as error:
-        return None, [f"baseline.path: {error}"]
+        return False, [f"baseline.path: {error}"]
+    return True, [f"baseline: {note}" for note in reach(loaded.policy, found.counts, found.label_counts)]
 
 
 def _masked(tree: dict[str, Any]) -> dict[str, Any]:

@@ -51,12 +51,24 @@ def show(ident: Ident, policy: Policy, as_json: AsJson = False) -> None:
     from feedback_guard.review.printed import describe
     from feedback_guard.review.rulings import find
 
-    stored = at_store(policy, lambda guard: find(guard, ident))
+    async def look(guard: Guard) -> tuple[StoredSubmission, dict[str, str]]:
+        stored = await find(guard, ident)
+        names = [item.contribution.id for item in stored.contributions]
+        return stored, await asyncio.to_thread(_campaigns, guard, names)
+
+    stored, campaigns = at_store(policy, look)
     if as_json:
         print_json(item_document(stored))
         return
-    for line in describe(stored, SystemClock().now_us()):
+    for line in describe(stored, SystemClock().now_us(), campaigns):
         typer.echo(line)
+
+
+def _campaigns(guard: Guard, contributions: Sequence[str]) -> dict[str, str]:
+    from feedback_guard.store.campaign_reads import campaigns_of
+
+    with guard.store.reading() as connection:
+        return campaigns_of(connection, contributions)
 
 
 def _page(

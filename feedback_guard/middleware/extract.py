@@ -24,6 +24,7 @@ from feedback_guard.middleware.expressions import (
 from feedback_guard.middleware.interface import ExtractorCallable, Scope
 from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError, bad_input
+from feedback_guard.middleware.shapes import check_shapes
 from feedback_guard.middleware.traces import place_of
 from feedback_guard.policy.routes import RoutePolicy
 
@@ -51,7 +52,8 @@ class Extractor:
     UsageError
         If there is neither expression nor callable, or both.
     PolicyError
-        If the expression calls a function, or names a path parameter, that does not exist.
+        If the expression calls a function, or names a path parameter, that does not exist, or writes out what can never
+        be a contribution.
     """
 
     def __init__(self, route: RoutePolicy, params: Sequence[str], function: ExtractorCallable | None) -> None:
@@ -78,6 +80,7 @@ class Extractor:
             self._find = self._calling(function)
         elif route.extract is not None:
             compiled = compile_expression(route.extract, RequestFunctions, params, f"routes: {route.name}: extract")
+            check_shapes(compiled.parsed, f"routes: {route.name}: extract")
             self.reads |= frozenset(fields(compiled.parsed))
             self._looks_for = tuple(dict.fromkeys(fields(compiled.parsed)))[:_MAX_NAMED_FIELDS]
             self._find = self._searching(compiled)

@@ -105,7 +105,7 @@ class Identifier:
     def __init__(self, policy: IdentityPolicy, sources: Mapping[Source, Named] | None = None) -> None:
         self._policy = policy
         self._groups = {name: _Hop(hops) for name, hops in policy.groups.items()}
-        _check_groups(policy)
+        check_groups(policy)
         known: dict[Source, Named] = dict(sources or {})
         if policy.header is not None:
             known[Source.HEADER] = _Header(_Hop(policy.header))
@@ -113,6 +113,7 @@ class Identifier:
             known[Source.SCOPE] = _InScope(policy.scope)
         known[Source.USER] = _User()
         self._sources = tuple(known[source] for source in policy.configured)
+        self._warned = False
 
     async def identify(self, scope: Scope) -> Principal:
         """Find the principal of a request.
@@ -139,9 +140,24 @@ class Identifier:
             found = await source.find(scope)
             if found is not None:
                 return Principal(found.contributor, {**found.groups, **groups})
+        self._warn_if_nobody_ever(scope)
         if self._policy.missing == "refuse":
             raise _nobody(bearer=self._policy.jwt is not None)
         return Principal(ANONYMOUS, groups, anonymous=True)
+
+    def _warn_if_nobody_ever(self, scope: Scope) -> None:
+        """Say once that no client can be named, because nothing around the guard puts a name where it looks."""
+        keys = [getattr(source, "key", None) for source in self._sources]
+        if self._warned or not keys or any(key is None or key in scope for key in keys):
+            return
+        self._warned = True
+        log.warning(
+            "a request names nobody, and is %s: the guard looks for contributors in %s, which nothing around it has "
+            "set; if that is so for every request, put the guard further in than your authentication middleware, or "
+            "say under `identity` in the policy where the name comes from",
+            "refused with 401" if self._policy.missing == "refuse" else "taken as anonymous",
+            " and ".join(f"scope[{key!r}]" for key in keys),
+        )
 
 
 class _Header:
@@ -169,6 +185,8 @@ class _Header:
 class _User:
     """`scope["user"]`, as authentication middleware sets it."""
 
+    key: Final = "user"
+
     async def find(self, scope: Scope) -> Principal | None:
         name = _from_user(scope.get("user"))
         return None if name is None else Principal(name)
@@ -179,6 +197,7 @@ class _InScope:
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._keys = keys
+        self.key = keys[0]
 
     async def find(self, scope: Scope) -> Principal | None:
         value: Any = scope
@@ -201,7 +220,14 @@ def _nobody(*, bearer: bool) -> BadInputError:
     )
 
 
-def _check_groups(policy: IdentityPolicy) -> None:
+def check_groups(policy: IdentityPolicy) -> None:
+    """Make sure that a contribution can keep the groups of all sources.
+
+    Raises
+    ------
+    PolicyError
+        If there are too many, or two of one name.
+    """
     names = policy.group_names
     if policy.network_group and names.count(NETWORK_GROUP) > 1:
         raise PolicyError(

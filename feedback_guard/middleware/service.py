@@ -12,6 +12,7 @@ from feedback_guard.errors import GuardError, UsageError
 from feedback_guard.middleware.credentials import Credentials
 from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS, Dispatcher
 from feedback_guard.middleware.entry import Entry
+from feedback_guard.middleware.fitting import warn_of_unfitting
 from feedback_guard.middleware.interface import ASGIApp, JudgingGuard, Message, Receive, Scope, Send
 from feedback_guard.middleware.lives import one_life
 from feedback_guard.middleware.outcome import Recorder
@@ -66,6 +67,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         self._in_lifespan = False
+        self._looked = False
 
     async def ready(self, scope: Scope) -> None:
         """Make sure that guard and dispatcher run in this event loop; cheap when they do.
@@ -113,6 +115,9 @@ class Service:
         )
         self._dispatcher.start()
         self._loop = loop
+        if not self._looked:
+            self._looked = True
+            warn_of_unfitting(self._app, self._guard.policy)
 
     async def _quiesce(self) -> None:
         """Finish what was begun, while the application still has what its lifespan gave it."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from itertools import combinations, product
 from typing import Final
 
+from feedback_guard.contribution import Kind
+from feedback_guard.evidence.reach import notes_on, price
 from feedback_guard.policy.answers import Acknowledge
 from feedback_guard.policy.embedding import Backend
 from feedback_guard.policy.identity import TrustedHops
@@ -37,11 +39,12 @@ def _reputation(policy: Policy) -> Iterator[str]:
         )
 
 
-def needed_trusted(policy: Policy) -> dict[str, int]:
-    """How many vetted contributions each signal needs before it can hold anything by itself.
+def needed_trusted(policy: Policy, kind: Kind = Kind.LABEL) -> dict[str, int]:
+    """How many vetted contributions of a kind each signal needs before it can hold one by itself.
 
-    A p-value calibrated on n contributions is never below 1 / (n + 1), and a signal holds at a p-value of at most
-    `false_hold_rate` times its share.
+    A p-value calibrated on n contributions is never below 1 / (n + 1), times what the signal pays for having looked
+    more than once, and a signal holds at a p-value of at most `false_hold_rate` times its share. Near copies are not
+    among them: their p-values come from a model of chance.
 
     Examples
     --------
@@ -50,19 +53,45 @@ def needed_trusted(policy: Policy) -> dict[str, int]:
     """
     rate = policy.signals.false_hold_rate
     return {
-        name: math.ceil(1 / (rate * share) - 1e-9) - 1 for name, share in policy.signals.shares.items() if share > 0
+        name: math.ceil(price(name, kind) / (rate * share) - 1e-6) - 1
+        for name, share in policy.signals.shares.items()
+        if share > 0 and name != "near_duplicate"
     }
 
 
-def check_policy(policy: Policy, *, n_trusted: int | None = None) -> list[str]:
+def reach(policy: Policy, counts: Mapping[str, int], labels: Mapping[str, int]) -> list[str]:
+    """Say what a trusted set cannot support under a policy.
+
+    Parameters
+    ----------
+    counts
+        Trusted contributions of each kind.
+    labels
+        Trusted contributions of each label.
+
+    Returns
+    -------
+    list of str
+        A sentence each; empty if nothing is amiss.
+    """
+    notes = list(notes_on(counts, labels, policy.signals))
+    for kind, n in sorted(counts.items()):
+        needed = needed_trusted(policy, Kind(kind)).get("obfuscation", 0)
+        if n < needed:
+            notes.append(
+                f"{n} trusted {kind}s: obfuscation alone cannot hold one at a false-hold rate of "
+                f"{policy.signals.false_hold_rate:g}; {needed} are needed"
+            )
+    return notes
+
+
+def check_policy(policy: Policy) -> list[str]:
     """Look for what the schema allows and an operator may not want.
 
     Parameters
     ----------
     policy
         Validated.
-    n_trusted
-        Size of the trusted set behind the baseline; None if it is not known.
 
     Returns
     -------
@@ -71,7 +100,6 @@ def check_policy(policy: Policy, *, n_trusted: int | None = None) -> list[str]:
     """
     return [
         *_protection(policy),
-        *_resolution(policy, n_trusted),
         *_limits(policy),
         *_snapshot(policy),
         *_identity(policy),
@@ -99,19 +127,6 @@ def _protection(policy: Policy) -> Iterator[str]:
         yield "embedding.backend: unsafe-hashing-for-tests is no model; it protects nothing"
     if policy.staging.mature_after == 0:
         yield "staging.mature_after: 0s learns at once; nothing accepted by mistake can be pulled back in time"
-
-
-def _resolution(policy: Policy, n_trusted: int | None) -> Iterator[str]:
-    if n_trusted is None:
-        return
-    rate = policy.signals.false_hold_rate
-    for name, needed in needed_trusted(policy).items():
-        if n_trusted < needed:
-            yield (
-                f"signals.{name}.share: with {n_trusted} vetted contributions no p-value is below"
-                f" {1 / (n_trusted + 1):.2g}, but this signal holds only at {rate * policy.signals.shares[name]:.2g};"
-                f" vet {needed}, or raise its share or false_hold_rate"
-            )
 
 
 def _limits(policy: Policy) -> Iterator[str]:

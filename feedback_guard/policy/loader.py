@@ -21,7 +21,7 @@ from feedback_guard.errors import PolicyError
 from feedback_guard.policy import explain
 from feedback_guard.policy.base import FROM_FILE
 from feedback_guard.policy.schema import Policy
-from feedback_guard.policy.tree import Mapping, Mark, Problem, Scalar, Unreadable, merge, parse, plain
+from feedback_guard.policy.tree import Mapping, Mark, Node, Problem, Scalar, Sequence, Unreadable, merge, parse, plain
 
 MAX_EXTENDS: Final = 8
 """Most files that one policy is built of."""
@@ -45,11 +45,14 @@ class LoadedPolicy:
         `sha256:` and 64 hexadecimal digits; equal for equal decisions, whatever the files' wording.
     files
         The file itself, then what it extends, as they were named.
+    dropped
+        Names of budgets that a file below has, and that are gone because a list replaces the list below it.
     """
 
     policy: Policy
     digest: str
     files: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 def policy_digest(policy: Policy) -> str:
@@ -92,14 +95,17 @@ def load_policy(source: str | Path) -> LoadedPolicy:
     """
     wrong: list[Problem] = []
     files: list[str] = []
+    below: list[str] = []
     try:
-        root = _read(_resolve(source), files, wrong)
+        root = _read(_resolve(source), files, wrong, below)
     except Unreadable as error:
         raise PolicyError("\n".join(map(str, [*wrong, error.problem]))) from None
     policy = _validate(root, wrong)
     if wrong or policy is None:
         raise PolicyError("\n".join(map(str, sorted(wrong, key=lambda problem: problem.mark))))
-    return LoadedPolicy(policy, policy_digest(policy), tuple(files))
+    kept = {limit.name for limit in policy.limits}
+    dropped = tuple(name for name in dict.fromkeys(below) if name not in kept)
+    return LoadedPolicy(policy, policy_digest(policy), tuple(files), dropped)
 
 
 def _resolve(source: str | Path) -> Path:
@@ -117,8 +123,8 @@ def _validate(root: Mapping, wrong: list[Problem]) -> Policy | None:
         return None
 
 
-def _read(file: Path, files: list[str], wrong: list[Problem]) -> Mapping:
-    """Read a file and, first, what it extends."""
+def _read(file: Path, files: list[str], wrong: list[Problem], budgets: list[str]) -> Mapping:
+    """Read a file and, first, what it extends; note the names of the budgets that it builds on."""
     files.append(str(file))
     root, problems = parse(_text(file), str(file))
     wrong.extend(problems)
@@ -136,9 +142,18 @@ def _read(file: Path, files: list[str], wrong: list[Problem]) -> Mapping:
     if not target.is_file():
         known = f"presets: {', '.join(presets())}; files are looked for beside {file}"
         raise Unreadable(Problem(mark, ("extends",), f"{base.value!r} is neither a preset nor a file; {known}"))
-    below = _read(target, files, wrong)
+    below = _read(target, files, wrong, budgets)
+    budgets += _names(below.entries.get("limits"))
     merged = merge(below, root)
     return merged if isinstance(merged, Mapping) else root
+
+
+def _names(items: Node | None) -> list[str]:
+    """The names in a list of mappings."""
+    if not isinstance(items, Sequence):
+        return []
+    names = [item.entries.get("name") for item in items.items if isinstance(item, Mapping)]
+    return [name.value for name in names if isinstance(name, Scalar) and isinstance(name.value, str)]
 
 
 def _text(file: Path) -> str:

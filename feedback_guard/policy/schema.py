@@ -79,7 +79,8 @@ class Policy(Strict):
     version: Literal[1] = 1
     """Version of this format."""
     name: Name = "default"
-    """Names the policy for people. Verdicts carry the digest."""
+    """Names the policy for people. Verdicts carry the digest. It is the application's name too, if `application` is
+    not set: what is held under another name is then not given to the application."""
     application: Name | None = None
     """Names the application that is guarded; without it, the policy's `name` does. What is held for one application is
     never given to another. Guards of different applications that share a store need one each; whoever changes it takes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from feedback_guard.review import words
 from feedback_guard.review.display import terminal
 from feedback_guard.review.documents import leading
+from feedback_guard.review.rows import why_held
 from feedback_guard.review.views import fields_of
 from feedback_guard.review.ways import ways
 from feedback_guard.store.records import StoredContribution, StoredSubmission
@@ -15,7 +16,7 @@ from feedback_guard.store.records import StoredContribution, StoredSubmission
 def row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
     """The cells of an item in a list."""
     item = leading(stored)
-    reason = item.verdict.reasons[0] if item.verdict.reasons else None
+    reason, odds = why_held(item)
     return (
         stored.id,
         words.duration(now_us - stored.at_us),
@@ -23,7 +24,7 @@ def row(stored: StoredSubmission, now_us: int) -> tuple[str, ...]:
         item.contribution.kind.value,
         terminal(item.contribution.contributor, max_chars=40, identifier=True),
         words.suspicion(item.verdict.suspicion),
-        f"{words.signal(reason.signal)} ({words.short_odds(reason.p_value)})" if reason else "",
+        f"{reason} ({odds})" if reason else "",
     )
 
 
@@ -47,8 +48,8 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows]
 
 
-def describe(stored: StoredSubmission, now_us: int) -> Iterator[str]:
-    """An item whole, line by line."""
+def describe(stored: StoredSubmission, now_us: int, campaigns: Mapping[str, str]) -> Iterator[str]:
+    """An item whole, line by line, with the campaigns of its contributions by their identifiers."""
     yield f"item      {stored.id}, version {stored.version}"
     yield f"arrived   {words.moment(stored.at_us)}, {words.duration(now_us - stored.at_us)} ago"
     yield f"route     {terminal(stored.route, identifier=True) or '(none)'}"
@@ -58,10 +59,10 @@ def describe(stored: StoredSubmission, now_us: int) -> Iterator[str]:
         yield f"ways on   {', '.join(way.resolution.value for way in open_ways)}"
     for number, item in enumerate(stored.contributions, 1):
         yield ""
-        yield from _describe_one(item, f"{number} of {len(stored.contributions)}")
+        yield from _describe_one(item, f"{number} of {len(stored.contributions)}", campaigns.get(item.contribution.id))
 
 
-def _describe_one(item: StoredContribution, place: str) -> Iterator[str]:
+def _describe_one(item: StoredContribution, place: str, campaign: str | None) -> Iterator[str]:
     contribution, verdict = item.contribution, item.verdict
     yield f"{place}: {contribution.kind.value}, {item.learning.value}"
     yield f"  contributor  {terminal(contribution.contributor, identifier=True)}"
@@ -71,6 +72,8 @@ def _describe_one(item: StoredContribution, place: str) -> Iterator[str]:
         yield f"  {field.name}{'' if field.taught else ' (sent along, not learnt)'}"
         # The bar in front of each line keeps a text from passing for one of these headings.
         yield from (f"    | {terminal(line, identifier=field.short)}" for line in field.text.split("\n"))
+    if campaign:
+        yield f"  - It belongs to a campaign: `feedback-guard review campaign {campaign}` says what its members share"
     yield f"  suspicion {words.suspicion(verdict.suspicion)}: {words.odds(1.0 - verdict.suspicion)}"
     for reason in verdict.reasons:
         rate = f" ({words.odds(reason.p_value)})" if reason.p_value is not None else ""

@@ -80,12 +80,7 @@ class DecidedRow:
 def held_row(stored: StoredSubmission) -> HeldRow:
     """The line of a held item."""
     item = leading(stored)
-    reasons = item.verdict.reasons
-    reason = words.signal(reasons[0].signal) if reasons else ""
-    odds = words.short_odds(reasons[0].p_value) if reasons else ""
-    if item.verdict.decision is Decision.ACCEPT and item.learning is Learning.HELD:
-        # What its verdict says of it was no reason to hold it; a campaign that was found later is.
-        reason, odds = words.signal("evidence"), "accepted at first, found later"
+    reason, odds = why_held(item)
     return HeldRow(
         id=stored.id,
         at_us=stored.at_us,
@@ -99,6 +94,15 @@ def held_row(stored: StoredSubmission) -> HeldRow:
         reason=reason,
         odds=odds,
     )
+
+
+def why_held(item: StoredContribution) -> tuple[str, str]:
+    """The leading reason why a contribution is held, and how odd that is of itself."""
+    if item.verdict.decision is Decision.ACCEPT and item.learning is Learning.HELD:
+        # What its verdict says of it was no reason to hold it; a campaign that was found later is.
+        return words.signal("evidence"), "accepted at first, found later"
+    reasons = item.verdict.reasons
+    return (words.signal(reasons[0].signal), words.short_odds(reasons[0].p_value)) if reasons else ("", "")
 
 
 def undelivered_row(stored: StoredSubmission) -> UndeliveredRow:

@@ -26,7 +26,7 @@ from feedback_guard.store.decisions import read_submission
 from feedback_guard.store.engines import Engines, open_engines, store_error
 from feedback_guard.store.gathering import Gathering
 from feedback_guard.store.group import Group
-from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
+from feedback_guard.store.records import Event, HeldSummary, KeptRequests, StoredContribution, StoredSubmission
 from feedback_guard.store.sqlite import DriverError
 from feedback_guard.store.states import Delivery
 from feedback_guard.store.timing import StoreTime
@@ -235,10 +235,10 @@ class Store:
         with self.reading() as connection:
             return reads.count_by_delivery(connection)
 
-    def waiting_elsewhere(self, application: str) -> dict[str, int]:
-        """Number of approved requests that wait for another application than this one, by its name."""
+    def kept_requests(self) -> list[KeptRequests]:
+        """Number of requests that are held, or approved and wait, by whom they are for."""
         with self.reading() as connection:
-            return reads.waiting_elsewhere(connection, application)
+            return reads.kept_requests(connection)
 
     def _committed(self, group: Group) -> None:
         if group.server_time is not None:

@@ -13,7 +13,7 @@ from feedback_guard.settings import MAX_REVIEW_PAGE
 from feedback_guard.store import tables
 from feedback_guard.store.campaign_decisions import RULINGS
 from feedback_guard.store.drift_alarms import ACKNOWLEDGED
-from feedback_guard.store.records import Event, HeldSummary, StoredContribution, StoredSubmission
+from feedback_guard.store.records import Event, HeldSummary, KeptRequests, StoredContribution, StoredSubmission
 from feedback_guard.store.rows import SUBMISSIONS, AnyRow, stored_contribution, stored_submission
 from feedback_guard.store.states import Delivery
 
@@ -49,12 +49,13 @@ _HISTORY: Final = (
 _HEAD: Final = select(_L.seq, _L.hash).order_by(_L.seq.desc()).limit(1)
 _WAITING: Final = SUBMISSIONS.where(_S.waiting == 1)
 _STUCK: Final = SUBMISSIONS.where(text(f"({tables.STUCK})"))
-_ELSEWHERE: Final = (
-    select(tables.replay.c.application, func.count())
-    .join(tables.submission, _S.id == tables.replay.c.submission)
-    .where(_S.delivery == bindparam("approved"), tables.replay.c.application != bindparam("application"))
-    .group_by(tables.replay.c.application)
-    .order_by(tables.replay.c.application)
+_R: Final = tables.replay.c
+_KEPT: Final = (
+    select(_R.application, _S.route, _S.delivery, func.count())
+    .join(tables.submission, _S.id == _R.submission)
+    .where(_S.delivery.in_((Delivery.HELD.value, Delivery.APPROVED.value)))
+    .group_by(_R.application, _S.route, _S.delivery)
+    .order_by(_R.application, _S.route, _S.delivery)
 )
 
 
@@ -146,10 +147,12 @@ def count_by_delivery(connection: Connection) -> dict[Delivery, int]:
     return {Delivery(row[0]): int(row[1]) for row in rows}
 
 
-def waiting_elsewhere(connection: Connection, application: str) -> dict[str, int]:
-    """Number of approved requests that wait for another application than this one, by its name."""
-    rows = connection.execute(_ELSEWHERE, {"application": application, "approved": Delivery.APPROVED.value})
-    return {row[0]: int(row[1]) for row in rows}
+def kept_requests(connection: Connection) -> list[KeptRequests]:
+    """Number of requests that are held, or approved and wait, by whom they are for."""
+    return [
+        KeptRequests(application, route, delivery == Delivery.APPROVED.value, int(count))
+        for application, route, delivery, count in connection.execute(_KEPT)
+    ]
 
 
 def _event(row: AnyRow) -> Event:

@@ -220,6 +220,17 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptRequests:
+    """Requests that are held, or approved and wait for the application, and whom they are for."""
+
+    application: str | None
+    """None where an older guard kept them, and did not say."""
+    route: str
+    approved: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class HeldSummary:
     """How much is waiting for moderators."""
 

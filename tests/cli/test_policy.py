@@ -31,7 +31,7 @@ def test_check_of_a_sound_policy(runner: CliRunner) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"OK mine {load_policy('mine.yaml').digest}",
-        "for every signal to count, vet at least 1999 contributions (most for anomaly)",
+        "for every signal to count, vet at least 2666 contributions (most for anomaly)",
     ]
 
 
@@ -47,6 +47,34 @@ def test_check_of_an_unreadable_baseline(runner: CliRunner) -> None:
     result = runner.invoke(app, ["check", "b.yaml"])
     assert result.exit_code == 1
     assert "warning: baseline.path: " in result.stdout
+
+
+def test_check_of_an_expression_that_can_never_make_a_contribution(runner: CliRunner) -> None:
+    """The middleware would not start with the first of them; with the others every request would be refused."""
+    for expression, sentence in (
+        ("{kind: 'label', input: nothing(@), label: b}", "there is no function nothing()"),
+        ("{kind: 'label', input: a}", "a label needs label"),
+        ("items[].{knd: 'label', input: a, label: b}", "did you mean 'kind'?"),
+    ):
+        file = Path("never.yaml")
+        file.write_text(f'extends: mine.yaml\nroutes: [{{name: r, path: /r, extract: "{expression}"}}]\n', "utf-8")
+        result = runner.invoke(app, ["check", "never.yaml"])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("never.yaml: routes: r: extract: ")
+        assert sentence in result.stderr
+
+
+def test_budgets_that_a_list_of_ones_own_turns_off_are_named(runner: CliRunner) -> None:
+    limit = "{name: contributor-day, facet: contributor, measure: weight, amount: 5, per: 1d}"
+    Path("own.yaml").write_text(f"extends: mine.yaml\nlimits: [{limit}]\n", "utf-8")
+    (line,) = [
+        line for line in runner.invoke(app, ["check", "own.yaml"]).stdout.splitlines() if line.startswith("off:")
+    ]
+    assert line.startswith(
+        "off: contributor-rate, contributor-lifetime, network-rate, anonymous-day, phrase-lifetime, "
+    )
+    assert "contributor-day" not in line
+    assert "off:" not in runner.invoke(app, ["check", "mine.yaml"]).stdout
 
 
 def test_check_of_a_broken_policy(runner: CliRunner) -> None:

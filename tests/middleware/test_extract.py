@@ -98,9 +98,9 @@ MISSING: dict[str, tuple[JsonValue, str, str]] = {
     "both": ({}, EXTRACT, "input: "),
     "null": ({"input": None, "label": "a"}, EXTRACT, "input: "),
     "empty label": ({"input": "a", "label": ""}, EXTRACT, "label: "),
-    "kind": ({"input": "a", "label": "b"}, "{input: input, label: label}", "kind: "),
+    "kind": ({"input": "a", "label": "b"}, "merge({input: input}, {label: label})", "kind: "),
     "unknown kind": ({"k": "x", "input": "a"}, "{kind: k, input: input}", "kind: "),
-    "unknown field": ({"x": 1}, "{kind: 'label', input: 'a', label: 'b', extra: x}", "extra: "),
+    "unknown field": ({"x": {"extra": 1}}, "merge({kind: 'label', input: 'a', label: 'b'}, x)", "extra: "),
     "wrong type": ({"input": ["a"], "label": "b"}, EXTRACT, "input: "),
     "field of another kind": ({"x": "c"}, "{kind: 'label', input: 'a', label: 'b', chosen: x}", "has no chosen"),
     "text too long": ({"input": "a" * 32_769, "label": "b"}, EXTRACT, "input: "),
@@ -144,7 +144,10 @@ def test_a_refusal_never_repeats_contributed_text() -> None:
         assert secret not in refusal(body, expression).problem.reply().body.decode()
 
 
-@pytest.mark.parametrize(("body", "expression"), [({}, "items"), ({"items": []}, "items"), ({}, "items[].{a: b}")])
+@pytest.mark.parametrize(
+    ("body", "expression"),
+    [({}, "items"), ({"items": []}, "items"), ({}, "items[].{kind: 'label', input: b, label: c}")],
+)
 def test_a_body_without_contributions_is_refused_or_passes_as_the_route_says(body: JsonValue, expression: str) -> None:
     error = refusal(body, expression)
     looked_for = error.problem.extra["looked_for"]
@@ -165,6 +168,15 @@ def test_a_request_holds_a_bounded_number_of_contributions() -> None:
         ("nothing(@)", "there is no function nothing()"),
         ("a[?unknown(b)].c", "there is no function unknown()"),
         ("{a: path('other')}", "known: item"),
+        ("{kind: 'label', input: a, lable: b}", "no contribution has a field 'lable'; did you mean 'label'?"),
+        ("{knd: 'label', input: a, label: b}", "no contribution has a field 'knd'; did you mean 'kind'?"),
+        ("{input: a, label: b}", "the object has no `kind`; write one of rating, label, correction"),
+        ("{kind: 'lable', input: a, label: b}", "'lable' is no kind of contribution; there are rating, label"),
+        ("{kind: `1`, input: a, label: b}", "1 is no kind of contribution"),
+        ("{kind: 'rating', input: a, label: b}", "a rating needs output, rating, which the object does not have"),
+        ("rows[?good].{kind: 'label', input: a}", "a label needs label"),
+        ("feedback && {kind: 'label', input: a} || `null`", "a label needs label"),
+        ("rows[*] | [].{kind: 'preference', input: a, chosen: b}", "a preference needs rejected"),
         ("{a: path(x)}", "single quotes"),
         ("{a: path(item)}", "single quotes"),
     ],

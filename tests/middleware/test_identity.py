@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from types import SimpleNamespace
@@ -116,6 +117,36 @@ def test_an_ignored_header_is_told_once(caplog: pytest.LogCaptureFixture) -> Non
             who_is(who, make_scope(headers=[(USER, b"secret-name")], client=("198.51.100.9", 9)))
     assert len(caplog.records) == 1
     assert "secret-name" not in caplog.text
+
+
+NOBODY = [
+    ({"header": None}, ["scope['user']"]),
+    ({"header": None, "missing": "refuse"}, ["refused with 401"]),
+    ({"header": None, "user": False, "scope": ["session", "id"]}, ["scope['session']"]),
+    ({"header": None, "scope": ["session", "id"]}, ["scope['session'] and scope['user']"]),
+]
+
+
+@pytest.mark.parametrize(("parts", "said"), NOBODY)
+def test_a_guard_that_nobody_ever_names_says_so_once(
+    parts: dict[str, Any], said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the first thing that goes wrong: no authentication around the guard, or on its wrong side."""
+    who = identifier(**parts)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with contextlib.suppress(BadInputError):
+                who_is(who, make_scope(headers=[]))
+    (record,) = caplog.records
+    assert all(text in record.getMessage() for text in [*said, "further in than your authentication"])
+
+
+def test_a_guard_that_somebody_could_name_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        who_is(identifier(), make_scope(headers=[], client=("10.0.0.1", 9)))
+        who_is(identifier(header=None), make_scope(headers=[], user=UnauthenticatedUser()))
+        who_is(identifier(header=None, user=False, scope=["session", "id"]), make_scope(headers=[], session={}))
+    assert not caplog.records
 
 
 def test_groups_come_from_trusted_hops_and_the_network_from_the_connection() -> None:

@@ -385,3 +385,31 @@ def test_a_test_client_with_a_lifespan_stops_the_guard() -> None:
         assert guard.running
     assert not guard.running
     assert events[1] == "called with p"
+
+
+@pytest.mark.parametrize("place", ["outside", "inside"])
+@pytest.mark.parametrize(("path", "told"), [("/feedbak", True), ("/feedback", False)])
+def test_a_route_that_fits_nothing_is_told_when_the_application_starts(
+    place: str, path: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A letter too few, and everything passes unjudged."""
+    guard = FakeGuard(make_policy([{"name": "feedback", "path": path, "extract": "@"}]))
+    app: Any = application([], guard)
+    if place == "outside":
+        app = FeedbackGuardMiddleware(app, guard=guard)
+    else:
+        app.add_middleware(FeedbackGuardMiddleware, guard=guard)
+    with caplog.at_level("WARNING"), TestClient(app):
+        pass
+    assert ["fits no route of the application: it guards nothing" in text for text in caplog.messages] == [True] * told
+
+
+def test_nothing_is_told_of_an_application_that_does_not_tell_its_routes(caplog: pytest.LogCaptureFixture) -> None:
+    guard = FakeGuard(make_policy([{"name": "feedback", "path": "/feedbak", "extract": "@"}]))
+
+    async def opaque(scope: Any, receive: Any, send: Any) -> None:
+        await Recorder()(scope, receive, send)
+
+    with caplog.at_level("WARNING"), TestClient(FeedbackGuardMiddleware(opaque, guard=guard)):
+        pass
+    assert not caplog.messages

@@ -23,6 +23,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.records import Claim
 from feedback_guard.store.rows import SUBMISSIONS
 from feedback_guard.store.states import Delivery
+from feedback_guard.stranded import stranded_requests
 from tests.guards import labelled, make_policy
 from tests.middleware.counting import IDENTITY, KEY, ROUTE, SIGNALS
 from tests.middleware.direct import Recorder
@@ -106,7 +107,8 @@ def goes_to_no_other(place: Place, first: dict[str, str], second: dict[str, str]
         looked = idle.asked
         until(lambda: idle.asked > looked + 2, "the second guard does not look for what is approved")
         assert (place.state(ident), other.bodies) == (Delivery.APPROVED, [])
-        assert place.store.waiting_elsewhere(idle.policy.application_name) == {"first": 1}
+        (waiting,) = stranded_requests(place.store.kept_requests(), idle.policy)
+        assert waiting.message.startswith("1 approved request waits for the application 'first', and this is 'second'")
         with place.application(**first) as (app, _, _):
             until(lambda: place.state(ident) is Delivery.DELIVERED, "it is not delivered")
             assert app.bodies == [body]

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from feedback_guard.policy.checks import check_policy, needed_trusted
+from feedback_guard.contribution import Kind
+from feedback_guard.evidence.reach import price
+from feedback_guard.policy.checks import check_policy, needed_trusted, reach
 from feedback_guard.policy.loader import load_policy
 from feedback_guard.policy.schema import Policy
 
@@ -24,7 +26,7 @@ def warnings(**changes: Any) -> list[str]:
 
 def test_a_sound_policy_has_no_warnings() -> None:
     assert warnings() == []
-    assert check_policy(Policy.model_validate(SOUND), n_trusted=999) == []
+    assert reach(Policy.model_validate(SOUND), {"label": 1_333}, {"a": 1_333}) == []
 
 
 @pytest.mark.parametrize("preset", ["balanced", "strict"])
@@ -135,16 +137,31 @@ def test_overlapping_paths(first: str, second: str, overlap: bool) -> None:
 
 
 def test_a_small_trusted_set_supports_only_large_shares() -> None:
-    needed = needed_trusted(Policy())
-    assert needed == {"disagreement": 199, "novelty": 666, "anomaly": 999, "near_duplicate": 666, "obfuscation": 999}
-    for n, silent in ((999, []), (998, ["anomaly", "obfuscation"]), (0, list(needed))):
-        found = check_policy(Policy.model_validate(SOUND), n_trusted=n)
-        assert [warning.split(".")[1] for warning in found] == silent
+    policy = Policy.model_validate(SOUND)
+    needed = needed_trusted(policy)
+    assert needed == {"disagreement": 199, "novelty": 666, "anomaly": 1_333, "obfuscation": 999}
+    silent = {
+        1_333: [],
+        1_332: ["anomaly"],
+        998: ["anomaly", "obfuscation"],
+        198: ["anomaly", "disagreement", "novelty", "obfuscation"],
+    }
+    for n, signals in silent.items():
+        assert [note for note in reach(policy, {"label": n}, {"a": n}) if "too few" not in note] == [
+            note
+            for signal in signals
+            for note in reach(policy, {"label": n}, {"a": n})
+            if f"{signal} alone cannot hold one" in note and note.endswith(f"; {needed[signal]} are needed")
+        ]
     # At the number that is asked for, the smallest p-value reaches the signal's own level, and just below it does not.
-    for name, share in Policy().signals.shares.items():
-        level = 0.01 * share
-        assert 1 / (needed[name] + 1) <= level + 1e-12
-        assert 1 / needed[name] > level
+    for name, n in needed.items():
+        level = 0.01 * policy.signals.shares[name]
+        assert price(name, Kind.LABEL) / (n + 1) <= level + 1e-12
+        assert price(name, Kind.LABEL) / n > level
+
+
+def test_a_preference_has_three_texts_and_needs_three_times_as_many_for_novelty() -> None:
+    assert needed_trusted(Policy(), Kind.PREFERENCE)["novelty"] == 3 * 667 - 2
 
 
 def test_a_signal_that_is_off_needs_nothing() -> None:

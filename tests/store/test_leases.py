@@ -206,7 +206,8 @@ def test_each_application_is_given_its_own_and_what_names_none(store: Store) -> 
     insert(store, replace(held("first"), application="one"), replace(held("second"), application="two"), held("older"))
     for ident in ("first", "second", "older"):
         decide(store, ident, approve=True)
-    assert store.waiting_elsewhere("two") == {"one": 1}
+    kept = {each.application: (each.route, each.approved, each.count) for each in store.kept_requests()}
+    assert kept == dict.fromkeys((None, "one", "two"), ("feedback", True, 1))
     assert sorted(claimed_for(store, "two")) == ["older", "second"]
     assert claimed_for(store, "three") == []
     assert claimed_for(store, "one") == ["first"]
