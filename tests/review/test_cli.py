@@ -22,7 +22,7 @@ from feedback_guard.store.campaigns import Told
 from feedback_guard.store.records import PullBack
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.verdict import Reason
-from tests.review.desks import TOKENS, Desk, a_contribution, a_desk, hold, stored
+from tests.review.desks import TOKENS, Desk, a_contribution, a_desk, deliver, hold, stored
 
 Review = Callable[..., tuple[int, str, str]]
 
@@ -82,6 +82,17 @@ def test_list_show_approve(desk: Desk, review: Review) -> None:
     assert stored(desk, "item-1").delivery is Delivery.APPROVED
     body = json.loads(desk.store.history("item-1-c0")[-1].body)
     assert (body["moderator"], body["note"]) == ("ada", "seen")
+
+
+def test_what_is_held_again_names_its_campaign(desk: Desk, review: Review) -> None:
+    """Not what its verdict said of it, for which it was accepted."""
+    hold(desk, "item-1", learning=Learning.ACCEPTED, delivery=Delivery.DISPATCHING)
+    deliver(desk, "item-1", Delivery.DELIVERED)
+    assert "campaign" not in review("show", "item-1")[1]
+    pulled = [PullBack("item-1-c0", "campaign-1")]
+    desk.store.submit(lambda tx: tx.pull_back(pulled, now_us=tx.now_us(), mature_after_us=86_400_000_000)).result(30)
+    assert "Part of a campaign (accepted at first, found later)" in review("list")[1]
+    assert "`feedback-guard review campaign campaign-1` says what its members share" in review("show", "item-1")[1]
 
 
 def test_deny_as_the_user_of_the_system(desk: Desk, review: Review, monkeypatch: pytest.MonkeyPatch) -> None:
