@@ -21,6 +21,7 @@ from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.policy.routes import OnHold
 from feedback_guard.policy.schema import Policy
 from feedback_guard.submission import Submission
+from tests.store.ready import ready
 
 START_US = 1_770_000_000_000_000
 _TOPICS = {
@@ -85,10 +86,10 @@ def use_store(folder: Path, url: str) -> None:
 
 
 def make_policy(folder: Path, **changes: Any) -> Policy:
-    """A policy whose store and baseline are in `folder`."""
+    """A policy whose store and baseline are in `folder`; a new store has its schema already."""
     if not (folder / "baseline").exists():
         shutil.copytree(trusted_baseline(), folder / "baseline")
-    return Policy.model_validate(
+    policy = Policy.model_validate(
         {
             "name": "test",
             "store": {"url": store_url(folder)},
@@ -98,6 +99,8 @@ def make_policy(folder: Path, **changes: Any) -> Policy:
             **changes,
         }
     )
+    ready(policy.store.url)
+    return policy
 
 
 def make_guard(folder: Path, clock: ManualClock | None = None, **changes: Any) -> Guard:

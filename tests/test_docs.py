@@ -175,6 +175,8 @@ def started(command: str) -> Iterator[None]:
         try:
             deadline = time.monotonic() + 120
             while not answers(int(port[1])):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.wait(0.1)
                 assert server.poll() is None, Path("server.log").read_text()
                 assert time.monotonic() < deadline, Path("server.log").read_text()
             yield

@@ -10,11 +10,12 @@ from feedback_guard.cli.main import run
 from feedback_guard.ledger.chain import Checkpoint
 from feedback_guard.store.database import Store
 from tests.store.build import CLOCK, held, insert, policy, submission
+from tests.store.ready import ready
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    with Store.open(policy(f"sqlite:///{tmp_path}/store.db"), clock=CLOCK) as store:
+    with Store.open(policy(ready(f"sqlite:///{tmp_path}/store.db")), clock=CLOCK) as store:
         insert(store, *[submission(f"s{n}") for n in range(5)], held("h"))
     return f"sqlite:///{tmp_path}/store.db"
 

@@ -24,6 +24,7 @@ from feedback_guard.store.deliveries import find, move
 from feedback_guard.store.engines import open_engines
 from feedback_guard.store.states import Delivery, Learning
 from tests.store.build import CLOCK, NOW, claims, decide, deliver, held, insert, policy, submission
+from tests.store.ready import ready
 
 ENTRIES = 19
 """Entries that `fill` makes."""
@@ -46,7 +47,7 @@ def fill(store: Store) -> None:
 @pytest.fixture
 def original(tmp_path: Path) -> Path:
     """A filled store, closed."""
-    with Store.open(policy(f"sqlite:///{tmp_path}/original.db"), clock=CLOCK) as store:
+    with Store.open(policy(ready(f"sqlite:///{tmp_path}/original.db")), clock=CLOCK) as store:
         fill(store)
     return tmp_path / "original.db"
 

@@ -1,4 +1,4 @@
-"""`python -m tests.limits.holder URL POINT IDLE_MS REDIS_PORT`: charges a whole budget, and waits at a point.
+"""A process that charges a whole budget, and waits at a point; its arguments are URL POINT IDLE_MS REDIS_PORT.
 
 It writes the point's name when it is there. If it lives to get a line, it writes what came of it.
 """
@@ -6,7 +6,7 @@ It writes the point's name when it is there. If it lives to get a line, it write
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
@@ -54,7 +54,7 @@ def after(owner: Any, name: str, then: Callable[[], None]) -> None:
     setattr(owner, name, wrapped)
 
 
-def main(url: str, point: str, idle_ms: str, redis_port: str) -> None:
+def hold(url: str, point: str, idle_ms: str, redis_port: str) -> None:
     """Charge, and stop at the point."""
     armed = False
 
@@ -97,5 +97,5 @@ def main(url: str, point: str, idle_ms: str, redis_port: str) -> None:
             print("lost", flush=True)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def main(arguments: Sequence[str]) -> None:
+    hold(*arguments)

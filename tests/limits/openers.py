@@ -15,6 +15,7 @@ from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.limits.sql import SqlBudgets
 from feedback_guard.store import schema
 from feedback_guard.store.engines import Engines, open_engines
+from tests.store.ready import ready
 
 BUSY_US = 20_000_000
 
@@ -25,7 +26,7 @@ def memory() -> Opener:
 
 
 def prepared(url: str) -> Engines:
-    engines = open_engines(url, BUSY_US)
+    engines = open_engines(ready(url), BUSY_US)
     with engines.writer.connect() as connection:
         engines.begin(connection)
         schema.migrate(connection)

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +19,7 @@ from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.latest import REMEMBER_SECONDS
 from feedback_guard.store.database import Store
+from tests.forks import start
 from tests.limits.holder import ALL, EVER, HOURLY, NOW, POINTS, opened, spend
 from tests.redis import Server, shared
 
@@ -39,14 +38,12 @@ class Holder:
     """A process that has charged everything and stands at a point."""
 
     def __init__(self, url: str, point: str, idle: str, redis_port: str) -> None:
-        command = [sys.executable, "-m", "tests.limits.holder", url, point, idle, redis_port]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = start("tests.limits.holder", url, point, idle, redis_port)
         self.said: list[str] = []
         self.hear(point)
 
     def hear(self, *words: str) -> str:
         """Read until it says one of the words."""
-        assert self._process.stdout is not None
         for line in self._process.stdout:
             self.said.append(line.strip())
             if self.said[-1] in words:
@@ -59,16 +56,11 @@ class Holder:
     def go_on(self) -> None:
         """Let it do the rest."""
         self.signal(signal.SIGCONT)
-        assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.wait(20)
-        for end in (self._process.stdin, self._process.stdout):
-            assert end is not None
-            end.close()
+        self._process.close()
 
 
 @contextlib.contextmanager

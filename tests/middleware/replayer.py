@@ -1,4 +1,4 @@
-"""A worker of its own that replays what is approved: `python -m tests.middleware.replayer URL EFFECTS ENDING [MARKS]`.
+"""A worker of its own that replays what is approved; its arguments are URL EFFECTS ENDING [MARKS].
 
 Store, claims, dispatcher and recorder are the real ones; the application writes each effect to a file before it
 answers. ENDING is where the worker ends itself, one of `POINTS`, or stops itself (`stop` and a point), or `none`. Marks
@@ -12,7 +12,6 @@ import asyncio
 import fcntl
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,7 @@ def application(worker: Worker, effects: Path, *, idempotent: bool) -> Any:
     return app
 
 
-async def main(url: str, effects: Path, ending: str, marks: Sequence[str]) -> None:
+async def work(url: str, effects: Path, ending: str, marks: Sequence[str]) -> None:
     idempotent = "idempotent" in marks
     if "short" in marks:
         dispatch.START_SECONDS = 0.0  # type: ignore[misc]
@@ -189,6 +188,6 @@ async def main(url: str, effects: Path, ending: str, marks: Sequence[str]) -> No
     print("drained", flush=True)
 
 
-if __name__ == "__main__":
-    where, file, point, *more = sys.argv[1:]
-    asyncio.run(main(where, Path(file), point, more))
+def main(arguments: Sequence[str]) -> None:
+    url, effects, ending, *marks = arguments
+    asyncio.run(work(url, Path(effects), ending, marks))

@@ -7,8 +7,6 @@ import contextlib
 import json
 import random
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 
 from feedback_guard.ledger.verify import verify
+from tests.forks import start
 from tests.guards import labelled, trusted_baseline
 from tests.postgres import postgres_url as postgres_url
 from tests.serving import Answer, Client
@@ -32,7 +31,7 @@ class Worker:
     """A process that serves, on a port of its own that outlives it."""
 
     def __init__(self, folder: Path, url: str, effects: Path) -> None:
-        self._command = [sys.executable, "-m", "tests.middleware.worker", str(folder), url, str(effects)]
+        self._arguments = (folder, url, effects)
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(256)
@@ -40,18 +39,13 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        fd = self._socket.fileno()
-        self.process = subprocess.Popen([*self._command, str(fd)], stdout=subprocess.PIPE, text=True, pass_fds=[fd])
+        self.process = start("tests.middleware.worker", *self._arguments, sockets=[self._socket])
 
     def wait_until_ready(self) -> None:
-        assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(20)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.close()
 
     def close(self) -> None:
         self.kill()

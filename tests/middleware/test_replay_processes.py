@@ -8,11 +8,8 @@ What did not plainly arrive is settled as a moderator would: she looks into the 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +26,7 @@ from feedback_guard.retrying import retries_of
 from feedback_guard.store import tables
 from feedback_guard.store.database import Store
 from feedback_guard.store.states import Delivery, Resolution
+from tests.forks import Forked, start
 from tests.gateway.upstreams import OK, Seen, Upstream
 from tests.middleware.direct import make_scope
 from tests.middleware.replayer import POINTS, ROUTES, effect, policy
@@ -60,15 +58,12 @@ class Scene:
             insert(self.store, replace(held(ident, request=request), route=route))
             decide(self.store, ident, approve=True)
 
-    def worker(self, ending: str = "none", *marks: str) -> subprocess.Popen[str]:
-        module = "tests.middleware.replayer"
-        command = [sys.executable, "-m", module, self.url, str(self.effects), ending, *self.marks, *marks]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def worker(self, ending: str = "none", *marks: str) -> Forked:
+        return start("tests.middleware.replayer", self.url, self.effects, ending, *self.marks, *marks)
 
     def run(self, ending: str = "none", *marks: str) -> int:
-        worker = self.worker(ending, *marks)
-        worker.communicate(timeout=60)
-        return worker.returncode
+        with self.worker(ending, *marks) as worker:
+            return worker.wait(60)
 
     def expire(self) -> None:
         """Let the time of all leases be over, and the housekeeping of any process see it."""
@@ -130,10 +125,9 @@ def kill_at_every_point(scene: Scene) -> dict[str, str]:
     items = items_of(scene)
     for route in items.values():
         scene.approve(route, route=route)
-    workers = [scene.worker(point, route) for point, route in items.items()]
-    for worker in workers:
-        worker.communicate(timeout=90)
-    assert [worker.returncode for worker in workers] == [-signal.SIGKILL] * len(workers)
+    with contextlib.ExitStack() as ending:
+        workers = [ending.enter_context(scene.worker(point, route)) for point, route in items.items()]
+        assert [worker.wait(90) for worker in workers] == [-signal.SIGKILL] * len(workers)
     end = time.monotonic() + 10
     while not all(scene.had(item) for point, item in items.items() if point in LATER):
         assert time.monotonic() < end, "the upstream does not go on by itself"
@@ -176,19 +170,14 @@ def test_an_idempotent_application_needs_nobody_to_look(scene: Scene) -> None:
 
 
 @contextlib.contextmanager
-def stopped(scene: Scene, ending: str, *marks: str) -> Iterator[subprocess.Popen[str]]:
+def stopped(scene: Scene, ending: str, *marks: str) -> Iterator[Forked]:
     """A worker that has stopped itself, as a machine under pressure does to a process; it goes on at the end."""
-    worker = scene.worker(ending, *marks)
-    try:
-        assert worker.stdout is not None
+    with scene.worker(ending, *marks) as worker:
         assert worker.stdout.readline() == "stopped\n"
-        os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+        worker.wait_until_stopped()
         yield worker
         worker.send_signal(signal.SIGCONT)
-        worker.communicate(timeout=60)
-    finally:
-        worker.kill()
-        worker.wait()
+        worker.wait(60)
 
 
 def test_a_worker_that_was_overtaken_before_the_call_does_not_call(scene: Scene) -> None:
@@ -248,11 +237,11 @@ def test_workers_that_race_and_are_killed_have_one_effect_for_each(scene: Scene)
     idents = [f"s{number:02}" for number in range(16)]
     scene.approve(*idents)
     endings = [random_.choice(POINTS[scene.door][2:]) for _ in range(3)]
-    workers = [scene.worker(ending) for ending in (*endings, "none")]
-    for worker in workers:
-        worker.communicate(timeout=90)
-    assert [worker.returncode for worker in workers[3:]] == [0]
-    assert {worker.returncode for worker in workers[:3]} <= {0, -signal.SIGKILL}
+    with contextlib.ExitStack() as ending:
+        workers = [ending.enter_context(scene.worker(each)) for each in (*endings, "none")]
+        codes = [worker.wait(90) for worker in workers]
+    assert codes[3:] == [0]
+    assert set(codes[:3]) <= {0, -signal.SIGKILL}
     assert max(map(scene.had, idents)) == 1
     scene.expire()
     for ident in idents:

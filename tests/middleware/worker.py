@@ -1,4 +1,4 @@
-"""A process of its own that serves a guarded application: `python -m tests.middleware.worker FOLDER URL EFFECTS FD`.
+"""A process of its own that serves a guarded application; its arguments are FOLDER URL EFFECTS FD.
 
 It takes over a listening socket, and says "ready" when it serves. Its application writes each effect to a file, to the
 disk, before it answers. Lost processes and abandoned claims are noticed within a second or two instead of a minute.
@@ -11,7 +11,8 @@ import json
 import os
 import secrets
 import socket
-import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from feedback_guard.clock import SystemClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.guard import Guard
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
-from tests.guards import make_policy
+from tests.guards import make_guard, make_policy
 from tests.middleware.counting import IDENTITY, ROUTE, SIGNALS
 
 HOUSEKEEPING_SECONDS = 0.2
@@ -48,7 +49,7 @@ class App:
         await send({"type": "http.response.body", "body": name.encode()})
 
 
-def main(folder: Path, url: str, effects: Path, fd: int) -> None:
+def serve(folder: Path, url: str, effects: Path, fd: int) -> None:
     housekeeping.SECONDS = HOUSEKEEPING_SECONDS
     housekeeping.LOST_AFTER_US = LOST_AFTER_US
     repeats._MARGIN_US = 0  # type: ignore[misc]
@@ -75,5 +76,18 @@ def main(folder: Path, url: str, effects: Path, fd: int) -> None:
     server.run(sockets=[socket.socket(fileno=fd)])
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+def main(arguments: Sequence[str]) -> None:
+    folder, url, effects, fd = arguments
+    serve(Path(folder), url, Path(effects), int(fd))
+
+
+def warm() -> None:
+    """Import what a guard imports when it starts."""
+
+    async def start_and_stop(folder: Path) -> None:
+        guard = make_guard(folder)
+        await guard.start()
+        await guard.stop()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(start_and_stop(Path(folder)))

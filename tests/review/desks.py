@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
@@ -26,6 +24,7 @@ from feedback_guard.store.records import Judged, NewSubmission, StoredSubmission
 from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.verdict import Decision, Reason, Verdict
 from tests.serving import Serving
+from tests.store.ready import ready
 
 START_US = 1_780_000_000_000_000
 TOKENS = {"ada": "fg_token-of-ada", "bob": "fg_token-of-bob"}
@@ -92,18 +91,9 @@ def a_policy(url: str, **review: Any) -> Policy:
     return Policy(store=StorePolicy(url=url), review=ReviewPolicy(moderators=moderators, **review))
 
 
-@cache
-def _empty_store() -> bytes:
-    """The file of an empty store: to copy it is faster than to migrate one for every test."""
-    with TemporaryDirectory() as folder:
-        Store.open(StorePolicy(url=f"sqlite:///{folder}/empty.db"), clock=ManualClock()).close()
-        return Path(folder, "empty.db").read_bytes()
-
-
 @contextmanager
 def a_desk(path: Path, **review: Any) -> Iterator[Desk]:
-    (path / "review.db").write_bytes(_empty_store())
-    with a_desk_at(f"sqlite:///{path}/review.db", **review) as made:
+    with a_desk_at(ready(f"sqlite:///{path}/review.db"), **review) as made:
         yield made
 
 

@@ -9,6 +9,7 @@ from feedback_guard.store.database import Store
 from tests.postgres import postgres_store_url as postgres_store_url
 from tests.postgres import postgres_url as postgres_url
 from tests.store.build import CLOCK, policy
+from tests.store.ready import ready
 
 both = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
@@ -20,8 +21,8 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture(params=both)
 def url(request: pytest.FixtureRequest) -> str:
-    """A fresh database of either kind."""
-    return _named(request, "sqlite_url" if request.param == "sqlite" else "postgres_store_url")
+    """A fresh database of either kind, with its schema."""
+    return ready(_named(request, "sqlite_url" if request.param == "sqlite" else "postgres_store_url"))
 
 
 @pytest.fixture(params=both)
@@ -38,7 +39,7 @@ def store(url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def sqlite_store(sqlite_url: str) -> Iterator[Store]:
-    with Store.open(policy(sqlite_url), clock=CLOCK) as opened:
+    with Store.open(policy(ready(sqlite_url)), clock=CLOCK) as opened:
         yield opened
 
 

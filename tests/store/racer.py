@@ -1,4 +1,4 @@
-"""A process of its own that uses a store: `python -m tests.store.racer URL MODE NAME`. It waits for a line first.
+"""A process of its own that uses a store; its arguments are URL MODE NAME. It waits for a line first.
 
 `race` charges one budget with others and says how often it had room. `write` records submissions from several threads
 until it is killed, and says each one's name once it was acknowledged.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+from collections.abc import Sequence
 
 from feedback_guard.clock import SystemClock
 from feedback_guard.limits.interface import UNIT, Budget, Charge, Measure
@@ -57,8 +58,8 @@ def write(store: Store, name: str) -> None:
         thread.join()
 
 
-if __name__ == "__main__":
-    url, mode, who = sys.argv[1:]
+def main(arguments: Sequence[str]) -> None:
+    url, mode, who = arguments
     sys.stdin.readline()
     with Store.open(
         StorePolicy(url=url, busy_timeout=30_000_000, hold_capacity=100_000, max_group=4), clock=SystemClock()

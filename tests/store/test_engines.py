@@ -68,10 +68,11 @@ def test_a_database_that_is_not_in_wal_mode_is_refused(sqlite_url: str) -> None:
             sqlite.assert_settings(connection)
 
 
-def test_the_file_is_for_its_owner_alone(sqlite_store: Store, tmp_path: Path) -> None:
-    insert(sqlite_store, submission("s1"))
-    for name in ("store.db", "store.db-wal", "store.db-shm"):
-        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+def test_the_file_is_for_its_owner_alone(sqlite_url: str, tmp_path: Path) -> None:
+    with Store.open(policy(sqlite_url), clock=CLOCK) as store:
+        insert(store, submission("s1"))
+        for name in ("store.db", "store.db-wal", "store.db-shm"):
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
 def test_readers_cannot_write(store: Store) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import subprocess
-import sys
 from contextlib import ExitStack
 
 from sqlalchemy import select
@@ -14,28 +12,26 @@ from feedback_guard.ledger.verify import verify
 from feedback_guard.limits.interface import UNIT
 from feedback_guard.store import tables
 from feedback_guard.store.database import Store
+from tests.forks import Forked, start
 from tests.store.build import CLOCK, NOW, policy
 from tests.store.racer import LIFETIME, RATE
 
-
-def start(url: str, mode: str, name: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.store.racer", url, mode, name]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+RACER = "tests.store.racer"
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
+def go(process: Forked) -> None:
     process.stdin.write("go\n")
     process.stdin.flush()
 
 
 def test_racing_processes_share_one_budget_and_one_ledger(new_url: str) -> None:
     """Three processes, 180 attempts on each of two budgets of 70 and 50: exactly 70 and 50 are admitted."""
-    workers = [start(new_url, "race", f"w{number}") for number in range(3)]
-    for worker in workers:
-        go(worker)
-    printed = [worker.communicate(timeout=90)[0].split() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 3
+    with ExitStack() as ending:
+        workers = [ending.enter_context(start(RACER, new_url, "race", f"w{number}")) for number in range(3)]
+        for worker in workers:
+            go(worker)
+        assert [worker.wait(90) for worker in workers] == [0] * 3
+        printed = [worker.stdout.read().split() for worker in workers]
     assert [sum(int(line[which]) for line in printed) for which in (0, 1)] == [70, 50]
     with Store.open(policy(new_url), clock=CLOCK) as store:
         assert [event.seq for event in store.events_after(0, 1_000)] == list(range(1, 121))
@@ -50,12 +46,10 @@ def test_what_was_acknowledged_survives_kill_9(new_url: str) -> None:
     random_ = random.Random(9)
     acknowledged: list[str] = []
     with ExitStack() as ending:
-        workers = [ending.enter_context(start(new_url, "write", f"k{number}")) for number in range(3)]
+        workers = [ending.enter_context(start(RACER, new_url, "write", f"k{number}")) for number in range(3)]
         for worker in workers:
-            ending.callback(worker.kill)
             go(worker)
         for worker in workers:
-            assert worker.stdout is not None
             acknowledged += itertools.islice(worker.stdout, random_.randint(20, 60))
             worker.kill()
             acknowledged += worker.stdout

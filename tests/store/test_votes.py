@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 from contextlib import ExitStack
 
 import pytest
@@ -19,6 +17,7 @@ from feedback_guard.store import tables, votes
 from feedback_guard.store.database import Store
 from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.store.votes import Vote, vote_key
+from tests.forks import start
 from tests.store.build import CLOCK, NOW, held, insert, policy, submission
 from tests.store.voter import OUTPUTS, ROUNDS, cast
 
@@ -37,22 +36,13 @@ def withdraw(store: Store, ident: str) -> bool:
 
 @pytest.mark.parametrize("mode", ["refuse", "replace"])
 def test_processes_that_race_and_die_leave_one_live_vote_for_each_output(new_url: str, mode: str) -> None:
-    command = [sys.executable, "-m", "tests.store.voter", new_url, mode]
     acknowledged: list[str] = []
     with ExitStack() as ending:
-        workers = [
-            ending.enter_context(
-                subprocess.Popen([*command, f"w{n}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            )
-            for n in range(4)
-        ]
+        workers = [ending.enter_context(start("tests.store.voter", new_url, mode, f"w{n}")) for n in range(4)]
         for worker in workers:
-            ending.callback(worker.kill)
-            assert worker.stdin is not None
             worker.stdin.write("go\n")
             worker.stdin.flush()
         for place, worker in enumerate(workers):
-            assert worker.stdout is not None
             if place < 2:  # killed in the middle of whatever they do
                 acknowledged += itertools.islice(worker.stdout, 3)
                 worker.kill()

@@ -1,4 +1,4 @@
-"""A process of its own that casts votes: `python -m tests.store.voter URL MODE NAME`. It waits for a line first.
+"""A process of its own that casts votes; its arguments are URL MODE NAME. It waits for a line first.
 
 It goes through the same outputs as all others, again and again, and says each vote that was acknowledged.
 """
@@ -6,6 +6,7 @@ It goes through the same outputs as all others, again and again, and says each v
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from feedback_guard.clock import SystemClock
 from feedback_guard.errors import ReceiptError
@@ -36,8 +37,8 @@ def cast(store: Store, ident: str, output: int, *, replaces: bool) -> bool:
     return True
 
 
-if __name__ == "__main__":
-    url, mode, name = sys.argv[1:]
+def main(arguments: Sequence[str]) -> None:
+    url, mode, name = arguments
     sys.stdin.readline()
     with Store.open(
         StorePolicy(url=url, busy_timeout=30_000_000, hold_capacity=100_000, max_group=4), clock=SystemClock()
