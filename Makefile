@@ -8,16 +8,19 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# pip would compile with one core. A module for a newer Python, of which some package has one, cannot be compiled.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench docs-reference clean
+.PHONY: help demo test install lint bench docs-reference clean
 
 help:
 	@echo "make demo            see an assistant being poisoned, and the same stream stopped; ends with ARGS=--exit"
 	@echo "make test            ruff, mypy, and every test"
 	@echo "make lint            ruff and mypy alone"
+	@echo "make install         what these need, into .venv"
 	@echo "make bench           measure throughput, latency and memory"
 	@echo "make docs-reference  write the generated pages of the reference anew"
 	@echo "make clean           remove .venv and what the tools have cached"
@@ -32,6 +35,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+install: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -49,9 +54,11 @@ $(BIN)/python:
 $(VENV)/.installed-examples: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time takes some minutes"
 	@$(INSTALL) --editable '.[examples]'
+	@$(COMPILE)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed-examples
-	@echo "Installing the tools for development into $(VENV)"
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), with the tools for development; the first time takes some minutes"
 	@$(INSTALL) --editable '.[dev]'
-	@touch $@
+	@$(COMPILE)
+	@touch $(VENV)/.installed-examples $@
