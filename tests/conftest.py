@@ -30,8 +30,8 @@ LONGEST: Final = (
     "frameworks/test_conformance.py",
 )
 """Files that take longest, and first begun leave nobody waiting for one process in the end; none needs this."""
-_BESIDE: Final = 2
-"""More processes than cores: half of the time, tests wait for servers, databases and other processes."""
+_BESIDE: Final = 1
+"""More processes than cores: tests wait much of the time, for servers, databases and other processes."""
 
 
 def pytest_xdist_auto_num_workers() -> int:

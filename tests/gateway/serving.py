@@ -14,7 +14,7 @@ from feedback_guard.gateway.crowd import Crowd
 from feedback_guard.gateway.protocol import GatewayProtocol
 from feedback_guard.gateway.wires import Patience
 from tests.middleware.fakes import FakeGuard
-from tests.serving import Serving
+from tests.serving import Prompt, Serving
 
 QUICK = Patience(connect_seconds=5.0, read_seconds=5.0)
 
@@ -28,7 +28,7 @@ class ServingAs(Serving):
         super().__init__(app)
         self.bounds = bounds or Bounds()
         self.crowd = Crowd(self.bounds.connections)
-        self.server = uvicorn.Server(
+        self.server = Prompt(
             uvicorn.Config(
                 app,
                 http=functools.partial(GatewayProtocol, bounds=self.bounds, crowd=self.crowd),  # type: ignore[arg-type]
