@@ -14,6 +14,7 @@ import pytest
 
 import feedback_guard
 from feedback_guard.cli.main import COMMANDS
+from tests.conftest import LONGEST
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "feedback_guard"
@@ -196,6 +197,10 @@ def test_ci_runs_what_a_developer_runs() -> None:
     assert "CI=true" in script
     for name in (".ci/run", "scripts/services"):
         assert (ROOT / name).stat().st_mode & 0o111, f"{name} is not executable"
+
+
+def test_the_files_that_tests_begin_with_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_services_names_what_is_missing_and_fails(tmp_path: Path) -> None:
