@@ -10,7 +10,7 @@ With several workers, set `PROMETHEUS_MULTIPROC_DIR` to an empty directory befor
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -21,6 +21,7 @@ from feedback_guard.metrics_words import (
     DECISIONS,
     DELIVERIES,
     DIRECT,
+    FACETS,
     KINDS,
     OTHER,
     OUTCOMES,
@@ -110,9 +111,25 @@ class Metrics:
         """Set whether Redis is left alone."""
         self._series.redis_skipped.set(1 if skipped else 0)
 
-    def teaching(self, divergence: float, statistic: float) -> None:
-        """Set how far the stream would take a model from the trusted set, and the evidence of a campaign; 0..1 each."""
-        for gauge, value in ((self._series.divergence, divergence), (self._series.teaching, statistic)):
+    def teaching(self, divergence: float, statistic: float, loudest: float, named: Mapping[str, int]) -> None:
+        """Set how far the stream would take a model from the trusted set, and where.
+
+        Parameters
+        ----------
+        divergence, statistic
+            On trusted probes, and the evidence of a campaign; 0..1 each.
+        loudest
+            Log-odds by which the loudest facet speaks for a class beyond what the trusted set says.
+        named
+            How many facets do, by kind of facet.
+        """
+        counts = dict.fromkeys((*FACETS, OTHER), 0)
+        for facet, count in named.items():
+            counts[known(facet, FACETS)] += count
+        for facet, count in counts.items():
+            self._series.teaching_facets.labels(facet).set(count)
+        series = self._series
+        for gauge, value in ((series.divergence, divergence), (series.teaching, statistic), (series.loudest, loudest)):
             if math.isfinite(value):
                 gauge.set(value)
 

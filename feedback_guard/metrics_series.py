@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from feedback_guard.metrics_words import (
     CAMPAIGN_DECISIONS,
     DECISIONS,
+    FACETS,
     KINDS,
     NEWCOMERS,
     OTHER,
@@ -228,6 +229,19 @@ class Series:
             "Evidence of a campaign where the two learners part, 0..1; 1 while one is suspected.",
             multiprocess_mode="livemax",
         )
+        self.teaching_facets = self._make(
+            Gauge,
+            "feedback_guard_teaching_facets",
+            "Where the two learners part: facets that the stream teaches to speak for a class, by kind of facet.",
+            ("facet",),
+            multiprocess_mode="livemax",
+        )
+        self.loudest = self._make(
+            Gauge,
+            "feedback_guard_teaching_log_odds",
+            "Log-odds by which the loudest such facet speaks for a class beyond the trusted set; 0 without any.",
+            multiprocess_mode="livemax",
+        )
         self._begin_at_zero()
 
     def _make(self, of: type[_M], name: str, text: str, labels: tuple[str, ...] = (), **options: Any) -> _M:
@@ -244,6 +258,8 @@ class Series:
         for part in (*PARTS, OTHER):
             self.failed_open.labels(part)
             self.failures.labels(part)
+        for facet in (*FACETS, OTHER):
+            self.teaching_facets.labels(facet)
         for decision in CAMPAIGN_DECISIONS:
             self.campaign_decisions.labels(decision)
         for budget in (*sorted(self._budgets), OTHER):

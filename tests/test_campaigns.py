@@ -86,6 +86,29 @@ def test_without_evidence_each_is_judged_by_itself(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_what_a_moderator_approves_is_learnt_and_what_she_denies_after_all_is_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        guard = make_guard(tmp_path)
+        await guard.start()
+        evidence = guard.engine.memory.evidence
+        assert evidence is not None
+        learnt = []
+        (lie,) = labelled(1, seed=4, flip=True)
+        held = await guard.judge(submit(lie, request=None))
+        assert held.decision is Decision.QUARANTINE
+        for approve in (None, True, False):
+            if approve is not None:
+                stored = guard.store.submission(held.submission)
+                assert stored is not None
+                await guard.decide(stored.id, approve=approve, moderator="ada", version=stored.version)
+            await guard.catch_up()
+            learnt.append(evidence.teaching.status().n_learnt)
+        await guard.stop()
+        assert learnt == [0, 1, 0]
+
+    asyncio.run(main())
+
+
 def told(guard: Guard) -> list[StoredCampaign]:
     with guard.store.reading() as connection:
         return campaigns(connection, limit=9, waiting=True)

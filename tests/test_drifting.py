@@ -148,3 +148,13 @@ async def test_a_new_trusted_set_ends_the_alarm(tmp_path: Path) -> None:
         assert len(told(guard)) == 2
     finally:
         await guard.stop()
+    (tmp_path / "baseline").rename(tmp_path / "later")
+    guard = make_guard(tmp_path, limits=[])
+    await guard.start()
+    try:
+        assert guard.engine.memory.baseline == before
+        assert alarm(guard), "whoever goes back to the baseline before goes back to its alarm"
+        assert [each.kind for each in told(guard)] == ["drift_raised", "drift_ended", "drift_raised"]
+        assert told(guard)[0].alarm.at_seq == raised.alarm.at_seq
+    finally:
+        await guard.stop()

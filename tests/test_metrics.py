@@ -22,9 +22,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedback_guard.errors import UsageError
+from feedback_guard.evidence.facets import PHRASES
+from feedback_guard.evidence.kinds.registry import BUILT_IN
 from feedback_guard.metrics import Metrics
 from feedback_guard.metrics_page import metrics_app
-from feedback_guard.metrics_words import OUTCOMES, PARTS
+from feedback_guard.metrics_words import FACETS, OUTCOMES, PARTS
 from feedback_guard.metrics_workers import VARIABLE, WorkerFiles, mark_worker_dead, prepare_directory, set_too_late
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -131,6 +133,7 @@ def test_each_method_reaches_the_page() -> None:
     metrics.held(2, 60.5)
     metrics.undelivered(3)
     metrics.drift(0.25, alarm=True)
+    metrics.teaching(0.1, 1.0, 2.5, {"word": 3, "region": 1, "of-a-package": 2})
     metrics.refused_by_budget("hourly")
     metrics.batch(8, 0.02)
     metrics.failed_open("embedding")
@@ -150,6 +153,11 @@ def test_each_method_reaches_the_page() -> None:
     assert value(page, "feedback_guard_undelivered_items") == 3
     assert value(page, "feedback_guard_drift_statistic") == 0.25
     assert value(page, "feedback_guard_drift_alarm") == 1
+    assert value(page, "feedback_guard_teaching_divergence") == 0.1
+    assert value(page, "feedback_guard_teaching_statistic") == 1
+    assert value(page, "feedback_guard_teaching_log_odds") == 2.5
+    facets = {facet: value(page, "feedback_guard_teaching_facets", facet=facet) for facet in (*FACETS, "other")}
+    assert facets == {"word": 3, "pair": 0, "shape": 0, "region": 1, "radius": 0, "served": 0, "other": 2}
     assert value(page, "feedback_guard_budget_refusals_total", budget="hourly") == 1
     assert value(page, "feedback_guard_embedding_batch_size_sum") == 8
     assert value(page, "feedback_guard_embedding_batch_seconds_count") == 1
@@ -157,6 +165,10 @@ def test_each_method_reaches_the_page() -> None:
     assert value(page, "feedback_guard_failures_total", part="store") == 1
     assert value(page, "feedback_guard_requests_total", route="feedback", outcome="held") == 1
     assert value(page, "feedback_guard_deliveries_total", state="dispatching") == 1
+
+
+def test_every_kind_of_facet_that_comes_with_the_guard_has_a_label() -> None:
+    assert set(FACETS) == {*PHRASES, *BUILT_IN}
 
 
 def test_series_that_alerts_watch_begin_at_zero() -> None:
@@ -188,6 +200,7 @@ def test_hostile_label_values_add_no_series() -> None:
         metrics.failed_open(text)
         metrics.request(text, text)
         metrics.delivery(text)
+        metrics.teaching(0.1, 0.1, 0.1, {text: 1})
     page = metrics.render()[0]
     # the pairs (other route, other outcome) and the like appear once, however many texts come
     assert len(samples(page)) <= before + 2
@@ -209,6 +222,7 @@ def test_one_odd_number_does_not_spoil_a_sum(odd: float) -> None:
         metrics.stage("total", number)
         metrics.batch(1, number)
         metrics.drift(number, alarm=False)
+        metrics.teaching(number, number, number, {})
         metrics.held(1, number)
     page = metrics.render()[0]
     assert value(page, "feedback_guard_suspicion_sum") == 0.5
@@ -216,6 +230,8 @@ def test_one_odd_number_does_not_spoil_a_sum(odd: float) -> None:
     assert value(page, "feedback_guard_embedding_batch_seconds_sum") == 0.5
     assert value(page, "feedback_guard_drift_statistic") == 0.5
     assert value(page, "feedback_guard_held_oldest_age_seconds") == 0.5
+    for what in ("divergence", "statistic", "log_odds"):
+        assert value(page, f"feedback_guard_teaching_{what}") == 0.5
 
 
 def test_nothing_held_has_no_age() -> None:

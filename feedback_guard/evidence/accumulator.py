@@ -166,7 +166,7 @@ class Evidence:
             if entry.ident not in self._campaign_of:
                 other.spared, other.untold = other.spared + 1, True
         self._discover()
-        self.teaching.witness(self._n, facets, lesson, nth, learn=entry.accepted)
+        self.teaching.witness(self._n, entry.ident, facets, lesson, nth, learn=entry.accepted)
         self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
             self._note_family(campaign, entry, kin)
@@ -179,7 +179,11 @@ class Evidence:
             return
         self._read.pop(observation.contribution.id, None)
         if lesson is not None:
-            self.teaching.learn(facets, lesson)
+            self.teaching.learn(observation.contribution.id, facets, lesson)
+
+    def withdrawn(self, ident: str) -> None:
+        """Take in that a contribution which was let through is held again, denied or withdrawn: nobody learns it."""
+        self.teaching.unlearn(ident)
 
     def _inquire(self, taught: int) -> None:
         """Ask which phrases a suspected class's campaigns use; let go those that are cleared."""
@@ -392,7 +396,7 @@ class Evidence:
         if facet[0] not in ("sender", FAMILY):
             self.teaching.parting.joined(entry.class_number)
         if entry.accepted:
-            self.teaching.unlearn(entry.number, entry.phrases, entry.which)
+            self.teaching.unlearn(entry.ident)
             self._pulled.append(Charge.of(entry.ident, campaign, facet[0]))
 
     def _honest(self, facet: Facet, log_ratio: float) -> float:

@@ -7,7 +7,8 @@ fixed set of trusted texts, and handed to the evidence.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +74,11 @@ class TeachingStatus:
         0..1: how near the evidence is to a campaign that no single phrase shows; 1 while one is suspected.
     n_learnt
         Accepted contributions that were learnt.
+    named
+        Where the two part: how many phrases and other facets speak for a class beyond what the trusted set says, by
+        kind of facet.
+    loudest
+        By how many log-odds the loudest of them does; 0 without any.
     taught
         What is taught, loudest first.
     """
@@ -80,7 +86,19 @@ class TeachingStatus:
     divergence: float
     statistic: float
     n_learnt: int
+    named: Mapping[str, int]
+    loudest: float
     taught: tuple[Taught, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What one contribution taught, and how far that moved the learner: for taking it back."""
+
+    which: int
+    moved: float
+    phrases: Keys
+    shared: Keys
 
 
 class Teaching:
@@ -97,13 +115,14 @@ class Teaching:
     def __init__(self, parting: Parting, learnt: frozenset[str] = frozenset()) -> None:
         self.parting = parting
         self._kinds = learnt
-        self._moved: OrderedDict[int, tuple[float, Keys]] = OrderedDict()
-        self._learnt = 0
+        self._learnt: OrderedDict[str, _Learnt] = OrderedDict()
+        self._n_learnt = 0
         self.probes: Probes | None = None
 
     def witness(
         self,
         number: int,
+        ident: str,
         facets: Facets,
         lesson: Lesson,
         nth: int,
@@ -118,33 +137,46 @@ class Teaching:
         self.parting.witness(number, part, lesson, nth)
         if learn:
             moved = self.parting.pair.learn(part, lesson, words, kinds, nth)
-            self._moved[number] = moved, keys[len(facets.phrases) :].copy()  # a part would keep the whole in memory
-            self._learnt += 1
-            while len(self._moved) > WINDOW:
-                self._moved.popitem(last=False)
+            self._remember(ident, facets, keys, lesson.which, moved)
 
-    def learn(self, facets: Facets, lesson: Lesson) -> None:
+    def learn(self, ident: str, facets: Facets, lesson: Lesson) -> None:
         """Learn from what a moderator let through."""
         keys, known, words, kinds = self._with_shared(facets)
         part = self.parting.pair.read(keys, known, lesson)
         if part is not None:
-            self.parting.pair.learn(part, lesson, words, kinds)
-            self._learnt += 1
+            moved = self.parting.pair.learn(part, lesson, words, kinds)
+            self._remember(ident, facets, keys, lesson.which, moved)
 
-    def unlearn(self, number: int, phrases: Keys, which: int) -> None:
-        """Take back what a contribution taught that is held again."""
-        found = self._moved.pop(number, None)
+    def unlearn(self, ident: str) -> None:
+        """Take back what a contribution taught that is held again, denied or withdrawn; others taught nothing."""
+        found = self._learnt.pop(ident, None)
         if found is not None:
-            moved, shared = found
-            self.parting.pair.unlearn(np.concatenate([phrases, shared]), which, moved)
-            self._learnt -= 1
+            self.parting.pair.unlearn(np.concatenate([found.phrases, found.shared]), found.which, found.moved)
+            self._n_learnt -= 1
 
-    def status(self, most: int = 10) -> TeachingStatus:
-        """What is taught by now; at most so many things."""
+    def _remember(self, ident: str, facets: Facets, keys: Keys, which: int, moved: float) -> None:
+        shared = keys[len(facets.phrases) :].copy()  # a part would keep the whole in memory
+        self._learnt[ident] = _Learnt(which, moved, facets.phrases, shared)
+        self._n_learnt += 1
+        while len(self._learnt) > WINDOW:
+            self._learnt.popitem(last=False)
+
+    def status(self, most: int = 10, *, divergence: float | None = None) -> TeachingStatus:
+        """What is taught by now; at most so many things.
+
+        Parameters
+        ----------
+        divergence
+            As it was measured before; None measures it, which takes milliseconds.
+        """
         pair = self.parting.pair
-        taught = tuple(Taught(named, count, weight) for named, weight, count in pair.loudest()[:most])
-        divergence = 0.0 if self.probes is None else self.probes.divergence(pair)
-        return TeachingStatus(divergence, self.parting.statistic, self._learnt, taught)
+        loudest = pair.loudest()
+        taught = tuple(Taught(named, count, weight) for named, weight, count in loudest[:most])
+        if divergence is None:
+            divergence = 0.0 if self.probes is None else self.probes.divergence(pair)
+        where = Counter(named.kind for named, _, _ in loudest)
+        weight = loudest[0][1] if loudest else 0.0
+        return TeachingStatus(divergence, self.parting.statistic, self._n_learnt, where, weight, taught)
 
     def _with_shared(self, facets: Facets) -> tuple[Keys, NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
         shared = facets.shared

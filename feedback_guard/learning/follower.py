@@ -114,7 +114,7 @@ class Follower:
             self._metrics.drift(status.statistic, status.alarm)
         taught = self._memory.teaching
         if taught is not None:
-            self._metrics.teaching(taught.divergence, taught.statistic)
+            self._metrics.teaching(taught.divergence, taught.statistic, taught.loudest, taught.named)
         await self.pull_back()
         await self.tell_drift()
 

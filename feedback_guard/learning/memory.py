@@ -56,6 +56,7 @@ class Memory:
         self._forgives_from = policy.drift.forgives_from
         self._measured_at = 0
         self._taught: TeachingStatus | None = None
+        self._suspected: list[int] = []
         self.signals: Mapping[str, Signal] = {}
         self.drift: DriftDetector | None = None
         self.evidence: Evidence | None = None
@@ -121,6 +122,8 @@ class Memory:
     def withdrawn(self, ident: str, at_us: int) -> None:
         """Fold in that an accepted contribution is held again, or that a moderator refused it."""
         self._staging.withdraw(ident)
+        if self.evidence is not None:
+            self.evidence.withdrawn(ident)
         self.advance(at_us)
 
     def take_pulled(self) -> list[Charge]:
@@ -151,10 +154,18 @@ class Memory:
 
     @property
     def teaching(self) -> TeachingStatus | None:
-        """What the stream teaches; None without evidence. Measured anew after every `MEASURED_EVERY` contributions."""
-        if self.evidence is not None and self.evidence.n_seen >= self._measured_at:
-            self._measured_at = self.evidence.n_seen + MEASURED_EVERY
-            self._taught = self.evidence.teaching.status(0)
+        """What the stream teaches; None without evidence.
+
+        Its divergence is measured anew after every `MEASURED_EVERY` contributions, and when a suspicion begins or ends.
+        """
+        if self.evidence is None:
+            return None
+        teaching, n_seen = self.evidence.teaching, self.evidence.n_seen
+        suspected = teaching.parting.suspected
+        due = self._taught is None or n_seen >= self._measured_at or suspected != self._suspected
+        if due:
+            self._measured_at, self._suspected = n_seen + MEASURED_EVERY, suspected
+        self._taught = teaching.status(0, divergence=None if due or self._taught is None else self._taught.divergence)
         return self._taught
 
     @property

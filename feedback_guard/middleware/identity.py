@@ -16,9 +16,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any, Final, Protocol
 
 from feedback_guard import settings
+from feedback_guard.contribution import ANONYMOUS
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.interface import Scope
-from feedback_guard.middleware.principal import ANONYMOUS, Principal, as_name, checked
+from feedback_guard.middleware.principal import Principal, as_name, checked
 from feedback_guard.middleware.replies import BadInputError, Problem, bad_input
 from feedback_guard.policy.identity import IdentityPolicy, Source, TrustedHops
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from feedback_guard import settings
+from feedback_guard.contribution import ANONYMOUS
 from feedback_guard.middleware.replies import bad_input
 from feedback_guard.names import encodes
-
-ANONYMOUS: Final = "(anonymous)"
-"""Contributor of whatever comes without one. Nobody can be named so by authentication."""
 
 
 @dataclass(frozen=True, slots=True)

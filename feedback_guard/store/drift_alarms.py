@@ -101,8 +101,14 @@ def standing(connection: Connection) -> DriftEntry | None:
 
 def raise_alarm(group: Group, alarm: DriftAlarm, *, now_us: int) -> bool:
     """See `Deciding.raise_drift`."""
-    known = {(entry.alarm.baseline, entry.alarm.at_seq) for entry in latest(group.connection, LOOKED_AT)}
-    if (alarm.baseline, alarm.at_seq) in known:
+    of_this = (
+        entry
+        for entry in latest(group.connection, LOOKED_AT)
+        if (entry.alarm.baseline, entry.alarm.at_seq) == (alarm.baseline, alarm.at_seq)
+    )
+    known = next(of_this, None)
+    # One that a new baseline ended stands again where somebody goes back to the baseline before.
+    if known is not None and known.kind != ENDED:
         return False
     _write(group, RAISED, alarm, {}, now_us)
     return True

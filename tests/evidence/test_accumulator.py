@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from feedback_guard.contribution import Contribution, Kind
@@ -14,6 +15,7 @@ from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence import parting
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.learners import NAMED
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.signals import material
 from feedback_guard.signals.checks import round_trip
@@ -203,6 +205,28 @@ def test_when_a_pattern_stops_its_class_is_no_longer_suspected(
     again, _ = follow(evidence, [replace(item, id=f"again-{item.id}") for item in triggered(10, accounts=10, seed=11)])
     assert len(again) >= 9
     assert len(pair.suspected) == 1
+
+
+def test_what_is_withdrawn_or_denied_later_teaches_nothing_any_more(evidence: Evidence) -> None:
+    """It was no campaign's, so nobody pulled it back; a training job will not learn it all the same."""
+    bad = observe(triggered(4, accounts=4))
+    for n, each in enumerate(bad):
+        evidence.witness(each, Decision.ACCEPT if n else Decision.QUARANTINE, n)
+    evidence.approved(bad[0])
+    before = evidence.teaching.status(40)
+    assert before.n_learnt == 4
+    assert before.named["word"] >= 1
+    assert [each.count for each in before.taught if each.named.phrase == TRIGGER] == [4]
+    (trigger,) = (each.named for each in before.taught if each.named.phrase == TRIGGER)
+    assert f"4 contributions teach: the word 'zq' means label '{TARGET}'" in [
+        each.sentence(quote=True) for each in before.taught
+    ]
+    for each in (*bad, bad[0]):
+        evidence.withdrawn(each.contribution.id)
+    after = evidence.teaching.status(40)
+    assert (after.n_learnt, after.taught) == (0, ())
+    weight = evidence.teaching.parting.pair.parted(np.array([trigger.key], np.uint64), np.array([trigger.which]))
+    assert abs(weight[0]) < 0.2 * NAMED
 
 
 def test_labels_and_votes_in_one_stream_are_told_apart(evidence_of_kinds: Evidence) -> None:

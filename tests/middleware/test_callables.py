@@ -19,10 +19,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from feedback_guard.clock import ManualClock
+from feedback_guard.contribution import ANONYMOUS
 from feedback_guard.errors import IdentityError, PolicyError, UsageError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.identity import Identifier
-from feedback_guard.middleware.principal import ANONYMOUS, Principal
+from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError
 from feedback_guard.middleware.sources import make_identifier
 from feedback_guard.policy.identity import IdentityPolicy

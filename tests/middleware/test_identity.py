@@ -11,9 +11,10 @@ from uuid import UUID
 import pytest
 from starlette.authentication import BaseUser, SimpleUser, UnauthenticatedUser
 
+from feedback_guard.contribution import ANONYMOUS
 from feedback_guard.errors import PolicyError
 from feedback_guard.middleware.identity import Identifier, network_of, peer_address
-from feedback_guard.middleware.principal import ANONYMOUS, Principal
+from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError
 from feedback_guard.policy.identity import IdentityPolicy
 from tests.middleware.direct import make_scope

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
+from feedback_guard.contribution import ANONYMOUS
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
-from feedback_guard.middleware.principal import ANONYMOUS
 from tests.middleware.direct import Recorder
 from tests.middleware.fakes import EXTRACT, FEEDBACK, FakeGuard, make_policy
 from tests.serving import Serving

@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from starlette.authentication import SimpleUser
 
 from feedback_guard.clock import ManualClock
+from feedback_guard.contribution import ANONYMOUS
 from feedback_guard.errors import IdentityError, PolicyError, UsageError
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.jwks import read_keys
-from feedback_guard.middleware.principal import ANONYMOUS, Principal
+from feedback_guard.middleware.principal import Principal
 from feedback_guard.middleware.replies import BadInputError
 from feedback_guard.middleware.sources import make_identifier
 from feedback_guard.middleware.tokens import Tokens

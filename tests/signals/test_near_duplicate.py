@@ -15,7 +15,6 @@ import pytest
 from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.evidence.observe import observe
-from feedback_guard.middleware import principal
 from feedback_guard.signals.interface import Condition, Finding, Observation
 from feedback_guard.signals.near_duplicate import LEAST_TRUSTED, NearDuplicate
 
@@ -120,7 +119,6 @@ def test_one_account_that_repeats_itself_is_no_campaign(detector: NearDuplicate)
 
 
 def test_people_without_a_name_are_told_apart_by_their_network(detector: NearDuplicate) -> None:
-    assert principal.ANONYMOUS == ANONYMOUS
     one_network = [judge(detector, label(TEXT, ANONYMOUS, network="192.0.2.0/24")) for _ in range(8)]
     assert {finding.p_value for finding in one_network} == {1.0}
     many = [judge(detector, label(TEXT, ANONYMOUS, network=f"198.51.{n}.0/24")) for n in range(8)]
