@@ -74,10 +74,8 @@ def diagnose(loaded: LoadedPolicy, clock: Clock, *, with_model: bool = True) -> 
 
 
 def _policy(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
-    from feedback_guard.middleware.fitting import check_routes
     from feedback_guard.policy.checks import check_policy
 
-    check_routes(loaded.policy)
     yield Health.OK, f"{loaded.policy.name}, mode {loaded.policy.mode}, {loaded.digest}"
     for warning in check_policy(loaded.policy):
         yield Health.WARNING, warning

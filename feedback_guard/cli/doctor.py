@@ -38,7 +38,7 @@ def doctor(
     from feedback_guard.clock import SystemClock
     from feedback_guard.diagnosis import Health, diagnose
     from feedback_guard.limits.diagnosis import diagnose_redis
-    from feedback_guard.middleware.diagnosis import diagnose_tokens
+    from feedback_guard.middleware.diagnosis import diagnose_routes, diagnose_tokens
     from feedback_guard.policy.loader import load_policy
 
     if model is not None:
@@ -55,6 +55,7 @@ def doctor(
     worst = Health.OK
     loaded = load_policy(policy)
     checks = chain(
+        diagnose_routes(loaded.policy),
         diagnose_tokens(loaded.policy),
         diagnose_redis(loaded.policy),
         diagnose(loaded, SystemClock(), with_model=load_model),

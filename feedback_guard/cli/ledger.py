@@ -10,21 +10,19 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from feedback_guard.cli.ledger_show import show
+from feedback_guard.cli.stores import PolicyOption, UrlOption, store_url
+
 if TYPE_CHECKING:
     from feedback_guard.ledger.chain import Checkpoint
     from feedback_guard.ledger.report import Report
 
-app = typer.Typer(no_args_is_help=True, help="Verify the record, or take a checkpoint of it.")
+app = typer.Typer(no_args_is_help=True, help="Verify the record, look into it, or take a checkpoint of it.")
 
 FINDINGS = 1
 MAX_CHECKPOINT_BYTES = 64 * 1024
 
-PolicyOption = Annotated[
-    str | None, typer.Option("--policy", help="Policy file, or the name of a preset; its store is looked at.")
-]
-UrlOption = Annotated[
-    str | None, typer.Option("--url", help="The store itself: sqlite:///FILE or postgresql://…, instead of --policy.")
-]
+app.command("show")(show)
 
 
 @app.command()
@@ -41,7 +39,7 @@ def verify(
     from feedback_guard.ledger.verify import count_entries, read_only
     from feedback_guard.ledger.verify import verify as judge
 
-    store = _store(policy, url)
+    store = store_url(policy, url)
     expected = _read(checkpoint) if checkpoint is not None else None
     console = Console(stderr=True)
     with read_only(store) as opened, _progress(console) as progress:
@@ -67,7 +65,7 @@ def checkpoint(
     from feedback_guard.ledger.chain import Checkpoint
     from feedback_guard.ledger.verify import verify
 
-    report = verify(_store(policy, url), rows=False)
+    report = verify(store_url(policy, url), rows=False)
     if not report.clean:
         raise LedgerError(f"the ledger is not sound, so it gets no checkpoint: {report.findings[0].message}")
     taken = Checkpoint(report.head.seq, report.head.hash, SystemClock().now_us())
@@ -76,15 +74,6 @@ def checkpoint(
     else:
         out.write_text(taken.to_json() + "\n", encoding="utf-8")
         typer.echo(f"{out}: entry {taken.seq}, {taken.hash}")
-
-
-def _store(policy: str | None, url: str | None) -> str:
-    from feedback_guard.errors import UsageError
-    from feedback_guard.policy.loader import load_policy
-
-    if (policy is None) == (url is None):
-        raise UsageError("say which store: either --policy POLICY or --url URL")
-    return url if policy is None and url is not None else load_policy(str(policy)).policy.store.url
 
 
 def _read(file: Path) -> Checkpoint:

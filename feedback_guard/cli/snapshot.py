@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -146,21 +147,44 @@ def list_snapshots(
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="Name of a snapshot, or of a contribution with --holding.")],
+    what: Annotated[str, typer.Argument(help="Name of a snapshot; with an option below, of something else.")],
     policy: PolicyOption,
-    holding: Annotated[bool, typer.Option(help="Say which snapshots hold this contribution.")] = False,
+    holding: Annotated[
+        bool, typer.Option(help="Say which snapshots hold this contribution, or those of this item of `review`.")
+    ] = False,
+    contributor: Annotated[
+        bool, typer.Option("--contributor", help="Say which snapshots hold contributions of this contributor.")
+    ] = False,
     members: Annotated[
         bool, typer.Option(help="List what the snapshot holds: contribution and weight, a line each.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a snapshot was cut by, what it holds, or which snapshots hold a contribution."""
+    """Show what a snapshot was cut by, what it holds, or which snapshots hold something."""
     from feedback_guard.errors import UsageError
     from feedback_guard.store import snapshots
 
     with _existing(policy) as store, store.reading() as connection:
+        if contributor:
+            theirs = snapshots.holding_of(connection, what)
+            if as_json:
+                typer.echo(json.dumps([asdict(each) for each in theirs]))
+            else:
+                for one in theirs:
+                    typer.echo(
+                        f"{one.snapshot}  {one.contributions} contributions, weight {one.weight_micro / 1e6:.6f}"
+                    )
+                if not theirs:
+                    typer.echo("no snapshot holds anything of this contributor")
+            return
         if holding:
-            held = snapshots.holding(connection, what)
+            idents = snapshots.named(connection, what)
+            if not idents:
+                raise UsageError(
+                    f"there is no contribution or item {what!r}; `feedback-guard ledger show --contributor NAME` lists "
+                    "somebody's contributions"
+                )
+            held = [each for ident in idents for each in snapshots.holding(connection, ident)]
             if as_json:
                 typer.echo(json.dumps([{"snapshot": h.snapshot, "weight_micro": h.weight_micro} for h in held]))
             else:

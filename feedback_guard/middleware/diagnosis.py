@@ -1,4 +1,4 @@
-"""What `doctor` says of the middleware's surroundings: whether the keys of tokens can be had."""
+"""What `doctor` says of the middleware: whether its routes can work, and whether the keys of tokens can be had."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from collections.abc import Iterator
 
 from feedback_guard.diagnosis import Diagnosis, Health
 from feedback_guard.errors import GuardError
+from feedback_guard.middleware.fitting import check_routes
 from feedback_guard.middleware.sources import fetch_keys
 from feedback_guard.policy.schema import Policy
+
+
+def diagnose_routes(policy: Policy) -> Iterator[Diagnosis]:
+    """Compile what the middleware would compile; nothing if all of it can work."""
+    try:
+        check_routes(policy)
+    except GuardError as error:
+        yield Diagnosis("routes", Health.FAILURE, str(error))
 
 
 def diagnose_tokens(policy: Policy) -> Iterator[Diagnosis]:

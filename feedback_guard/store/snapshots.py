@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import rfc8785
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, insert, or_, select, update
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import SnapshotError
 from feedback_guard.store import tables
+from feedback_guard.store.rows import parse_payload
 from feedback_guard.store.states import Learning
 
 if TYPE_CHECKING:
@@ -82,6 +84,15 @@ _HOLDING: Final = (
     .where(_L.subject == bindparam("which"), _N.complete == 1)
     .order_by(_N.number)
 )
+_HOLDING_OF: Final = (
+    select(_N.id, _M.weight_micro, _C.payload)
+    .select_from(tables.snapshot)
+    .join(tables.snapshot_member, _M.snapshot == _N.number)
+    .join(tables.ledger, _L.seq == _M.seq)
+    .join(tables.contribution, _C.id == _L.subject)
+    .where(_N.complete == 1)
+    .order_by(_N.number)
+)
 _TAKEN: Final = select(_L.subject).where(_L.seq > bindparam("head"), _L.kind.in_(("held", "denied"))).distinct()
 _AMONG: Final = (
     select(_L.subject)
@@ -147,6 +158,15 @@ class Holding:
 
     snapshot: str
     created_us: int
+    weight_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingOf:
+    """A snapshot that holds contributions of a contributor."""
+
+    snapshot: str
+    contributions: int
     weight_micro: int
 
 
@@ -273,6 +293,23 @@ def members(connection: Connection, ident: str) -> Iterator[tuple[str, int, int]
 def holding(connection: Connection, contribution: str) -> list[Holding]:
     """The snapshots that hold a contribution, oldest first: what a recall has to look at."""
     return [Holding(*row) for row in connection.execute(_HOLDING, {"which": contribution})]
+
+
+def holding_of(connection: Connection, contributor: str) -> list[HoldingOf]:
+    """The snapshots that hold contributions of a contributor, oldest first, with how many and how much weight."""
+    found: dict[str, list[int]] = {}
+    # Canonical JSON writes a name in one way; what else holds these letters is sorted out afterwards.
+    named = '"contributor":' + rfc8785.dumps(contributor).decode("utf-8")
+    for row in connection.execute(_HOLDING_OF.where(_C.payload.contains(named, autoescape=True))):
+        if parse_payload(row.payload).contributor == contributor:
+            found.setdefault(row.id, []).append(row.weight_micro)
+    return [HoldingOf(snapshot, len(weights), sum(weights)) for snapshot, weights in found.items()]
+
+
+def named(connection: Connection, ident: str) -> list[str]:
+    """The contribution of that name, or those of a submission of that name; none if there is neither."""
+    query = select(_C.id).where((_C.id == ident) | (_C.submission == ident)).order_by(_C.position)
+    return list(connection.scalars(query))
 
 
 def _recorded(row: RowMapping) -> Recorded:

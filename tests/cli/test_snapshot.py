@@ -50,6 +50,35 @@ def test_create_verify_list_and_show(site: Path, capsys: pytest.CaptureFixture[s
     assert manifest["id"] in capsys.readouterr().out
 
 
+def test_which_snapshots_hold_an_item_or_anything_of_a_contributor(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is not there is no clean bill: who mistypes one would take it for that."""
+    assert run(["snapshot", "create", "--policy", "policy.yaml", "--out", "snap", "--json"]) == 0
+    snapshot = json.loads(capsys.readouterr().out)["id"]
+    with Store.open(load_policy("policy.yaml").policy.store, clock=SystemClock()) as store:
+        found = store.contribution("c7")
+        assert found is not None
+        item = found.submission
+        put(store, one("young", "u7", at_us=SystemClock().now_us()), one("new", 'u"7', at_us=SystemClock().now_us()))
+    show = ["snapshot", "show", "--policy", "policy.yaml"]
+    assert run([*show, item, "--holding"]) == 0
+    assert capsys.readouterr().out == f"{snapshot}  weight 1.000000\n"
+    assert run([*show, "young", "--holding"]) == 0
+    assert capsys.readouterr().out == "no snapshot holds it\n"
+    assert run([*show, "c77", "--holding"]) == 3
+    assert "there is no contribution or item 'c77'" in capsys.readouterr().err
+    assert run([*show, "u7", "--contributor"]) == 0
+    assert capsys.readouterr().out == f"{snapshot}  2 contributions, weight 2.000000\n"
+    assert run([*show, "u7", "--contributor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"snapshot": snapshot, "contributions": 2, "weight_micro": 2_000_000}
+    ]
+    for nobody in ("u", 'u"7', "%", "u7\\"):
+        assert run([*show, nobody, "--contributor"]) == 0
+        assert capsys.readouterr().out == "no snapshot holds anything of this contributor\n"
+
+
 def test_an_empty_snapshot_is_said_in_words_and_in_the_exit_code(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

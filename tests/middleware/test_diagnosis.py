@@ -8,7 +8,7 @@ import pytest
 
 from feedback_guard.cli.main import run
 from feedback_guard.diagnosis import Health
-from feedback_guard.middleware.diagnosis import diagnose_tokens
+from feedback_guard.middleware.diagnosis import diagnose_routes, diagnose_tokens
 from feedback_guard.policy.schema import Policy
 from tests.middleware.issuer import make_key, published
 
@@ -16,6 +16,16 @@ from tests.middleware.issuer import make_key, published
 def found(**jwt: Any) -> dict[Health, str]:
     policy = Policy.model_validate({"identity": {"jwt": {"issuer": "x", "audience": ["y"]} | jwt}})
     return {diagnosis.health: diagnosis.message for diagnosis in diagnose_tokens(policy)}
+
+
+def test_a_route_that_cannot_work_is_a_failure() -> None:
+    def routes(expression: str) -> Policy:
+        return Policy.model_validate({"routes": [{"name": "r", "path": "/r", "extract": expression}]})
+
+    assert list(diagnose_routes(routes("{kind: 'label', input: a, label: b}"))) == []
+    (found,) = diagnose_routes(routes("{kind: 'label', input: a}"))
+    assert (found.health, found.message.split(":")[0]) == (Health.FAILURE, "routes")
+    assert "a label needs label" in found.message
 
 
 def test_a_policy_without_tokens_asks_nobody() -> None:
