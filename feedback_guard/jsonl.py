@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
@@ -12,6 +13,12 @@ from typing import Any, BinaryIO, NoReturn, cast
 from feedback_guard import settings
 from feedback_guard.contribution import Contribution, parse_contribution
 from feedback_guard.errors import ContributionError
+
+EXAMPLE = (
+    '{"id": "c1", "at": "2026-03-02T00:01:43Z", "contributor": "staff", "kind": "label", "input": "where is my card?", '
+    '"label": "card_arrival"}'
+)
+"""What a line of a file looks like."""
 
 
 def read_contributions(
@@ -65,14 +72,26 @@ def _open(path: Path) -> BinaryIO:
     return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
+def _hint(line: bytes) -> str:
+    """What a line that is not JSON probably is."""
+    if line.startswith(codecs.BOM_UTF8):
+        return "; save the file without a byte order mark"
+    if line.lstrip()[:1] != b"{":
+        return "; each line is a JSON object such as " + EXAMPLE
+    return "; a JSON object stands on one line" if not line.rstrip().endswith(b"}") else ""
+
+
 def _parse(path: Path, number: int, line: bytes) -> Contribution:
     try:
         value = json.loads(line.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refuse)
+        if not isinstance(value, dict):
+            kind = "a list" if isinstance(value, list) else "no object"
+            raise ContributionError(f"this is {kind}; each line is a JSON object such as {EXAMPLE}")
         return parse_contribution(value)
     except UnicodeDecodeError as error:
         raise _wrong(path, number, f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise _wrong(path, number, f"not JSON at character {error.pos}: {error.msg}") from None
+        raise _wrong(path, number, f"not JSON at character {error.pos}: {error.msg}{_hint(line)}") from None
     except RecursionError:
         raise _wrong(path, number, "nested too deep") from None
     except (ValueError, ContributionError) as error:

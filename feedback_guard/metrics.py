@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -34,6 +35,16 @@ from feedback_guard.metrics_words import (
     known,
 )
 from feedback_guard.metrics_workers import WorkerFiles, shared_directory
+
+FROM_STORE: Final = (
+    "feedback_guard_held_items",
+    "feedback_guard_held_oldest_age_seconds",
+    "feedback_guard_undelivered_items",
+    "feedback_guard_campaigns_waiting",
+    "feedback_guard_campaign_held",
+    "feedback_guard_campaign_decisions_total",
+)
+"""What a process knows that serves moderators and judges nothing."""
 
 
 class Metrics:
@@ -207,10 +218,23 @@ class Metrics:
         """Count that a request reached a state of `store.states.Delivery`."""
         self._series.deliveries.labels(known(state, DELIVERIES)).inc()
 
-    def render(self) -> tuple[bytes, str]:
-        """The page for a scrape, and its content type."""
+    @property
+    def shared(self) -> bool:
+        """Whether all processes that share `PROMETHEUS_MULTIPROC_DIR` are added up."""
+        return self._shared is not None
+
+    def render(self, *, judging: bool = True) -> tuple[bytes, str]:
+        """The page for a scrape, and its content type.
+
+        Parameters
+        ----------
+        judging
+            Whether this process judges. One that does not, and is not added up with those that do, shows only what it
+            finds in the store: its zeros for everything else would keep every alert quiet.
+        """
         if self._shared is None:
-            return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+            registry: Any = self._registry if judging else self._registry.restricted_registry(FROM_STORE)
+            return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
         registry = CollectorRegistry()
         registry.register(WorkerFiles(self._shared))
         return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4

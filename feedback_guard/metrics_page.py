@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -17,10 +18,17 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-def metrics_app(metrics: Metrics) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+def metrics_app(metrics: Metrics, *, judging: bool = True) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """An ASGI application that answers every GET with the metrics.
 
     Mount it where only Prometheus comes: the figures tell an attacker how many of his contributions were held.
+
+    Parameters
+    ----------
+    metrics
+        Of this process, or of all that share theirs.
+    judging
+        Whether this process judges; see `Metrics.render`.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +38,7 @@ def metrics_app(metrics: Metrics) -> Callable[[Scope, Receive, Send], Awaitable[
             await receive()
             await send({"type": "websocket.close", "code": 1003})
         elif scope["method"] in {"GET", "HEAD"}:
-            status, body, content_type = await anyio.to_thread.run_sync(_page, metrics)
+            status, body, content_type = await anyio.to_thread.run_sync(partial(_page, metrics, judging=judging))
             headers = [
                 (b"content-type", content_type.encode("ascii")),
                 (b"content-length", str(len(body)).encode("ascii")),
@@ -43,9 +51,9 @@ def metrics_app(metrics: Metrics) -> Callable[[Scope, Receive, Send], Awaitable[
     return app
 
 
-def _page(metrics: Metrics) -> tuple[int, bytes, str]:
+def _page(metrics: Metrics, *, judging: bool) -> tuple[int, bytes, str]:
     try:
-        return 200, *metrics.render()
+        return 200, *metrics.render(judging=judging)
     except Exception:  # noqa: BLE001 - a scrape that fails must say so to Prometheus and to the log, whatever failed
         _log.exception("the metrics cannot be rendered")
         return 500, b"the metrics cannot be rendered; the log says why\n", "text/plain; charset=utf-8"

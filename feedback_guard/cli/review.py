@@ -71,10 +71,16 @@ def serve(
     guard = Guard.from_policy(policy)
     if not guard.policy.review.moderators:
         typer.echo("nobody can log in: review.moderators is empty; `review token` makes a line for it", err=True)
+    if not guard.metrics.shared:
+        typer.echo(
+            "/metrics shows what waits in the store, and nothing that the application's workers count: let them share "
+            "PROMETHEUS_MULTIPROC_DIR with this process, or mount review_app in the application",
+            err=True,
+        )
     try:
         guard.store  # noqa: B018 - opened here, so that an unsound store is told before anything listens
         uvicorn.run(
-            review_app(guard),
+            review_app(guard, judging=False),
             host=host,
             port=port,
             proxy_headers=trusted_proxy is not None,

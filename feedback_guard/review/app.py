@@ -46,13 +46,16 @@ logger = logging.getLogger(__name__)
 _STORE_FAILED = "The store does not answer. Nothing was changed; try again."
 
 
-def review_app(guard: Desk) -> ASGIApp:
+def review_app(guard: Desk, *, judging: bool = True) -> ASGIApp:
     """Make the moderators' application.
 
     Parameters
     ----------
     guard
         A `Guard`, started or not, or anything else with the attributes of `Desk`. The caller stops it.
+    judging
+        Whether this process judges contributions. If it does not, `/metrics` leaves out what only those know that do,
+        unless they share theirs.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def review_app(guard: Desk) -> ASGIApp:
             *CampaignApi(guard, gate, carrier).routes(),
             *CampaignPages(guard, gate, carrier).routes(),
             *DriftPages(guard, gate).routes(),
-            Route("/metrics", _Metrics(guard), methods=["GET"]),
+            Route("/metrics", _Metrics(guard, judging=judging), methods=["GET"]),
             Route("/healthz", _health(guard), methods=["GET"]),
         ],
         exception_handlers={
@@ -87,9 +90,9 @@ def review_app(guard: Desk) -> ASGIApp:
 class _Metrics:
     """`/metrics`, with what is held counted at the moment of the scrape."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, judging: bool) -> None:
         self._desk = desk
-        self._app = metrics_app(desk.metrics)
+        self._app = metrics_app(desk.metrics, judging=judging)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         summary = await asyncio.to_thread(self._desk.store.held_summary)

@@ -76,7 +76,8 @@ def _describe_one(item: StoredContribution, place: str, campaign: str | None) ->
         yield f"  - It belongs to a campaign: `feedback-guard review campaign {campaign}` says what its members share"
     yield f"  suspicion {words.suspicion(verdict.suspicion)}: {words.odds(1.0 - verdict.suspicion)}"
     for reason in verdict.reasons:
-        rate = f" ({words.odds(reason.p_value)})" if reason.p_value is not None else ""
+        odds = words.own_odds(reason.p_value, reason.message)
+        rate = f" ({odds})" if odds else ""
         facet = f" [{terminal(reason.facet, identifier=True)}]" if reason.facet else ""
         yield f"  - {words.signal(reason.signal)}: {terminal(reason.message)}{rate}{facet}"
     yield f"  judged by policy {terminal(verdict.policy)}, baseline {terminal(verdict.baseline or 'none')}"

@@ -149,7 +149,7 @@ def _reason(reason: Reason) -> ShownReason:
     return ShownReason(
         heading=words.signal(reason.signal),
         message=show(reason.message, max_chars=REASON_CHARS),
-        odds=words.odds(reason.p_value) if reason.p_value is not None else "",
+        odds=words.own_odds(reason.p_value, reason.message),
         facet=show(reason.facet, max_chars=REASON_CHARS, identifier=True) if reason.facet else None,
     )
 

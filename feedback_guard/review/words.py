@@ -92,6 +92,19 @@ def odds(p_value: float | None) -> str:
     return f"about 1 in {_two_digits(1 / p_value):,} honest contributions looks at least this odd"
 
 
+def own_odds(p_value: float | None, message: str) -> str:
+    """The rate of one signal, unless its message says it already.
+
+    Examples
+    --------
+    >>> own_odds(0.4, "far from all that is trusted; 40.00% of honest contributions look at least this odd")
+    ''
+    >>> own_odds(0.4, "nothing is hidden in the text")
+    '40 % of honest contributions look at least this odd'
+    """
+    return "" if p_value is None or "at least this odd" in message else odds(p_value)
+
+
 def short_odds(p_value: float | None) -> str:
     """A p-value in a few words, for a list.
 

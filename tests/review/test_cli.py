@@ -17,6 +17,7 @@ import httpx2
 import pytest
 
 from feedback_guard.cli.main import ExitCode, run
+from feedback_guard.metrics import FROM_STORE
 from feedback_guard.review.auth import token_sha256
 from feedback_guard.store.campaigns import Told
 from feedback_guard.store.records import PullBack
@@ -241,6 +242,11 @@ def test_serve(desk: Desk, policy: str) -> None:
                 answer = client.get("/healthz")
                 assert (answer.status_code, answer.text) == (200, "ok\n")
                 assert "server" not in answer.headers
+                # A zero for what only the application's workers count would keep every alert on it quiet.
+                page = client.get("/metrics").text
+                assert "feedback_guard_held_items 1.0" in page
+                families = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
+                assert families <= set(FROM_STORE)
                 bearer = {"Authorization": f"Bearer {TOKENS['ada']}"}
                 answer = client.post("/api/v1/items/item-1/approve", json={"version": 1}, headers=bearer)
                 assert answer.status_code == 200
