@@ -34,6 +34,7 @@ _BESIDE: Final = 1
 """More processes than cores: tests wait much of the time, for servers, databases and other processes."""
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + _BESIDE
 
