@@ -45,7 +45,7 @@ class Forked:
         os.close(stdin)
         os.close(stdout)
         self._said = self._events.makefile()
-        self.pid = int(self._next("pid", 60.0))
+        self.pid = int(self._next("pid", 120.0))  # the first one waits until everything is imported
 
     def __enter__(self) -> Self:
         return self
@@ -79,12 +79,6 @@ class Forked:
             self._next("ended", timeout)
         assert self.returncode is not None
         return self.returncode
-
-    def communicate(self, timeout: float = 60.0) -> tuple[str, None]:
-        """Wait for its end, and return what it said, which must fit into a pipe."""
-        self.stdin.close()
-        self.wait(timeout)
-        return self.stdout.read(), None
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it is known to have ended."""

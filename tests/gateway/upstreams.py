@@ -50,6 +50,7 @@ class Upstream:
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
+        self._ended: set[object] = set()
 
     @property
     def url(self) -> str:
@@ -72,6 +73,17 @@ class Upstream:
             thread.join(10)
             assert not thread.is_alive()
 
+    def finish(self) -> None:
+        """Wait until all that was asked on connections which their clients have ended is done."""
+        with socket.create_connection(("127.0.0.1", self.port)) as last:
+            address = last.getsockname()
+        with self.changed:
+            # They are accepted one after the other: once this one has been, so were all that were made before it.
+            assert self.changed.wait_for(lambda: address in self._ended, 10)
+        for thread in self._threads[1:]:
+            thread.join(10)
+            assert not thread.is_alive()
+
     def _start(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, daemon=True)
         self._threads.append(thread)
@@ -80,14 +92,14 @@ class Upstream:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, client = self._listener.accept()
             except OSError:
                 return
             self._open.append(connection)
             raw = bytearray()
             self.raw.append(raw)
 
-            def serve(connection: socket.socket = connection, raw: bytearray = raw) -> None:
+            def serve(connection: socket.socket = connection, raw: bytearray = raw, client: object = client) -> None:
                 with (
                     contextlib.suppress(OSError, h11.RemoteProtocolError),
                     connection,
@@ -97,6 +109,7 @@ class Upstream:
                     if self.on_connection is None or self.on_connection(wrapped):
                         self._serve(wrapped, raw)
                 with self.changed:
+                    self._ended.add(client)
                     self.changed.notify_all()
 
             self._start(serve)
