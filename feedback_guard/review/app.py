@@ -43,6 +43,7 @@ from feedback_guard.store.states import Resolution
 
 logger = logging.getLogger(__name__)
 
+_TOO_LATE = "Your login had ended, so nothing was done. Log in and do it again; a note has to be written anew."
 _STORE_FAILED = "The store does not answer. Nothing was changed; try again."
 
 
@@ -125,9 +126,11 @@ def _answer(request: Request, refused: Refused) -> Response:
     if refused.status == 401:
         # A decision that came too late to its session leads back to the item, not to the decision.
         target = path
-        for action in ("approve", "deny", "decide", "acknowledge", *Resolution):
+        for action in ("approve", "deny", "confirm", "decide", "acknowledge", *Resolution):
             target = target.removesuffix(f"/{action}")
-        return login_page(request, target=target, message="" if path == "/" else refused.detail, status=401)
+        late = request.method == "POST" and path not in ("/login", "/logout")
+        message = _TOO_LATE if late else "" if path == "/" else refused.detail
+        return login_page(request, target=target, message=message, status=401)
     item = request.path_params.get("item", "")
     answer = page(
         request,

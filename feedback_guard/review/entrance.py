@@ -14,7 +14,9 @@ from feedback_guard.review.gate import Gate
 from feedback_guard.review.problems import Refused
 from feedback_guard.review.render import go, page
 
-_NEXT: Final = re.compile(r"/(?:decided|items/[A-Za-z0-9_-]{1,64}(?:/full)?)?")
+_NEXT: Final = re.compile(
+    r"/(?:decided|undelivered|drift|campaigns(?:/[A-Za-z0-9_-]{1,64})?|items/[A-Za-z0-9_-]{1,64}(?:/full)?)?"
+)
 """Where a login may lead: pages of this application that only show something."""
 
 

@@ -75,6 +75,7 @@ class Pages(Part):
         found = await asyncio.to_thread(store.held, limit=bounds.PAGE + 1, after=after)
         summary = await asyncio.to_thread(store.held_summary)
         decided = await asyncio.to_thread(store.submission, done) if done else None
+        following = await asyncio.to_thread(store.held, limit=1, after=done) if done and decided else []
         _, n_campaigns, in_campaigns = await read(self._desk, count_campaigns)
         drift = await read(self._desk, drift_alarms.standing)
         return page(
@@ -90,7 +91,9 @@ class Pages(Part):
             in_campaigns=in_campaigns,
             drift=drift,
             now_us=self._desk.clock.now_us(),
-            notice={"id": done, "text": _outcome(decided)} if decided else None,
+            notice={"id": done, "text": _outcome(decided), "next": following[0].id if following else ""}
+            if decided
+            else None,
         )
 
     async def undelivered(self, request: Request) -> Response:

@@ -316,8 +316,43 @@ def test_login_leads_to_the_page_that_was_asked_for_and_nowhere_else(desk: Desk,
     assert page.status_code == 401
     assert 'name="next" value="/items/item-1"' in page.text
     assert browser.log_in("ada", next="/items/item-1").headers["location"] == "/items/item-1"
+    del browser.http.headers["Cookie"]
+    for place in ("/campaigns", "/campaigns/campaign-1", "/undelivered", "/drift", "/decided", "/items/item-1/full"):
+        assert f'name="next" value="{place}"' in browser.get(place).text
+        assert browser.log_in("ada", next=place).headers["location"] == place
+        del browser.http.headers["Cookie"]
     for target in ("https://evil.example/", "//evil.example", "/\\evil.example", "/logout", "javascript:alert(1)", ""):
         assert browser.log_in("ada", next=target).headers["location"] == "/"
+
+
+def test_a_decision_that_came_after_the_login_had_ended_says_that_nothing_was_done(desk: Desk, ada: Browser) -> None:
+    """And leads back to what she looked at, whatever it was."""
+    hold(desk, "item-1")
+    form = ada.form("/items/item-1")
+    del ada.http.headers["Cookie"]
+    for path, back in (
+        ("/items/item-1/deny", "/items/item-1"),
+        ("/campaigns/campaign-1/decide", "/campaigns/campaign-1"),
+        ("/drift/acknowledge", "/drift"),
+    ):
+        answer = ada.post(path, form)
+        assert answer.status_code == 401
+        assert "Your login had ended, so nothing was done." in answer.text
+        assert f'name="next" value="{back}"' in answer.text
+    assert 'name="next" value="/campaigns/campaign-1"' in ada.get("/campaigns/campaign-1/confirm?which=all").text
+    assert "nothing was done" not in ada.get("/items/item-1").text
+    assert stored(desk, "item-1").held
+
+
+def test_after_a_decision_the_next_item_is_one_key_away(desk: Desk, ada: Browser) -> None:
+    """Next is what came after it, not the oldest: that she may have left for later."""
+    for n in range(3):
+        hold(desk, f"item-{n}", at_us=desk.clock.us + n)
+    answer = ada.post("/items/item-1/deny", ada.form("/items/item-1"))
+    page = ada.get(answer.headers["location"]).text
+    assert '<a href="/items/item-2" autofocus>Open the next one</a>' in page
+    answer = ada.post("/items/item-2/deny", ada.form("/items/item-2"))
+    assert "Open the next one" not in ada.get(answer.headers["location"]).text
 
 
 def test_below_a_path(tmp_path: Path) -> None:
