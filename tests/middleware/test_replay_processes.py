@@ -33,7 +33,10 @@ from tests.postgres import postgres_store_url as postgres_store_url
 from tests.store.build import decide, held, insert
 
 LATE_US = 3_600 * 1_000_000
-both = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+DOORS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres), "gateway"]
+"""A middleware's workers on both databases, and a gateway's on SQLite: the door knows nothing of the database."""
+EVERY = [*DOORS, pytest.param("gateway-postgresql", marks=pytest.mark.postgres)]
+"""A gateway's on PostgreSQL too: where a process is killed inside a transaction, the database is what ends it."""
 
 
 @dataclass
@@ -89,12 +92,12 @@ class Scene:
         return Counter(line.split()[0] for line in lines)[ident]
 
 
-@pytest.fixture(params=[*both, "gateway"])
+@pytest.fixture(params=DOORS)
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
-    """A middleware's workers on both databases, and a gateway's on SQLite: the door knows nothing of the database."""
-    on_server = request.param == "postgresql"
+    """One of `EVERY`."""
+    on_server = request.param.endswith("postgresql")
     url = request.getfixturevalue("postgres_store_url") if on_server else f"sqlite:///{tmp_path}/guard.db"
-    door = "gateway" if request.param == "gateway" else "middleware"
+    door = "gateway" if request.param.startswith("gateway") else "middleware"
     with Store.open(policy(url, idempotent=False).store, clock=SystemClock()) as store:
         scene = Scene(url, tmp_path / "effects", store, door)
         if scene.door == "middleware":
@@ -134,6 +137,7 @@ def kill_at_every_point(scene: Scene) -> dict[str, str]:
     return items
 
 
+@pytest.mark.parametrize("scene", EVERY, indirect=True)
 def test_killed_at_any_step_there_is_one_effect(scene: Scene) -> None:
     items = kill_at_every_point(scene)
     unsure = []
