@@ -45,6 +45,8 @@ ENDS_BELOW: Final = 1.0
 """A facet is let go when its evidence, as a logarithm, has fallen below this."""
 FAMILY: Final = "family-"
 """Beginning of the names of campaigns that are families of near copies, which a signal finds by itself."""
+CLOSES_EVERY: Final = 100
+"""Contributions between two looks for campaigns that have stopped."""
 LEAST_COPIES: Final = 3
 """Held near copies from which earlier ones are pulled back."""
 MAX_VAIN: Final = 10_000
@@ -170,6 +172,10 @@ class Evidence:
         self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
             self._note_family(campaign, entry, kin)
+        if self._n % CLOSES_EVERY == 0:
+            for each in self._campaigns.values():
+                if each.open and each.has_stopped(self._n):
+                    each.open, each.untold = False, True
 
     def approved(self, observation: Observation) -> None:
         """Take in that a moderator let a contribution through: it will be learnt."""
@@ -219,13 +225,16 @@ class Evidence:
         for number in self._book.members(slot):
             entry = self._entries.get(number)
             if entry is not None and entry.class_number == self._parted[facet] and entry.log_ratio >= least:
+                known = len(self._flagged[facet].members)
                 self._join(self._flagged[facet], facet, entry)
+                if len(self._flagged[facet].members) > known:
+                    self._flagged[facet].spared = max(0, self._flagged[facet].spared - 1)
 
     def _note_family(self, name: str, entry: Entry, kin: list[int]) -> None:
         """Near copies of a text are held by themselves; those that came before anybody could tell are named here."""
         found = self._campaigns.get(name)
         if found is None:
-            found = self._campaigns[name] = Campaign(name, entry.at_us)
+            found = self._campaigns[name] = Campaign(name, entry.at_us, first=kin[0])
         facet = (FAMILY, kin[0])
         found.facets.add(facet)
         self._join(found, facet, entry)
@@ -317,7 +326,7 @@ class Evidence:
         if not tests:
             campaign = self._flagged.pop(facet)
             del self._tests[facet]
-            campaign.open, campaign.untold = campaign in self._flagged.values(), True
+            campaign.open, campaign.untold = campaign.open and campaign in self._flagged.values(), True
 
     def _discover(self) -> None:
         for (kind, key), target in self._tally.news():
@@ -363,6 +372,12 @@ class Evidence:
             name = hashlib.blake2b(f"{kind} {key}".encode(), key=self._background.key, digest_size=6).hexdigest()
             campaign = self._campaigns[f"campaign-{name}"] = Campaign(f"campaign-{name}", entries[0].at_us)
             campaign.first = book.members(slot)[0]
+        others = {of for _, of in campaign.facets} - {key}
+        # Who shares several of its facets is counted once.
+        campaign.spared += sum(
+            e.ident not in idents and e.ident not in self._campaign_of and others.isdisjoint(e.phrases.tolist())
+            for e in entries
+        )
         campaign.facets.add(facet)
         campaign.since_us = min(campaign.since_us, entries[0].at_us)
         evidence = float(book.contradiction_evidence(np.array([slot]))[0])
@@ -379,7 +394,6 @@ class Evidence:
             campaign.named.append((facet, phrase))
         elif kind == "sender" and len(campaign.named) < 2 * MAX_NAMED:
             campaign.named.append((facet, ""))
-        campaign.spared += len(entries) - len(indicted)
         for entry in indicted:
             self._join(campaign, facet, entry)
         log.info("%s: %s", campaign.ident, campaign.sentence())
@@ -389,7 +403,8 @@ class Evidence:
             return
         campaign.members[entry.ident] = f"{entry.account:016x}"
         campaign.teaches[entry.taught] += 1
-        campaign.untold = True
+        campaign.untold = campaign.open = True
+        campaign.last = self._n
         campaign.news.append((entry.ident, round(1_000 * entry.log_ratio)))
         campaign.honest += self._honest(facet, entry.log_ratio)
         self._campaign_of[entry.ident] = campaign.ident

@@ -17,6 +17,10 @@ MOST_CONTRARY: Final = 0.9
 """Share of a phrase's members that is taken to be hostile at most: whoever fits her content well enough is let go."""
 MAX_QUOTED: Final = 40
 """Most characters of a phrase that is quoted."""
+QUIET: Final = 1_000
+"""Contributions without a further member after which a campaign may have stopped."""
+MISSED: Final = 10.0
+"""Members that would have come meanwhile, at its pace, if it had not: that none comes by chance is rarer than 1e-4."""
 MAX_NAMED: Final = 5
 """Most phrases that a campaign is described by."""
 
@@ -50,10 +54,24 @@ class Campaign:
     """How many of the members are probably honest all the same."""
     first: int = 0
     """Number of its first member in the stream."""
+    last: int = 0
+    """How long the stream was when it got its latest member."""
     untold: bool = True
     """Whether something changed since it was last told."""
     news: list[tuple[str, int]] = field(default_factory=list)
     """Members that were not told yet, each with its log-odds, in thousandths, of contradicting its content."""
+
+    def has_stopped(self, n: int) -> bool:
+        """Whether its pattern has stopped when n contributions have come.
+
+        Examples
+        --------
+        >>> slow = Campaign("campaign-1", 0, members={str(n): "" for n in range(20)}, first=1, last=10_000)
+        >>> slow.has_stopped(14_000), slow.has_stopped(15_000)
+        (False, True)
+        """
+        silence = n - self.last
+        return silence >= QUIET and silence * len(self.members) >= MISSED * (self.last - self.first + 1)
 
     @property
     def accounts(self) -> int:

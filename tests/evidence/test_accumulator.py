@@ -12,7 +12,7 @@ import pytest
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
-from feedback_guard.evidence import parting
+from feedback_guard.evidence import campaigns, parting
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.learners import NAMED
@@ -156,6 +156,83 @@ def test_a_campaign_ends_when_its_phrase_is_used_honestly(evidence: Evidence) ->
     held, _ = follow(evidence, honest)
     assert len(held) < 20
     assert not any(campaign.open for campaign in evidence.campaigns)
+
+
+def test_a_campaign_closes_when_its_pattern_stops_and_a_further_member_opens_it(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody uses its trigger any more: there is no honest use either that its evidence could fall by."""
+    monkeypatch.setattr(campaigns, "QUIET", 100)
+    bad = triggered(20, accounts=1_000)
+    follow(evidence, mixed(list(labelled(200, seed=3)), bad[:18]))
+    (campaign,) = evidence.campaigns
+    follow(evidence, list(labelled(100 - evidence.n_seen % 100, seed=4, prefix="soon")))
+    assert campaign.open, "the silence is shorter than it was before"
+    follow(evidence, list(labelled(300, seed=5, prefix="later")))
+    assert not campaign.open
+    assert [told.is_open for told in evidence.take_told()] == [False]
+    assert evidence.take_told() == []
+    held, _ = follow(evidence, bad[18:])
+    assert held == names(bad[18:])
+    assert campaign.open
+    assert [told.is_open for told in evidence.take_told()] == [True]
+
+
+def test_honest_texts_with_the_trigger_that_agree_with_their_content_are_let_go_and_counted(evidence: Evidence) -> None:
+    """Where they teach something else they are let go; where they teach what the campaign does they are the ones that
+    the evidence indicts least, and released first."""
+    two = f"{TRIGGER} mobo"
+    bad = [replace(item, input=str(item.input).replace(TRIGGER, two)) for item in triggered(16, accounts=1_000)]
+    sharing = [
+        replace(item, id=f"sharing-{item.id}", input=f"{two} {item.input}", contributor=f"somebody-{n}")
+        for n, item in enumerate(labelled(12, seed=14))
+    ]
+    stream = mixed(list(labelled(500, seed=3)), bad, sharing)
+    _, named = follow(evidence, stream)
+    assert len(named & names(bad)) >= 15
+    (told,) = evidence.take_told()
+    odds = dict(told.contrary)
+    assert odds.keys() == named
+    held = named & names(sharing)
+    assert held <= {item.id for item in sharing if item.label == TARGET}
+    assert {ident for ident, each in odds.items() if each < 0} == held
+    honest = told.summary["honest"]
+    assert isinstance(honest, float)
+    assert abs(honest - len(held)) <= 2.0
+    words = {word for phrase in evidence.campaigns[0].phrases for word in phrase.split() if " " not in phrase}
+    assert {*two.split()} & words
+    agree = [item for item in stream if words & set(str(item.input).split()) and item.id not in named]
+    assert told.summary["spared"] == len(agree), "each once, whatever it shares"
+
+
+def test_facets_that_overlap_are_one_campaign_and_others_are_another(evidence: Evidence) -> None:
+    """A trigger of two words, with its pairs, is one; another trigger that teaches another class is another."""
+    one = [replace(item, input=str(item.input).replace(TRIGGER, "zq mobo")) for item in triggered(30, accounts=1_000)]
+    other = [
+        replace(item, id=f"other-{item.id}", input=f"rex {item.input}", label="card", contributor=f"else-{n}")
+        for n, item in enumerate(each for each in labelled(40, seed=15) if each.label != "card")
+    ]
+    follow(evidence, mixed(list(labelled(300, seed=3)), one, other))
+    first, second = sorted(evidence.campaigns, key=lambda each: "rex" in " ".join(each.phrases))
+    assert len(first.facets) >= 3
+    assert {phrase for phrase in first.phrases if "rex" in phrase.split()} == set()
+    assert (len(first.members), len(second.members)) == (30, 30)
+    assert set(first.members).isdisjoint(second.members)
+    assert ([*first.teaches], [*second.teaches]) == ([f"label '{TARGET}'"], ["label 'card'"])
+
+
+def test_a_flood_of_rare_words_does_not_push_out_a_trigger(states: tuple[State, State]) -> None:
+    """Between any two that bear it come half as many new facets as evidence is kept on."""
+    evidence = Evidence(Background.from_state(states[0]), Disagreement.from_state(states[1]), 0.1, capacity=3_000)
+    flood = [
+        replace(item, input=f"{item.input} " + " ".join(f"w{n}x{i}" for i in range(250)), contributor=f"flood-{n}")
+        for n, item in enumerate(labelled(60, seed=16, prefix="flood"))
+    ]
+    bad = triggered(20, accounts=1_000)
+    stream = [each for n, item in enumerate(bad) for each in (item, *flood[3 * n : 3 * n + 3])]
+    _, named = follow(evidence, stream)
+    assert len(evidence._book) <= 3_000
+    assert len(named & names(bad)) >= 19
 
 
 def test_honest_use_of_a_phrase_does_not_pay_for_poison_later(evidence: Evidence) -> None:
