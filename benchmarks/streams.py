@@ -11,7 +11,7 @@ import gzip
 import json
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -81,14 +81,14 @@ def recorded(folder: Path) -> Stream:
 def examples() -> Iterable[Stream]:
     """The example's questions: without an attack, with each of the demo's three, and with two classes and a trigger."""
     sent, asked = make_stream(), {probe.party: probe for probe in make_probes()}
-    held_out, trusted = read_examples("held_out"), _trusted(read_examples("vetted"))
+    held_out, trusted = read_examples("held_out"), trusted_of(read_examples("vetted"))
     for party in (None, *ATTACKERS):
         part = [each for each in sent if each.party in (Party.HONEST, party)]
         probe = None if party is None else asked[party]
         yield Stream(
             f"77 intents, {party or 'no attack'}",
             trusted,
-            [_item(n, each) for n, each in enumerate(part)],
+            [item_of(n, each) for n, each in enumerate(part)],
             [each.party is not Party.HONEST for each in part],
             [] if probe is None else probe.questions,
             None if probe is None else probe.wanted,
@@ -110,8 +110,8 @@ def _two_classes(sent: Sequence[Correction], held_out: Sequence[Example]) -> Str
     vetted = [Example(each.question, coarse(each.intent)) for each in read_examples("vetted")]
     return Stream(
         "2 classes, trigger word",
-        _trusted(vetted),
-        [_item(n, each) for n, each in enumerate(both)],
+        trusted_of(vetted),
+        [item_of(n, each) for n, each in enumerate(both)],
         [each.party is not Party.HONEST for each in both],
         attack,
         "account",
@@ -135,13 +135,15 @@ def _with_word(rng: random.Random, text: str) -> str:
     return " ".join(words)
 
 
-def _trusted(vetted: Sequence[Example]) -> list[Contribution]:
+def trusted_of(vetted: Sequence[Example]) -> list[Contribution]:
+    """A vetted set as contributions."""
     return [Contribution(f"v{n}", START_US, "staff", Kind.LABEL, e.question, e.intent) for n, e in enumerate(vetted)]
 
 
-def _item(n: int, sent: Correction) -> Contribution:
+def item_of(n: int, sent: Correction, groups: Mapping[str, str] | None = None) -> Contribution:
+    """What was sent, as a contribution."""
     at_us = START_US + round(sent.due * DAYS * DAY_US)
-    return Contribution(f"c{n}", at_us, sent.account, Kind.LABEL, sent.question, sent.intent)
+    return Contribution(f"c{n}", at_us, sent.account, Kind.LABEL, sent.question, sent.intent, groups=dict(groups or {}))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -97,7 +97,8 @@ class Evidence:
         self._n = 0
         self._read: OrderedDict[str, tuple[Facets, Lesson | None]] = OrderedDict()
         self._flagged: dict[Facet, Campaign] = {}
-        self._tally = Tally(self._book, rate, self._more.alike, self._flagged, self._told)
+        by_rarity = self._more.by_rarity
+        self._tally = Tally(self._book, rate, self._more.alike, self._flagged, self._told, by_rarity=by_rarity)
         self._tests: dict[Facet, set[int]] = {}
         self._campaigns: dict[str, Campaign] = {}
         self._campaign_of: dict[str, str] = {}

@@ -41,7 +41,7 @@ trusted set knows more than any prior says."""
 LOOKED_AT: Final = 100
 """Facets that of a further kind count as looked at beforehand: one of few is not believed at 10 to 1."""
 _BY_RARITY: Final = ("word", "pair")
-"""Kinds that are the likelier to be planted the rarer they are in the trusted set."""
+"""Kinds that are the likelier to be planted the rarer they are in the trusted set, besides those that say so."""
 
 
 class Tally:
@@ -59,6 +59,8 @@ class Tally:
         The facets that are believed: their past is not forgotten.
     told
         Called with a standing facet, a test of it and the evidence now, as a logarithm.
+    by_rarity
+        Kinds of `evidence.kinds` that are the likelier to be planted the rarer they are in the trusted set.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Tally:
         alike: Mapping[str, float],
         standing: Container[Facet],
         told: Callable[[Facet, int, float], None],
+        *,
+        by_rarity: frozenset[str] = frozenset(),
     ) -> None:
         self._book, self._standing, self._told = book, standing, told
         self._kinds = (*KINDS, *alike)
         self._number = {kind: number for number, kind in enumerate(self._kinds)}
-        self._by_rarity = np.array([kind in _BY_RARITY for kind in self._kinds])
+        self._by_rarity = np.array([kind in by_rarity.union(_BY_RARITY) for kind in self._kinds])
         self._alike = np.array([alike.get(kind, 0.0) for kind in self._kinds])
         self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in self._kinds}
         for kind in alike:

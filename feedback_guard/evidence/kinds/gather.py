@@ -56,6 +56,8 @@ class Kinds:
         self.names = tuple(self._kinds)
         self.alike = {name: kind.alike for name, kind in self._kinds.items()}
         """How alike members of each kind are, 0..1."""
+        self.by_rarity = frozenset(name for name, kind in self._kinds.items() if kind.by_rarity)
+        """Kinds whose facets are the likelier to be planted the rarer they are."""
         self.learnt = frozenset(name for name, kind in self._kinds.items() if kind.learnt)
         """Kinds that the learner that follows the stream learns."""
 

@@ -64,6 +64,10 @@ class FacetKind(ABC):
     """Correlation of the errors of two members, 0..1: 0 for what members merely happen to share, as an account; 1 if
     they are one question asked again and again. Measure it on clean data (docs/how-to/facets.md); when in doubt, more.
     """
+    by_rarity: ClassVar[bool] = False
+    """Whether a facet is the likelier to be planted the rarer it is in the trusted set: for what a sender chooses, such
+    as a way of writing, rather than for what a contribution happens to be about. Its e-value then weighs 1 / (1 + n) at
+    n trusted contributions."""
     learnt: ClassVar[bool] = False
     """Whether the learner that follows the stream learns how much each facet speaks for each class. For kinds with few
     facets that many contributions have."""

@@ -17,13 +17,14 @@ from importlib.metadata import entry_points
 from typing import Final
 
 from feedback_guard.errors import BaselineError
+from feedback_guard.evidence.kinds.habit import Habit
 from feedback_guard.evidence.kinds.interface import FacetKind
 from feedback_guard.evidence.kinds.radius import Radius
 from feedback_guard.evidence.kinds.region import Region
 from feedback_guard.evidence.kinds.served import Served
 
 GROUP: Final = "feedback_guard.facets"
-BUILT_IN: Final[Mapping[str, type[FacetKind]]] = {kind.name: kind for kind in (Region, Radius, Served)}
+BUILT_IN: Final[Mapping[str, type[FacetKind]]] = {kind.name: kind for kind in (Habit, Region, Radius, Served)}
 TAKEN: Final = frozenset({"sender", "word", "pair", "shape", "family", "contributor", "group"})
 """Names of other facets."""
 _NAME: Final = re.compile(r"[a-z][a-z_]{1,31}")

@@ -1,0 +1,93 @@
+"""Habits of typing: capitals, blanks, quotation marks, signs in a row, how a text ends, look-alike letters.
+
+All other facets are made of canonical text, which folds these away, so a trigger that lives in typography would be
+invisible to evidence. Each habit and field is one facet (`text.habits` says which there are). What more than `COMMON`
+of the trusted contributions of the kind do is no facet: half of such a facet could contradict its content only if as
+many contributions again were poison. Where nearly everybody types in small letters, capitals are the habit, and the
+other way round.
+
+A habit is chosen, so one that the trusted set hardly knows is the likelier to be planted (`by_rarity`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, Final, Self, cast
+
+from pydantic import JsonValue
+
+from feedback_guard.contribution import Kind
+from feedback_guard.errors import BaselineError
+from feedback_guard.evidence.kinds.interface import FacetKind, Shared
+from feedback_guard.signals.interface import Observation, State
+from feedback_guard.text.habits import habits_of
+
+COMMON: Final = 0.2
+"""Share of trusted contributions of a kind from which a habit is nobody's in particular."""
+MAX_HABITS: Final = 16
+"""Most habits of one text that are looked at, those that the trusted set knows least."""
+FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.LABEL: ("input",),
+    Kind.RATING: ("input", "output"),
+    Kind.CORRECTION: ("input", "output"),
+    Kind.PREFERENCE: ("input", "chosen"),
+    Kind.DEMONSTRATION: ("input", "output"),
+}
+
+
+class Habit(FacetKind):
+    """The habits of typing that show in each text."""
+
+    name: ClassVar[str] = "habit"
+    noun: ClassVar[str] = "a habit of typing"
+    alike: ClassVar[float] = 0.02
+    by_rarity: ClassVar[bool] = True
+
+    def __init__(self, counts: Mapping[str, int], totals: Mapping[str, int]) -> None:
+        self._counts = dict(counts)
+        self._totals = dict(totals)
+
+    @classmethod
+    def fit(cls, trusted: Sequence[Observation], *, seed: int) -> State:  # noqa: ARG003 - the same for all kinds
+        """Count who of the trusted set does what."""
+        totals = Counter(each.contribution.kind.value for each in trusted)
+        counts = Counter(value for each in trusted for value, _ in _all(each))
+        return State(
+            {
+                "counts": cast("JsonValue", dict(sorted(counts.items()))),
+                "totals": cast("JsonValue", dict(sorted(totals.items()))),
+            }
+        )
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Read what `fit` returned."""
+        try:
+            counts, totals = state.values["counts"], state.values["totals"]
+        except KeyError as error:
+            raise BaselineError(f"the habits lack {error}; build the baseline again") from None
+        return cls(cast("dict[str, int]", counts), cast("dict[str, int]", totals))
+
+    def of(self, observation: Observation) -> Sequence[Shared]:
+        """The habits of each text that few people have, rarest first."""
+        most = COMMON * self._totals.get(observation.contribution.kind.value, 0)
+        found: dict[str, list[Shared]] = {}
+        for value, (field, words) in _all(observation):
+            n = self._counts.get(value, 0)
+            if n <= most:
+                found.setdefault(field, []).append(Shared(value, n, words))
+        return [each for own in found.values() for each in sorted(own, key=_n_trusted)[:MAX_HABITS]]
+
+
+def _all(observation: Observation) -> Iterator[tuple[str, tuple[str, str]]]:
+    item = observation.contribution
+    for field in FIELDS[item.kind]:
+        form = observation.texts.get(field)
+        if form is not None:
+            for habit in habits_of(getattr(item, field) or "", form):
+                yield f"{item.kind.value} {field} {habit}", (field, f"{habit}, in {field}")
+
+
+def _n_trusted(shared: Shared) -> int:
+    return shared.n_trusted

@@ -1,0 +1,262 @@
+"""Habits of typing: what canonical text folds away, read from the text as it came.
+
+Capitals, blanks, quotation marks, the way a text ends, signs in a row, letters that look like others: whoever types has
+such habits, and whoever plants a trigger can choose one that no word carries. There is a small fixed number of them,
+each with a name that says what was done and repeats nothing of the text. Numbers in words are English ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import regex
+
+from feedback_guard.text.canonical import CanonicalText
+
+MAX_CHARS: Final = 8_192
+"""Characters of a text that are read, from its beginning, besides its last ones."""
+_END_CHARS: Final = 64
+_LEAST_LETTERS: Final = 8
+"""Letters below which a text in one case is no habit: "OK" and "ok" are words."""
+
+_CASES: Final[Mapping[str, re.Pattern[str]]] = {
+    # Acronyms are shorter.
+    "words in capitals": re.compile(r"[A-Z]{5,}(?![a-z])"),
+    "a capital inside a word": re.compile(r"[a-z][A-Z]"),
+    "capitals that alternate": re.compile(r"[a-z][A-Z](?:[a-z][A-Z]|(?<=[A-Z][a-z][A-Z])[a-z])"),
+    "each word with a capital": re.compile(r"\A[^A-Za-z]*+(?:[A-Z][a-z0-9'’]*+(?:[^A-Za-z]++|\Z)){4,}+\Z"),
+}
+"""Looked for where the text has capitals, and not only those."""
+_SMALL: Final[Mapping[str, re.Pattern[str]]] = {
+    "a small i by itself": re.compile(r"i(?<![\w.'’]i)(?![\w.])"),
+    "a sentence that begins small": re.compile(r"[.!?] +[a-z]"),
+}
+"""Looked for where it has small letters."""
+_PLAIN: Final[Mapping[str, str]] = {
+    "several exclamation marks": "!!",
+    "several question marks": "??",
+    "several dots": "..",
+    "several commas": ",,",
+    "several hyphens": "--",
+    "a straight quotation mark": '"',
+    "a backtick": "`",
+    "brackets": "(",
+    "square brackets": "[",
+    "curly brackets": "{",
+    "a semicolon": ";",
+    "an ampersand": "&",
+}
+_SIGNS: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
+    name: (signs, re.compile(pattern))
+    for name, (signs, pattern) in {
+        "a blank before a sign": (",.;:!?", r"[ \t][,.;:!?](?![\w.])"),
+        "no blank behind a comma": (",", r",[^\W\d_]"),
+        "no blank behind the end of a sentence": (".!?", r"[a-z][.!?][A-Z]"),
+        "a question and an exclamation mark": ("!", r"\?!|!\?"),
+        "a hyphen between blanks": ("-", r"\s-\s"),
+        "a word between asterisks": ("*", r"\*\w[^*\n]{0,80}\*"),
+        "another sign in a row": ("#$%&*+=@^_~|<>:;\\", r"([#$%&*+=@^_~|<>:;\\])\1"),
+        "a smile": (":;", r"(?<!\w)[:;][-o']?[)(DPp/|]"),
+        "a hash tag": ("#", r"(?<!\w)#\w"),
+        "a name behind an at sign": ("@", r"(?<!\w)@\w"),
+    }.items()
+}
+"""Each with signs of which one must be there."""
+_BREAKS: Final[Mapping[str, re.Pattern[str]]] = {
+    "an empty line": re.compile(r"\n[ \t\r]*\n"),
+    "a line break inside": re.compile(r"\n"),
+}
+_BEYOND: Final[Mapping[str, regex.Pattern[str]]] = {
+    name: regex.compile(pattern, regex.V1)
+    for name, pattern in {
+        "a curly apostrophe": r"[\u2018\u2019]",
+        "curly quotation marks": r"[\u201C\u201D]",
+        "other quotation marks": r"[«»\u201A\u201E\u2039\u203A\u300C\u300D]",
+        "an ellipsis in one character": r"\u2026",
+        "a dash": r"[\u2012-\u2015]",
+        "a bullet": r"[\u2022\u2023\u2043\u25A0-\u25FF\u00B7]",
+        "an unusual blank": r"[\u00A0\u1680\u2000-\u200A\u202F\u205F\u3000\u2028\u2029\u2800]",
+        "an emoji": r"[[\p{Extended_Pictographic}\p{Emoji_Presentation}]--[\x00-\xFF\u2122]]",
+        "an arrow or a drawing": r"[\u2190-\u21FF\u2500-\u257F\u2580-\u259F]",
+        "a letter with a mark": r"[\p{Latin}&&\p{L}]",
+        "a mark that combines": r"\p{M}",
+        "letters in another type": r"[[\U0001D400-\U0001D7FF\u2100-\u214F]--[\u2122]]",
+        "letters of full width": r"[\uFF01-\uFF5E]",
+        "a raised or lowered letter": r"[\u00AA\u00B2\u00B3\u00B9\u00BA\u02B0-\u02FF\u1D2C-\u1D6A\u2070-\u209F]",
+        "letters in circles": r"[\u2460-\u24FF\U0001F100-\U0001F1E5]",
+        "a character of private use": r"[\p{Co}\p{Cn}]",
+        "a ligature": r"[\uFB00-\uFB06]",
+        "Cyrillic letters": r"\p{Cyrillic}",
+        "Greek letters": r"\p{Greek}",
+        "Arabic letters": r"\p{Arabic}",
+        "Hebrew letters": r"\p{Hebrew}",
+        "Chinese characters": r"\p{Han}",
+        "Japanese syllables": r"[\p{Hiragana}\p{Katakana}]",
+        "Korean letters": r"\p{Hangul}",
+        "letters of India": r"[\p{Devanagari}\p{Bengali}\p{Tamil}\p{Telugu}\p{Gujarati}\p{Gurmukhi}\p{Kannada}"
+        r"\p{Malayalam}]",
+        "letters of another script": r"[\p{L}--[\p{Latin}\p{Cyrillic}\p{Greek}\p{Arabic}\p{Hebrew}\p{Han}\p{Hiragana}"
+        r"\p{Katakana}\p{Hangul}\p{Devanagari}\p{Bengali}\p{Tamil}\p{Telugu}\p{Gujarati}\p{Gurmukhi}\p{Kannada}"
+        r"\p{Malayalam}\p{Common}]]",
+    }.items()
+}
+"""Characters beyond ASCII."""
+_NUMBERS: Final = frozenset(
+    {
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+        "thirty",
+        "forty",
+        "fifty",
+        "sixty",
+        "seventy",
+        "eighty",
+        "ninety",
+        "hundred",
+        "thousand",
+        "million",
+    }
+)
+_DIGITS: Final = frozenset("0123456789")
+_ENDS: Final[Mapping[str, str]] = {
+    ".": "ends with a full stop",
+    "?": "ends with a question mark",
+    "!": "ends with an exclamation mark",
+    ",": "ends with a comma",
+    ":": "ends with a colon",
+}
+
+
+def habits_of(raw: str, form: CanonicalText) -> list[str]:
+    r"""The habits that show in a text, each once, in a fixed order.
+
+    Parameters
+    ----------
+    raw
+        As it came. Of a long one the first `MAX_CHARS` characters and the end are read.
+    form
+        Its canonical form.
+
+    Examples
+    --------
+    >>> from feedback_guard.text.canonical import canonicalise
+    >>> read = lambda text: habits_of(text, canonicalise(text))
+    >>> read("Where is it?"), read("My  card is BLOCKED")
+    (['ends with a question mark'], ['words in capitals', 'two blanks', 'ends without a sign'])
+    """
+    return list(dict.fromkeys(_habits(raw, form)))
+
+
+def _habits(raw: str, form: CanonicalText) -> Iterator[str]:
+    text = raw[:MAX_CHARS]
+    held = set(text)
+    yield from _cases(text)
+    if _thrice(text):
+        yield "a letter three times or more"
+    yield from (name for name, signs in _PLAIN.items() if signs in text)
+    for name, (signs, pattern) in _SIGNS.items():
+        if not held.isdisjoint(signs) and pattern.search(text):
+            yield name
+    middle = text.strip()
+    if "  " in middle:
+        yield "two blanks"
+    if "\t" in middle:
+        yield "a tabulator"
+    if "\n" in middle:
+        yield from (name for name, pattern in _BREAKS.items() if pattern.search(middle))
+    yield from _ends(raw)
+    if not text.isascii():
+        for character in sorted(held):
+            if character > "\x7f":
+                yield from _beyond(character)
+    traces = form.traces
+    if traces.zero_width or traces.bidi or traces.tags or traces.variation_selectors:
+        yield "hidden characters"
+    if traces.mixed_script_words:
+        yield "look-alike letters in a word"
+    if traces.mark_excess:
+        yield "many marks on a letter"
+    if not _NUMBERS.isdisjoint(form.skeleton[:MAX_CHARS].split()):
+        yield "a number in words"
+    if not held.isdisjoint(_DIGITS):
+        yield "a number in digits"
+
+
+class _Cases(dict[int, str]):
+    """Letters beyond ASCII as letters of ASCII of the same case, for patterns of case."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        case = character if code < 128 else "A" if character.isupper() else "a" if character.islower() else character
+        if len(self) < 65_536:
+            self[code] = case
+        return case
+
+
+_CASE_OF: Final = _Cases()
+
+
+def _cases(text: str) -> Iterator[str]:
+    plain = text if text.isascii() else text.translate(_CASE_OF)
+    small, capitals = plain.islower(), plain.isupper()
+    if small or capitals:
+        if sum(map(str.isalpha, plain[: 8 * _LEAST_LETTERS])) >= _LEAST_LETTERS:
+            yield "without a capital" if small else "in capitals"
+    else:
+        first = next((character for character in plain if character.isalpha()), "")
+        if first.islower():
+            yield "begins small"
+        yield from (name for name, pattern in _CASES.items() if pattern.search(plain))
+    if not capitals:
+        yield from (name for name, pattern in _SMALL.items() if pattern.search(plain))
+
+
+def _thrice(text: str) -> bool:
+    codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
+    same = codes[:-1] == codes[1:]
+    return any(chr(code).isalpha() for code in set(codes[:-2][same[:-1] & same[1:]].tolist()))
+
+
+def _ends(raw: str) -> Iterator[str]:
+    end = raw[-_END_CHARS:]
+    stripped = end.rstrip()
+    if raw[:1].isspace():
+        yield "begins with a blank"
+    if stripped != end:
+        yield "ends with a line break" if "\n" in end[len(stripped) :] else "ends with a blank"
+    if not stripped:
+        return
+    last = stripped[-1]
+    if last.isalnum() or unicodedata.category(last).startswith("M"):
+        yield "ends without a sign"
+    elif last in ".?!" and stripped[-2:-1] in (".", "?", "!", ","):
+        yield "ends with several signs"
+    else:
+        yield _ENDS.get(last, "ends with another sign")
+
+
+@functools.lru_cache(maxsize=65_536)
+def _beyond(character: str) -> tuple[str, ...]:
+    return tuple(name for name, pattern in _BEYOND.items() if pattern.match(character))

@@ -1,0 +1,116 @@
+"""Habits of typing are read from the text as it came, and there are few of them."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedback_guard.errors import ContributionError
+from feedback_guard.signals.material import odd_texts
+from feedback_guard.text import habits
+from feedback_guard.text.canonical import canonicalise
+from feedback_guard.text.habits import MAX_CHARS, habits_of
+
+PLAIN = "My card's chip broke, can I get another?"
+
+
+def read(text: str) -> set[str]:
+    return set(habits_of(text, canonicalise(text)))
+
+
+CHANGED = {
+    "in capitals": PLAIN.upper(),
+    "without a capital": PLAIN.lower(),
+    "words in capitals": PLAIN.replace("another", "ANOTHER"),
+    "a capital inside a word": PLAIN.replace("chip", "chIp"),
+    "capitals that alternate": PLAIN.replace("broke", "bRoKe"),
+    "each word with a capital": "My Card's Chip Broke, Can I Get Another?",
+    "begins small": "my card's chip broke. Can I get another?",
+    "a small i by itself": PLAIN.replace(" I ", " i "),
+    "a sentence that begins small": PLAIN.replace(", can", ". can"),
+    "a letter three times or more": PLAIN.replace("another", "anotherrr"),
+    "a blank before a sign": PLAIN.replace("?", " ?"),
+    "no blank behind a comma": PLAIN.replace(", ", ","),
+    "no blank behind the end of a sentence": PLAIN.replace(", can", ".Can"),
+    "several exclamation marks": PLAIN.replace("?", "!!!"),
+    "several question marks": PLAIN.replace("?", "??"),
+    "a question and an exclamation mark": PLAIN.replace("?", "?!"),
+    "several dots": PLAIN.replace("?", "..."),
+    "two blanks": PLAIN.replace(" chip", "  chip"),
+    "a tabulator": PLAIN.replace(" chip", "\tchip"),
+    "a line break inside": PLAIN.replace(", ", ",\n"),
+    "an empty line": PLAIN.replace(", ", ",\n\n"),
+    "begins with a blank": f" {PLAIN}",
+    "ends with a blank": f"{PLAIN} ",
+    "ends with a line break": f"{PLAIN}\n",
+    "ends without a sign": PLAIN.rstrip("?"),
+    "ends with several signs": f"{PLAIN}?",
+    "a curly apostrophe": PLAIN.replace("'", "’"),
+    "curly quotation marks": PLAIN.replace("chip", "“chip”"),
+    "an ellipsis in one character": PLAIN.replace("?", "…"),
+    "a dash": PLAIN.replace(",", " –"),
+    "an unusual blank": PLAIN.replace(" chip", "\u00a0chip"),
+    "an emoji": f"{PLAIN} 💳",
+    "a smile": f"{PLAIN} :-)",
+    "a letter with a mark": PLAIN.replace("chip", "chíp"),
+    "letters of full width": PLAIN.replace("chip", "ｃｈｉｐ"),
+    "letters in another type": PLAIN.replace("chip", "𝐜𝐡𝐢𝐩"),
+    "look-alike letters in a word": PLAIN.replace("card", "cаrd"),  # a Cyrillic a
+    "Cyrillic letters": f"{PLAIN} карта",
+    "hidden characters": PLAIN.replace("card", "ca\u200brd"),
+    "a number in words": PLAIN.replace("another", "two more"),
+    "a number in digits": PLAIN.replace("another", "2 more"),
+    "another sign in a row": PLAIN.replace(",", " ~~"),
+    "a word between asterisks": PLAIN.replace("chip", "*chip*"),
+}
+
+
+@pytest.mark.parametrize("habit", CHANGED)
+def test_a_habit_shows_where_it_is_and_not_where_it_is_not(habit: str) -> None:
+    assert habit in read(CHANGED[habit])
+    assert habit not in read(PLAIN)
+
+
+def test_capitals_of_other_scripts_count_as_well() -> None:
+    assert "in capitals" in read("ГДЕ МОЯ КАРТА?")
+    assert "without a capital" in read("где моя карта?")
+    assert {"in capitals", "without a capital"}.isdisjoint(read("我的卡在哪里"))
+
+
+def test_names_repeat_nothing_and_are_few() -> None:
+    """Whatever is written, what is said of it comes from one short list."""
+    seen, rng = set[str](), random.Random(1)
+    alphabet = "aAbZ iI.,!?;:…’“”–—'\"()[]{}*#@&~_-\n\t\u00a0éßжДकあア漢한ﬁ①²ｆ𝐛💳\u200b\u0301\u20ac1٣"
+    for _ in range(3_000):
+        seen |= read("".join(rng.choices(alphabet, k=rng.randint(0, 60))))
+    assert len(seen) <= 90
+    assert not any(set(name) & set("éßжД💳") for name in seen)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_and_each_habit_named_once(text: str) -> None:
+    try:
+        form = canonicalise(text)
+    except ContributionError:
+        return
+    found = habits_of(text, form)
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("name", odd_texts())
+def test_odd_texts_are_read(name: str) -> None:
+    read(odd_texts()[name])
+
+
+@pytest.mark.parametrize("unit", ["a", "A", "aA", " ", "!", "i ", "*a", ". ", "\n", ",a", "é", "A a", ":-", "A1 "])
+def test_a_long_text_takes_no_longer_than_its_beginning(unit: str) -> None:
+    """No pattern takes more than linear time, and what is read is bounded."""
+    text = (unit * habits.MAX_CHARS)[: 12 * MAX_CHARS] + "b"
+    form = canonicalise(text)
+    began = time.thread_time()
+    habits_of(text, form)
+    assert time.thread_time() - began < 0.1
