@@ -1,6 +1,8 @@
 """What gets through the guard, and through what one would otherwise use, on the same streams and the same vectors::
 
     python -m benchmarks.detection                # the example's questions, which come with the project
+    python -m benchmarks.detection --made spam    # spam and review bombing among them (benchmarks/spam.py)
+    python -m benchmarks.detection --made typed   # triggers that are a way of typing (benchmarks/typed.py)
     python -m benchmarks.detection --streams DIR  # recorded streams, a folder each (benchmarks/streams.py)
 
 The preset `balanced`, nothing else. What counts is what a student learns from whatever was let through, so one is
@@ -13,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import rivals, streams
+from benchmarks import rivals, spam, streams, typed
 from benchmarks.streams import Stream
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.batcher import Batcher
@@ -36,6 +38,12 @@ from feedback_guard.verdict import Decision
 
 Floats = NDArray[np.float64]
 GUARD = "feedback_guard"
+MADE: Mapping[str, Callable[[], Iterable[Stream]]] = {
+    "attacks": streams.examples,
+    "spam": spam.unwanted,
+    "typed": typed.all_typed,
+}
+"""Streams that are made of the example's questions."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ def main() -> int:
     """Judge, train, print, and write bench-out/detection.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=Path, help="a folder of recorded streams, instead of the example's")
+    parser.add_argument("--made", choices=sorted(MADE), default="attacks", help="which of the example's streams")
+    parser.add_argument("--guard-only", action="store_true", help="without the rivals and the student")
     parser.add_argument("--only", action="append", help="a stream by name; again for another")
     parser.add_argument("--out", type=Path, default=Path("bench-out/detection.json"))
     args = parser.parse_args()
@@ -92,9 +102,9 @@ def main() -> int:
     batcher = start_batcher(loaded.policy.embedding)
     try:
         observer = Observer(batcher)
-        for stream in chosen(args.streams, args.only):
+        for stream in chosen(args.streams, args.only, args.made):
             began = time.perf_counter()
-            results += measure(stream, observer, batcher, loaded)
+            results += measure(stream, observer, batcher, loaded, guard_only=args.guard_only)
             console.print(f"{stream.name}: {time.perf_counter() - began:.0f} s")
     except GuardError as error:
         console.print(str(error), style="red", markup=False)
@@ -107,17 +117,21 @@ def main() -> int:
     return 0
 
 
-def chosen(folder: Path | None, only: Sequence[str] | None) -> Iterable[Stream]:
+def chosen(folder: Path | None, only: Sequence[str] | None, made: str = "attacks") -> Iterable[Stream]:
     """The streams that are asked for."""
     if folder is None:
-        return (stream for stream in streams.examples() if not only or stream.name in only)
+        return (stream for stream in MADE[made]() if not only or stream.name in only)
     names = only or sorted(each.name for each in folder.iterdir() if each.is_dir())
     return (streams.recorded(folder / name) for name in names)
 
 
-def measure(stream: Stream, observer: Observer, batcher: Batcher, loaded: LoadedPolicy) -> list[Result]:
-    """Have everybody judge a stream."""
+def measure(
+    stream: Stream, observer: Observer, batcher: Batcher, loaded: LoadedPolicy, *, guard_only: bool = False
+) -> list[Result]:
+    """Have everybody judge a stream, or the guard alone."""
     vetted, coming = observer.observe(stream.trusted), observer.observe(stream.items)
+    if guard_only:
+        return [_guard(stream, vetted, coming, batcher, loaded, lambda _: None)]
     ask = Exam(stream)
     bad = np.array(stream.poisoned, dtype=np.bool_)
     results = [judge(stream, "no guard", np.ones(len(bad), dtype=np.bool_), ask)]

@@ -5,9 +5,10 @@ single account sees it. So what counts here is the number of *other* accounts th
 against what the trusted set says about how often honest people do (`popularity`).
 
 Texts are compared in their matching form (without case, look-alikes and hidden characters), by the share of five-
-character runs that they have in common. Looked at are the last 500, 5,000 and 50,000 texts: a burst shows in the short
-window, a slow campaign in the long one, and a Bonferroni factor pays for looking at all three. So it does for several
-texts of one contribution.
+character runs that they have in common. Addresses, amounts, dates, numbers and codes are replaced by what they are
+(`text.masks`), since spam from one template has another one in each text. Looked at are the last 500, 5,000 and 50,000
+texts: a burst shows in the short window, a slow campaign in the long one, and a Bonferroni factor pays for looking at
+all three. So it does for several texts of one contribution.
 
 Assumptions: honest contributions by different accounts resemble each other as often as trusted ones do, and do so
 independently, given the text. They fail when something happens that makes many honest people write the same
@@ -40,6 +41,7 @@ from feedback_guard.signals.families import Family, FamilyIndex
 from feedback_guard.signals.interface import Array, Condition, Finding, Observation, Signal, State
 from feedback_guard.signals.popularity import Popularity
 from feedback_guard.signals.sketch import Sketcher
+from feedback_guard.text.masks import mask
 
 FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.LABEL: ("input",),
@@ -94,6 +96,7 @@ class NearDuplicate(Signal):
             raise BaselineError("the state of near_duplicate has no key or no capacity; build the baseline again")
         self._key = key
         self._capacity = capacity
+        self._masked = state.values.get("masked") is True  # a baseline from before there were masks judges as before
         self._sketcher = Sketcher(bytes.fromhex(key))
         self._fields: dict[str, _Field] = {}
         for name in cast("list[str]", state.values.get("fields", [])):
@@ -113,7 +116,7 @@ class NearDuplicate(Signal):
         texts: dict[str, list[str]] = {}
         for observation in trusted:
             for name in FIELDS[observation.contribution.kind]:
-                texts.setdefault(name, []).append(_text(observation, name))
+                texts.setdefault(name, []).append(mask(_text(observation, name)))
         texts = {name: found for name, found in sorted(texts.items()) if len(found) >= LEAST_TRUSTED}
         if not texts:
             raise BaselineError(
@@ -136,7 +139,7 @@ class NearDuplicate(Signal):
             arrays |= {f"{name}.popularity.a": popularity.a, f"{name}.popularity.b": popularity.b}
             arrays |= _over(index.arrays(), f"{name}.trusted")
             arrays |= _over(FamilyIndex(sketcher, 1).arrays(), f"{name}.stream")
-        return State({"key": key.hex(), "capacity": CAPACITY, "fields": list(texts)}, arrays)
+        return State({"key": key.hex(), "capacity": CAPACITY, "fields": list(texts), "masked": True}, arrays)
 
     @classmethod
     def from_state(cls, state: State) -> Self:
@@ -169,7 +172,7 @@ class NearDuplicate(Signal):
         account = self._account(observation.contribution)
         for name in FIELDS[observation.contribution.kind]:
             if name in self._fields:
-                self._fields[name].stream.add(self._sketcher.sketch(_text(observation, name)), account)
+                self._fields[name].stream.add(self._sketcher.sketch(self._text(observation, name)), account)
 
     def families(self, observation: Observation) -> list[str]:
         """Name the family of near copies that each text belongs to; one without relatives founds its own.
@@ -178,7 +181,7 @@ class NearDuplicate(Signal):
         """
         found = []
         for name in FIELDS[observation.contribution.kind]:
-            text = _text(observation, name)
+            text = self._text(observation, name)
             if name not in self._fields:
                 found.append(self._sketcher.digest(f"exact {name} {text}".encode("utf-8", "surrogatepass")))
                 continue
@@ -197,12 +200,20 @@ class NearDuplicate(Signal):
             }
             arrays |= _over(field.trusted.arrays(), f"{name}.trusted")
             arrays |= _over(field.stream.arrays(), f"{name}.stream")
-        return State({"key": self._key, "capacity": self._capacity, "fields": list(self._fields)}, arrays)
+        return State(
+            {
+                "key": self._key,
+                "capacity": self._capacity,
+                "fields": list(self._fields),
+                "masked": self._masked,
+            },
+            arrays,
+        )
 
     def _look(self, observation: Observation, name: str, account: int) -> Iterator[_Found]:
         """The most surprising window of a field, if another account sent almost the same text."""
         field = self._fields[name]
-        sketch = self._sketcher.sketch(_text(observation, name))
+        sketch = self._sketcher.sketch(self._text(observation, name))
         families = field.stream.near(sketch)
         when = _when(families, account)
         if not when:
@@ -221,6 +232,10 @@ class NearDuplicate(Signal):
             p_value, accounts, length = best
             family = self._sketcher.digest(field.stream.leader(families[0].ident))
             yield _Found(p_value, name, accounts, length, field.popularity.expected(m, n, length), family)
+
+    def _text(self, observation: Observation, name: str) -> str:
+        text = _text(observation, name)
+        return mask(text) if self._masked else text
 
     def _account(self, contribution: Contribution) -> int:
         """Who sent it. Those who are not named are told apart by their network, for want of anything better."""

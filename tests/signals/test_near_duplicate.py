@@ -244,3 +244,40 @@ def _median_us(detector: NearDuplicate, observations: list[Observation]) -> floa
         detector.score(observation)
         times.append(time.perf_counter() - start)
     return float(np.median(times)) * 1e6
+
+
+def spam(n: int) -> list[str]:
+    rng = random.Random(9)
+    return [
+        f"You are selected for a free voucher, see http://{''.join(rng.choices('bcdfgklmnprst', k=9))}.top/"
+        f"{rng.randrange(10**6)} or call 0{rng.randrange(10**8, 10**9)} before {rng.randrange(10, 29)}/07"
+        for _ in range(n)
+    ]
+
+
+def test_spam_from_one_template_is_one_family_whatever_its_addresses_and_numbers(
+    fitted: NearDuplicate, detector: NearDuplicate, questions: list[str]
+) -> None:
+    state = fitted.state()
+    before = NearDuplicate.from_state(replace(state, values={**state.values, "masked": False}))
+    found = {}
+    for name, each in (("masked", detector), ("as it was", before)):
+        for text in questions[2_000:2_200]:
+            judge(each, label(text, text))
+        found[name] = [p_of(judge(each, label(text, f"spammer-{n}"))) for n, text in enumerate(spam(12))]
+    assert max(found["masked"][5:]) < 0.001
+    assert sum(p < 0.001 for p in found["as it was"]) <= 2, "without masks it passes"
+
+
+def test_honest_questions_about_different_amounts_and_days_are_no_family(detector: NearDuplicate) -> None:
+    """They share what they ask about, and are as far from each other as before."""
+    texts = [
+        "I was charged $12.50 twice on 3/04, can I have it back?",
+        "Why is there a fee of 3.20 euros for the transfer on 14/05?",
+        "My top up of 200 pounds on 12/03 has not arrived yet",
+        "The cash machine gave me $40 instead of $60 on 2/02",
+        "Do you exchange 1,000 dollars at the rate of 10:30?",
+        "On 07/08 a payment of €9.99 was declined, what happened?",
+    ]
+    for n, text in enumerate(texts):
+        assert p_of(judge(detector, label(text, f"customer-{n}"))) > 0.05
