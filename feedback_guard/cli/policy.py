@@ -76,8 +76,13 @@ def diff(before: File, after: File) -> None:
 
     one, other = (dict(_flat(_masked(as_file(_load(file).policy)))) for file in (before, after))
     changes = [key for key in sorted({*one, *other}) if one.get(key, ...) != other.get(key, ...)]
+    # A route or a budget that only one of them has is one change, not twenty.
+    here, there = _items(one), _items(other)
+    for item in sorted(here.keys() ^ there.keys()):
+        typer.echo(f"{item}: {here.get(item, '(absent)')} -> {there.get(item, '(absent)')}")
     for key in changes:
-        typer.echo(f"{key}: {_value(one, key)} -> {_value(other, key)}")
+        if _item_of(key) not in here.keys() ^ there.keys():
+            typer.echo(f"{key}: {_value(one, key)} -> {_value(other, key)}")
     raise typer.Exit(FINDINGS if changes else CLEAN)
 
 
@@ -125,6 +130,23 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(item, f"{path}[{item.get('name', place)}]")
     else:
         yield path, value
+
+
+def _item_of(key: str) -> str:
+    """The item of a list that a value stands in, such as `limits[contributor-day]`; empty for another value."""
+    return key[: key.index("]") + 1] if "]" in key else ""
+
+
+def _items(flat: dict[str, Any]) -> dict[str, str]:
+    """The items of lists, each with what is set in it."""
+    found: dict[str, list[str]] = {}
+    for key, value in flat.items():
+        item = _item_of(key)
+        if item:
+            set_here = found.setdefault(item, [])
+            if value not in (None, [], {}):
+                set_here.append(f"{key[len(item) + 1 :]}: {json.dumps(value, ensure_ascii=False)}")
+    return {item: f"{{{', '.join(values)}}}" for item, values in found.items()}
 
 
 def _value(flat: dict[str, Any], key: str) -> str:
