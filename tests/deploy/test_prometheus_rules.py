@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from feedback_guard.cli.main import build
 from feedback_guard.metrics import Metrics
 from feedback_guard.metrics_words import NEWCOMERS, OUTCOMES, PARTS
 from feedback_guard.verdict import Decision
@@ -118,3 +121,26 @@ def test_a_rule_is_tested_for_firing_and_for_silence(rule: dict[str, Any]) -> No
     assert any(sample["exp_samples"] for sample in of_rule)
     calm = tests[0]["promql_expr_test"]
     assert all(sample["expr"] == 'ALERTS{alertstate="firing"}' and not sample["exp_samples"] for sample in calm)
+
+
+def _commands() -> set[str]:
+    """What rules and runbooks tell somebody to type, on one line each."""
+    texts = [str(rule["annotations"]["action"]) for rule in RULES]
+    texts.append(MANUAL.read_text(encoding="utf-8"))
+    quoted = {" ".join(found.split()) for text in texts for found in re.findall(r"`feedback-guard ([^`]+)`", text)}
+    return quoted | set(re.findall(r"^ +feedback-guard (.+)$", texts[-1], re.MULTILINE))
+
+
+@pytest.mark.parametrize("line", sorted(_commands()))
+def test_a_command_of_a_runbook_can_be_typed_as_it_stands(line: str) -> None:
+    """It exists, with these options, and none that it needs is left out."""
+    words = shlex.split(line)
+    command: Any = typer.main.get_command(build(words[0]))
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    assert not hasattr(command, "commands"), f"{line}: no such command"
+    options = {name: option for option in command.params for name in option.opts}
+    given = [word for word in words if word.startswith("--")]
+    assert set(given) <= set(options), line
+    needed = [param.opts for param in command.params if param.required and param.opts[0].startswith("--")]
+    assert all(set(names) & set(given) for names in needed), f"{line}: it needs {needed}"
