@@ -69,9 +69,20 @@ def test_acknowledge_stands_in_the_ledger(tmp_path: Path, policy: str, capsys: p
     seq = before["entries"][0]["entry"]
     wrong = ["drift", "acknowledge", "--policy", policy, "--moderator", "ada", "--entry", str(seq + 1)]
     assert run(wrong) == ExitCode.USAGE
-    assert run([*wrong[:-1], str(seq), "--note", "a holiday"]) == 0
+    assert run([*wrong[:-1], str(seq), "--note", "x" * 5_000]) != 0
+    capsys.readouterr()
+    assert run([*wrong[:-1], str(seq), "--note", "a \x1b[2Jholiday\u202e"]) == 0
+    capsys.readouterr()
     assert run(["drift", "show", "--policy", policy]) == 0
-    assert "acknowledged by ada | a holiday" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "acknowledged by ada | a \\u{1b}[2Jholiday" in out
+    assert not {"\x1b", "\u202e"} & set(out)
+    assert run(["drift", "show", "--policy", policy, "--json"]) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert (after["alarm"], [each["kind"] for each in after["entries"]]) == (
+        False,
+        ["drift_acknowledged", "drift_raised"],
+    )
     assert run(["drift", "acknowledge", "--policy", policy]) == ExitCode.USAGE
     assert "no drift alarm stands" in capsys.readouterr().err
 

@@ -47,6 +47,9 @@ def test_whoever_saw_an_earlier_alarm_does_not_acknowledge_the_present_one(desk:
     raise_alarm(desk, at_seq=90)
     answer = ada.post("/drift/acknowledge", fields)
     assert answer.status_code == 409
+    present = ada.form("/drift")["entry"]
+    assert present != fields["entry"]
+    assert ada.post("/drift/acknowledge", {**fields, "entry": present}).status_code == 403
     assert "the drift alarm stands" in ada.get("/").text
 
 
@@ -54,6 +57,7 @@ def test_a_form_that_this_login_was_not_given_acknowledges_nothing(desk: Desk, a
     raise_alarm(desk)
     fields = ada.form("/drift")
     assert ada.post("/drift/acknowledge", {**fields, "token": "0" * 64}).status_code == 403
+    assert ada.post("/drift/acknowledge", fields, {"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert ada.post("/drift/acknowledge", {**fields, "entry": "x"}).status_code == 400
     assert ada.post("/drift/acknowledge", {**fields, "note": "x" * 5_000}).status_code == 422
     assert "the drift alarm stands" in ada.get("/").text
