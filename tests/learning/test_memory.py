@@ -19,20 +19,24 @@ from tests.evidence.test_accumulator import observe
 from tests.guards import START_US, trusted_baseline
 
 
+def alarm(memory: Memory) -> bool:
+    assert memory.status is not None
+    return memory.status.alarm
+
+
 def test_the_drift_alarm_is_about_what_was_judged_and_acknowledged_under_its_own_baseline() -> None:
     memory = Memory(Policy.model_validate({"name": "test"}), load(trusted_baseline(), fingerprint=None, digest=None))
     away = observe(mortgages(60))
     for of in ("sha256:another", memory.baseline):
-        assert memory.status is not None
-        assert not memory.status.alarm, "what was judged by another baseline says nothing of this one"
+        assert not alarm(memory), "what was judged by another baseline says nothing of this one"
         for memory.seq, each in enumerate(away):
             memory.judged(each, Decision.QUARANTINE, START_US, baseline=of)
-    assert memory.status.alarm
+    assert alarm(memory)
     raised = memory.alarm_seq
     memory.acknowledged("sha256:another")
-    assert (memory.status.alarm, memory.alarm_seq) == (True, raised)
+    assert (alarm(memory), memory.alarm_seq) == (True, raised)
     memory.acknowledged(memory.baseline)
-    assert (memory.status.alarm, memory.alarm_seq) == (False, 0)
+    assert (alarm(memory), memory.alarm_seq) == (False, 0)
 
 
 class Nothing:
