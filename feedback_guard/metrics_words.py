@@ -73,7 +73,7 @@ KINDS: Final = tuple(kind.value for kind in Kind)
 DECISIONS: Final = tuple(decision.value for decision in Decision)
 CAMPAIGN_DECISIONS: Final = ("approve", "deny")
 NEWCOMERS: Final = ("taken", "waiting")
-FACETS: Final = ("word", "pair", "shape", "region", "radius", "served")
+FACETS: Final = ("word", "pair", "shape", "habit", "region", "radius", "served")
 """Kinds of facets that come with the guard; those that packages offer count as `other`."""
 DELIVERIES: Final = tuple(state.value for state in Delivery)
 

@@ -157,7 +157,7 @@ def test_each_method_reaches_the_page() -> None:
     assert value(page, "feedback_guard_teaching_statistic") == 1
     assert value(page, "feedback_guard_teaching_log_odds") == 2.5
     facets = {facet: value(page, "feedback_guard_teaching_facets", facet=facet) for facet in (*FACETS, "other")}
-    assert facets == {"word": 3, "pair": 0, "shape": 0, "region": 1, "radius": 0, "served": 0, "other": 2}
+    assert facets == {"word": 3, "pair": 0, "shape": 0, "habit": 0, "region": 1, "radius": 0, "served": 0, "other": 2}
     assert value(page, "feedback_guard_budget_refusals_total", budget="hourly") == 1
     assert value(page, "feedback_guard_embedding_batch_size_sum") == 8
     assert value(page, "feedback_guard_embedding_batch_seconds_count") == 1
