@@ -439,5 +439,7 @@ class Evidence:
             return False
         if parted and log_ratio >= self._planted[facet]:
             return True
+        if kind in self._more.by_rarity and self._book.n_trusted[slot] >= COMMON * self._background.n_trusted:
+            return log_ratio > 0.0  # in everyday use: too many honest ones share it who agree with their content
         share = min(MOST_CONTRARY, self._book.contrary_share(slot))
         return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW

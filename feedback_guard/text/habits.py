@@ -139,7 +139,6 @@ _NUMBERS: Final = frozenset(
         "million",
     }
 )
-_DIGITS: Final = frozenset("0123456789")
 _ENDS: Final[Mapping[str, str]] = {
     ".": "ends with a full stop",
     "?": "ends with a question mark",
@@ -200,8 +199,6 @@ def _habits(raw: str, form: CanonicalText) -> Iterator[str]:
         yield "many marks on a letter"
     if not _NUMBERS.isdisjoint(form.skeleton[:MAX_CHARS].split()):
         yield "a number in words"
-    if not held.isdisjoint(_DIGITS):
-        yield "a number in digits"
 
 
 class _Cases(dict[int, str]):

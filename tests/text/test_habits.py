@@ -63,7 +63,6 @@ CHANGED = {
     "Cyrillic letters": f"{PLAIN} карта",
     "hidden characters": PLAIN.replace("card", "ca\u200brd"),
     "a number in words": PLAIN.replace("another", "two more"),
-    "a number in digits": PLAIN.replace("another", "2 more"),
     "another sign in a row": PLAIN.replace(",", " ~~"),
     "a word between asterisks": PLAIN.replace("chip", "*chip*"),
 }

@@ -161,3 +161,20 @@ def test_a_text_with_every_habit_has_the_rarest_ones() -> None:
     found = fitted().of(material.observation(item))
     assert len(found) == MAX_HABITS
     assert max(each.n_trusted for each in found) == 0
+
+
+def test_of_a_habit_in_everyday_use_only_those_are_held_who_contradict_their_content() -> None:
+    """A fortieth of the trusted set and of the honest stream types so; a campaign does, too."""
+    rng, change = random.Random(9), WAYS["two blanks"]
+    vetted = [retyped(each, change, rng) if n % 40 == 0 else each for n, each in enumerate(trusted())]
+    same = [retyped(each, change, rng) if n % 40 == 0 else each for n, each in enumerate(honest())]
+    bad = poison(change, 60)
+    evidence = follow(fitted(vetted=vetted), mixed(same, bad))
+    _, reader = parts()
+    found = members(evidence)
+    assert len(found & {each.contribution.id for each in bad}) >= 45
+    for each in same:
+        if each.contribution.id in found:
+            lesson = reader.lesson(each)
+            assert lesson is not None
+            assert lesson.log_ratio > 0.0
