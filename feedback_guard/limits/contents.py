@@ -16,7 +16,7 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.facets import FIELDS, Background
-from feedback_guard.policy.limits import DEFAULT_RARE, LimitPolicy
+from feedback_guard.policy.limits import LimitPolicy, default_rare
 from feedback_guard.signals.interface import Observation
 from feedback_guard.text.words import tokens
 
@@ -113,6 +113,7 @@ class Contents:
         self._background = background
         self._families = families
         self._reference = reference
+        self._rare_by_default = default_rare(background.n_trusted)
 
     def of(self, observation: Observation) -> Content:
         """What a contribution says.
@@ -160,7 +161,8 @@ class Contents:
             else:
                 names.update(f"{which} {left} {right}" for left, right in itertools.pairwise(said))
         numbers = np.fromiter(map(self._background.named, names), dtype=np.uint64, count=len(names))
-        rare = numbers[self._background.count(numbers) < (limit.rare or DEFAULT_RARE)]
+        below = limit.rare if limit.rare is not None else self._rare_by_default
+        rare = numbers[self._background.count(numbers) < below]
         return tuple(f"{bucket:06x}" for bucket in sorted({number % BUCKETS for number in rare.tolist()}))
 
     def _target(self, observation: Observation) -> str:

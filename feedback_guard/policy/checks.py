@@ -14,6 +14,7 @@ from feedback_guard.evidence.reach import notes_on, price
 from feedback_guard.policy.answers import Acknowledge
 from feedback_guard.policy.embedding import Backend
 from feedback_guard.policy.identity import TrustedHops
+from feedback_guard.policy.limits import WORDED, default_rare
 from feedback_guard.policy.replay import CredentialMode
 from feedback_guard.policy.routes import OnHold, RoutePolicy
 from feedback_guard.policy.schema import Mode, Policy
@@ -82,6 +83,14 @@ def reach(policy: Policy, counts: Mapping[str, int], labels: Mapping[str, int]) 
                 f"{n} trusted {kind}s: obfuscation alone cannot hold one at a false-hold rate of "
                 f"{policy.signals.false_hold_rate:g}; {needed} are needed"
             )
+    n_trusted = sum(counts.values())
+    if default_rare(n_trusted) == 0:
+        notes += [
+            f"{n_trusted} trusted contributions: what is absent from so few need not be rare, so the budget "
+            f"{limit.name} charges nothing; 300 are needed, or `rare` in the policy"
+            for limit in policy.limits
+            if limit.facet in WORDED and limit.rare is None
+        ]
     return notes
 
 

@@ -14,6 +14,24 @@ WORDED: Final = frozenset({"phrase", "pair"})
 """Facets of which a contribution has many values, the rare ones of which are charged."""
 DEFAULT_RARE: Final = 3
 """Trusted contributions below which a phrase is rare, unless the policy says so."""
+RARE_SHARE: Final = 0.01
+"""Share of honest contributions that a rare phrase stands in at most, as far as the trusted set can tell."""
+_AT_MOST: Final = (3.00, 4.74, 6.30)
+"""What is expected at most of what was seen 0, 1, 2 times: upper 95 % bounds of a Poisson mean (Garwood 1936)."""
+
+
+def default_rare(n_trusted: int) -> int:
+    """How few trusted contributions a phrase stands in to be rare, where the policy does not say it.
+
+    A word that is in none of a hundred texts may well be in every fiftieth honest one. So this is 3 only from 630
+    trusted contributions on, 2 from 474, 1 from 300, and below that 0: there is no telling, and no phrase is charged.
+
+    Examples
+    --------
+    >>> [default_rare(n) for n in (100, 300, 500, 1_000, 50_000)]
+    [0, 1, 2, 3, 3]
+    """
+    return sum(bound <= RARE_SHARE * n_trusted for bound in _AT_MOST)
 
 
 class LimitPolicy(Strict):
@@ -42,8 +60,9 @@ class LimitPolicy(Strict):
     is limited, and what is said too often is held."""
     rare: int | None = Field(None, ge=1, le=1_000_000)
     """For `phrase` and `pair`: one that stands in fewer trusted contributions than this is rare, and charged. By
-    default 3. For `radius`: where as many trusted texts lie within the radius, there is always room. By default there
-    is no such place."""
+    default 3; less with fewer than 630 trusted contributions, and 0 with fewer than 300, since what is absent from so
+    few need not be rare. For `radius`: where as many trusted texts lie within the radius, there is always room. By
+    default there is no such place."""
     supporters: int | None = Field(None, ge=2, le=1_000)
     """For `phrase` and `pair`: so many established contributors who use a phrase lift its budget."""
     radius: float | None = Field(None, gt=0.0, le=1.0)

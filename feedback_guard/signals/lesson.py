@@ -23,6 +23,12 @@ TEMPERATURES = np.geomspace(0.3, 8.0, 24)
 """Candidates by which log-odds are divided, so that stated chances become true ones."""
 NOISES = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15)
 """Candidates for the share of trusted contributions that teach anything, whatever the content."""
+PLAUSIBLE = 1.92
+"""By how much less likely, as a logarithm, a scale may make the trusted set than the likeliest one does: those within
+are the 95 % confidence region of one parameter (Wilks 1938). That is so of the smallest trusted sets; the larger one
+is, the less has to be given away, and nothing from `ENOUGH` on."""
+ENOUGH = 1_000
+"""Trusted contributions from which the likeliest scale is taken as it is."""
 LEAST_CHANCE = 0.02
 """A chance below this is not believed: no contribution weighs more than 49 to 1."""
 MAX_LOG_RATIO = 4.5
@@ -93,7 +99,9 @@ class Scale:
 
     @classmethod
     def fit(cls, chances: Floats, n_classes: int) -> Scale:
-        """Choose what makes the trusted set likeliest.
+        """Choose what makes the trusted set likeliest; of a small one, the mildest of what is nearly as likely.
+
+        Few contributions leave open how sure one may be of the classifier, and evidence multiplies what is too sure.
 
         Parameters
         ----------
@@ -103,12 +111,12 @@ class Scale:
         n_classes
             How many classes there are.
         """
-        best = max(
-            (float(np.log((1.0 - noise) * chances[:, i] + noise / n_classes).mean()), -noise, i, noise)
-            for i in range(len(TEMPERATURES))
-            for noise in NOISES
-        )
-        return cls(float(TEMPERATURES[best[2]]), best[3])
+        found = np.array([np.log((1.0 - noise) * chances + noise / n_classes).sum(axis=0) for noise in NOISES])
+        doubt = PLAUSIBLE * max(0.0, 1.0 - len(chances) / ENOUGH)
+        plausible = np.argwhere(found >= found.max() - doubt)
+        # The mildest of them, by what it says of a contribution that the classifier is surest of.
+        noise, i = max(plausible.tolist(), key=lambda at: (at[1], at[0]))
+        return cls(float(TEMPERATURES[i]), NOISES[noise])
 
     def shares(self, logits: Floats) -> Floats:
         """Chance of each class, shape (n_classes,), from log-odds of that shape."""

@@ -9,7 +9,7 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.limits.contents import BUCKETS, MAX_RARE, Content, Contents
-from feedback_guard.policy.limits import LimitPolicy
+from feedback_guard.policy.limits import WORDED, LimitPolicy
 from feedback_guard.signals.interface import Observation
 
 
@@ -27,7 +27,18 @@ def limit(facet: str, **options: object) -> LimitPolicy:
 
 
 def read(observation: Observation, facet: str, **options: object) -> Content:
+    if facet in WORDED:
+        options = {"rare": 3, **options}  # four trusted contributions tell nothing about what is rare
     return Contents([limit(facet, **options)], BACKGROUND).of(observation)
+
+
+@pytest.mark.parametrize(("n_trusted", "charged"), [(100, 0), (299, 0), (300, 1), (500, 2), (630, 3)])
+def test_a_small_trusted_set_cannot_tell_what_is_rare(n_trusted: int, charged: int) -> None:
+    """Of words in none, one and two of a hundred texts each may stand in every thirtieth honest one."""
+    texts = ["common once"] + ["common twice"] * 2 + ["common"] * (n_trusted - 3)
+    background = Background.fit([seen(text) for text in texts], seed=0)
+    contents = Contents([limit("phrase")], background)
+    assert len(contents.of(seen("common never once twice")).keys["b"]) == charged
 
 
 def test_words_that_the_trusted_set_knows_cost_nothing() -> None:
