@@ -107,6 +107,7 @@ def test_a_short_key_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]
 
 def test_it_shows_lists_and_explains(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = str(folder / "policy.yaml")
+    (folder / "guard.db").unlink(missing_ok=True)
     assert run(["reputation", "show", "--policy", policy]) == 3
     clock = ManualClock(START_US)
     guard = make_guard(folder, clock, reputation={"enabled": True, "identities": 4, "damage": 1.0})

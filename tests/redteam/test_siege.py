@@ -24,6 +24,7 @@ from feedback_guard.policy.schema import Policy
 from feedback_guard.redteam.besiegers import BESIEGERS, Primer
 from feedback_guard.redteam.material import Text
 from feedback_guard.redteam.siege import HONEST, Ground, Probed, Siege
+from feedback_guard.signals import lesson
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
 from feedback_guard.verdict import Decision
@@ -75,7 +76,11 @@ def trusted(batcher: Batcher) -> list[Observation]:
 
 @pytest.fixture(scope="module")
 def siege(batcher: Batcher, trusted: list[Observation]) -> Siege:
-    frozen = build_baseline(trusted, fingerprint=batcher.embedder.fingerprint, created_at_us=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            lesson, "PLAUSIBLE", 0.0
+        )  # as sure as a large trusted set makes it: evidence has to be worth a siege
+        frozen = build_baseline(trusted, fingerprint=batcher.embedder.fingerprint, created_at_us=0)
     return Siege(
         lambda: Engine.assemble(POLICY, "digest", batcher, frozen),
         GROUND,
@@ -104,9 +109,13 @@ def moved_at_once(before: Probed, after: Probed) -> float:
 
 
 def moved_finally(before: Probed, after: Probed) -> float:
-    """The same for what is held in the end, evidence and all; of poison, the kind that got worst."""
-    kinds = [kind for kind in before.finally_ if kind != HONEST]
-    missed = max(before.finally_[kind] - after.finally_[kind] for kind in kinds)
+    """The same for what is held in the end, evidence and all.
+
+    Flipped labels are left out. They have nothing in common, so what holds one of them in the end is a false campaign
+    that takes honest ones with it.
+    """
+    kinds = [kind for kind in before.finally_ if kind not in (HONEST, "flipped")]
+    missed = sum(before.finally_[kind] - after.finally_[kind] for kind in kinds) / len(kinds)
     return max(after.false_holds[1] - before.false_holds[1], missed)
 
 
@@ -129,7 +138,7 @@ def test_evidence_with_an_endless_memory_would_be_noticed(
     """A month of honest use would pay for as much poison."""
     monkeypatch.setattr(tally, "FORGOTTEN_BELOW", -math.inf)
     hostile = siege.probe(siege.stand(hostile=True).session)
-    assert moved_finally(honest, hostile) >= 0.3
+    assert moved_finally(honest, hostile) >= 3 * POINTS
     assert hostile.finally_["primed trigger"] <= 0.6
 
 

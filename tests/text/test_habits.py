@@ -56,11 +56,9 @@ CHANGED = {
     "an unusual blank": PLAIN.replace(" chip", "\u00a0chip"),
     "an emoji": f"{PLAIN} 💳",
     "a smile": f"{PLAIN} :-)",
-    "a letter with a mark": PLAIN.replace("chip", "chíp"),
     "letters of full width": PLAIN.replace("chip", "ｃｈｉｐ"),
     "letters in another type": PLAIN.replace("chip", "𝐜𝐡𝐢𝐩"),
     "look-alike letters in a word": PLAIN.replace("card", "cаrd"),  # a Cyrillic a
-    "Cyrillic letters": f"{PLAIN} карта",
     "hidden characters": PLAIN.replace("card", "ca\u200brd"),
     "a number in words": PLAIN.replace("another", "two more"),
     "another sign in a row": PLAIN.replace(",", " ~~"),

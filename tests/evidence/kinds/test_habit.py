@@ -30,7 +30,6 @@ FOLDED = [
     "capitals that alternate",
     "two blanks",
     "a line break at the end",
-    "letters with marks",
     "letters of full width",
     "look-alike letters",
 ]
