@@ -177,14 +177,16 @@ def test_an_excerpt_is_one_short_line() -> None:
 )
 def test_the_longest_texts_stay_cheap_and_bounded(unit: str) -> None:
     text = (unit * MAX_TEXT_CHARS)[:MAX_TEXT_CHARS]
-    began = time.process_time()
-    shown = show(text)
-    assert time.process_time() - began < 3
-    assert len(shown.html) <= 130 * len(text)
-    half = text[: len(text) // 2]
-    began = time.process_time()
-    show(half)
-    once = max(time.process_time() - began, 0.01)
-    began = time.process_time()
-    show(text)
-    assert time.process_time() - began < 8 * once, "linear"
+    assert len(show(text).html) <= 130 * len(text)
+    # Eight times the text: 8 where it is linear, 64 where it is quadratic. The quickest of three, so no load decides.
+    assert quickest(text) < 24 * max(quickest(text[: len(text) // 8]), 0.005), "linear"
+
+
+def quickest(text: str) -> float:
+    """CPU seconds of showing it, the least of three."""
+    taken = []
+    for _ in range(3):
+        began = time.process_time()
+        show(text)
+        taken.append(time.process_time() - began)
+    return min(taken)
