@@ -82,6 +82,11 @@ class Discoveries(Generic[H]):
         line = math.log(max(self._total_weight, 1e-9)) - self._log_rate
         if not self._evidence or max(self._evidence.values()) < line - math.log(len(self._evidence)):
             return []
-        ranked = sorted(self._evidence.items(), key=lambda item: -item[1])
+        # Whoever is among m that are believed has at least line - log m, so the others need not be ranked.
+        ranked, m = list(self._evidence.items()), 0
+        while len(ranked) != m:
+            m = len(ranked)
+            ranked = [item for item in ranked if item[1] >= line - math.log(m) - 1e-9] if m else []
+        ranked.sort(key=lambda item: -item[1])
         k = max((i for i, (_, e) in enumerate(ranked, 1) if e + math.log(i) >= line), default=0)
         return [name for name, _ in ranked[:k]]
