@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
 from feedback_guard.errors import BaselineError
 from feedback_guard.evidence.kinds.gather import NOTHING, Gathered
+from feedback_guard.evidence.kinds.interface import FIELDS
 from feedback_guard.signals.interface import Observation, State
 from feedback_guard.text.words import tokens
 
@@ -32,14 +33,6 @@ MAX_TOKENS: Final = 4_096
 """Most tokens of a text that phrases are made of."""
 MAX_BACKGROUND: Final = 1_000_000
 """Most phrases of the trusted set that are remembered, the most frequent ones."""
-FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    Kind.LABEL: ("input",),
-    Kind.RATING: ("input", "output"),
-    Kind.CORRECTION: ("input", "output"),
-    Kind.PREFERENCE: ("input", "chosen"),
-    Kind.DEMONSTRATION: ("input", "output"),
-}
-"""Texts whose phrases are looked at."""
 _START: Final = "^"
 _END: Final = "$"
 _OTHER: Final = "_"

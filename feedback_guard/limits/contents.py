@@ -15,7 +15,8 @@ import numpy as np
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import SignalError
-from feedback_guard.evidence.facets import FIELDS, Background
+from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.kinds.interface import FIELDS
 from feedback_guard.policy.limits import LimitPolicy, default_rare
 from feedback_guard.signals.interface import Observation
 from feedback_guard.text.words import tokens

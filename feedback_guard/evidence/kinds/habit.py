@@ -17,9 +17,8 @@ from typing import ClassVar, Final, Self, cast
 
 from pydantic import JsonValue
 
-from feedback_guard.contribution import Kind
 from feedback_guard.errors import BaselineError
-from feedback_guard.evidence.kinds.interface import FacetKind, Shared
+from feedback_guard.evidence.kinds.interface import FIELDS, FacetKind, Shared
 from feedback_guard.signals.interface import Observation, State
 from feedback_guard.text.habits import habits_of
 
@@ -27,13 +26,6 @@ COMMON: Final = 0.2
 """Share of trusted contributions of a kind from which a habit is nobody's in particular."""
 MAX_HABITS: Final = 16
 """Most habits of one text that are looked at, those that the trusted set knows least."""
-FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    Kind.LABEL: ("input",),
-    Kind.RATING: ("input", "output"),
-    Kind.CORRECTION: ("input", "output"),
-    Kind.PREFERENCE: ("input", "chosen"),
-    Kind.DEMONSTRATION: ("input", "output"),
-}
 
 
 class Habit(FacetKind):

@@ -20,14 +20,23 @@ Wang, R., Ramdas, A. (2022). False discovery rate control with e-values. JRSS B 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+from feedback_guard.contribution import Kind
 from feedback_guard.signals.interface import Observation, State
 
 MAX_SHARED: Final = 32
 """Most facets of one kind that a contribution has; further ones are not looked at."""
+FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.LABEL: ("input",),
+    Kind.RATING: ("input", "output"),
+    Kind.CORRECTION: ("input", "output"),
+    Kind.PREFERENCE: ("input", "chosen"),
+    Kind.DEMONSTRATION: ("input", "output"),
+}
+"""Texts whose phrases and habits are looked at: what is asked about, and what is taught."""
 
 
 @dataclass(frozen=True, slots=True)
