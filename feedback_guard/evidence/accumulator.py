@@ -13,8 +13,9 @@ import hashlib
 import logging
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -51,7 +52,7 @@ LEAST_COPIES: Final = 3
 """Held near copies from which earlier ones are pulled back."""
 MAX_VAIN: Final = 10_000
 """Most believed facets of which it is remembered that none of their members is indicted: that can change only with a
-further member, and they are not looked through again before."""
+further member, or because another test speaks against the facet too."""
 _PARTED: Final = -2
 _RECENT: Final = 2_048
 
@@ -104,7 +105,7 @@ class Evidence:
         self._campaign_of: dict[str, str] = {}
         self._pulled: list[Charge] = []
         self._denied: set[str] = set()
-        self._vain: dict[tuple[Facet, int], int] = {}
+        self._vain: dict[Facet, dict[int, int]] = {}
 
     @property
     def n_seen(self) -> int:
@@ -115,6 +116,11 @@ class Evidence:
     def campaigns(self) -> list[Campaign]:
         """All campaigns, in the order in which they were found."""
         return list(self._campaigns.values())
+
+    @property
+    def members(self) -> Mapping[str, str]:
+        """The remembered contributions that belong to a campaign by now, each with its campaign's name."""
+        return MappingProxyType(self._campaign_of)
 
     def campaign_of(self, ident: str) -> str | None:
         """The campaign that a remembered contribution belongs to by now."""
@@ -133,7 +139,7 @@ class Evidence:
         facets, lesson = self._reading(observation)
         if lesson is None:
             return None
-        for facet in self._facets_in(facets):
+        for facet in self._flagged_of(self._own(facets)):
             campaign = self._flagged[facet]
             if self._indicts(facet, lesson.which, lesson.log_ratio):
                 return Charge.of(observation.contribution.id, campaign, facet[0])
@@ -160,7 +166,8 @@ class Evidence:
         nth = len(kin)
         self._tally.count(self._n, facets, lesson, nth, observation.contribution.kind)
         spared = dict[str, Campaign]()
-        for facet in self._facets_in(facets):
+        own = self._own(facets)
+        for facet in self._flagged_of(own):
             if self._indicts(facet, lesson.which, lesson.log_ratio):
                 self._join(self._flagged[facet], facet, entry)
             else:
@@ -168,7 +175,7 @@ class Evidence:
         for other in spared.values():
             if entry.ident not in self._campaign_of:
                 other.spared, other.untold = other.spared + 1, True
-        self._discover()
+        self._discover(own)
         self.teaching.witness(self._n, entry.ident, facets, lesson, nth, learn=entry.accepted)
         self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
@@ -226,9 +233,9 @@ class Evidence:
         for number in self._book.members(slot):
             entry = self._entries.get(number)
             if entry is not None and entry.class_number == self._parted[facet] and entry.log_ratio >= least:
-                known = len(self._flagged[facet].members)
+                known = self._flagged[facet].n_members
                 self._join(self._flagged[facet], facet, entry)
-                if len(self._flagged[facet].members) > known:
+                if self._flagged[facet].n_members > known:
                     self._flagged[facet].spared = max(0, self._flagged[facet].spared - 1)
 
     def _note_family(self, name: str, entry: Entry, kin: list[int]) -> None:
@@ -237,9 +244,9 @@ class Evidence:
         if found is None:
             found = self._campaigns[name] = Campaign(name, entry.at_us, first=kin[0])
         facet = (FAMILY, kin[0])
-        found.facets.add(facet)
+        found.share(facet)
         self._join(found, facet, entry)
-        if len(found.members) >= LEAST_COPIES:
+        if found.n_members >= LEAST_COPIES:
             for number in kin:
                 earlier = self._entries.get(number)
                 # Whoever wrote a text first cannot help being copied: hers stays, unless it looks false itself.
@@ -304,14 +311,18 @@ class Evidence:
             shared=replace(shared, keys=of_kind(shared.keys, kind)),
         )
 
-    def _facets_in(self, facets: Facets) -> list[Facet]:
-        """The facets of a contribution that are flagged."""
-        if not self._flagged:
+    def _own(self, facets: Facets) -> list[Facet]:
+        """The facets of a contribution, or none while nothing is known of any."""
+        if not self._flagged and not self._vain:
             return []
         # A sender that was found lying in one kind of contributions is held in all of them.
         own = [("sender", key ^ salt) for key, _ in facets.senders for salt in SALTS.values()]
         own += zip(facets.kinds, facets.phrases.tolist(), strict=True)
         own += zip(facets.shared.kinds, facets.shared.keys.tolist(), strict=True)
+        return own
+
+    def _flagged_of(self, own: list[Facet]) -> list[Facet]:
+        """The facets among them that are flagged."""
         return [facet for facet in own if facet in self._flagged]
 
     def _told(self, facet: Facet, test: int, log_e: float) -> None:
@@ -329,7 +340,12 @@ class Evidence:
             del self._tests[facet]
             campaign.open, campaign.untold = campaign.open and campaign in self._flagged.values(), True
 
-    def _discover(self) -> None:
+    def _discover(self, own: list[Facet]) -> None:
+        """Find what has come to be believed now that a contribution with these facets of its own came."""
+        if self._vain:
+            for facet in own:
+                for test in self._vain.get(facet, ()):
+                    self._tally.again(facet, test)
         for (kind, key), target in self._tally.news():
             facet = (kind, key)
             if self._book.slot(key) is None:
@@ -353,7 +369,7 @@ class Evidence:
         book = self._book
         slot = book.slot(key)
         n = 0 if slot is None else int(book.n[slot])
-        if slot is None or self._vain.get((facet, test)) == n:
+        if slot is None or self._vain.get(facet, {}).get(test) == n:
             return
         entries = [self._entries[each] for each in book.members(slot) if each in self._entries]
         self._tests[facet] = {test}
@@ -363,8 +379,10 @@ class Evidence:
             del self._tests[facet]
             if len(self._vain) >= MAX_VAIN:
                 self._vain.clear()
-            self._vain[facet, test] = n
+            self._vain.setdefault(facet, {})[test] = n
             return
+        for other in self._vain.pop(facet, ()):
+            self._tally.again(facet, other)
         owners = Counter(self._campaign_of[ident] for ident in idents if ident in self._campaign_of)
         owner, shared = owners.most_common(1)[0] if owners else ("", 0)
         if shared >= OVERLAP * len(idents) or owners.total() == len(idents):
@@ -379,7 +397,7 @@ class Evidence:
             e.ident not in idents and e.ident not in self._campaign_of and others.isdisjoint(e.phrases.tolist())
             for e in entries
         )
-        campaign.facets.add(facet)
+        campaign.share(facet)
         campaign.since_us = min(campaign.since_us, entries[0].at_us)
         evidence = float(book.contradiction_evidence(np.array([slot]))[0])
         campaign.log_e = max(campaign.log_e, evidence)
@@ -400,10 +418,9 @@ class Evidence:
         log.info("%s: %s", campaign.ident, campaign.sentence())
 
     def _join(self, campaign: Campaign, facet: Facet, entry: Entry) -> None:
-        if entry.ident in campaign.members or entry.ident in self._campaign_of:
+        if entry.ident in self._campaign_of:
             return
-        campaign.members[entry.ident] = f"{entry.account:016x}"
-        campaign.teaches[entry.taught] += 1
+        campaign.join(entry.taught, entry.account)
         campaign.untold = campaign.open = True
         campaign.last = self._n
         campaign.news.append((entry.ident, round(1_000 * entry.log_ratio)))

@@ -23,6 +23,8 @@ MISSED: Final = 10.0
 """Members that would have come meanwhile, at its pace, if it had not: that none comes by chance is rarer than 1e-4."""
 MAX_NAMED: Final = 5
 """Most phrases that a campaign is described by."""
+MAX_ACCOUNTS: Final = 100_000
+"""Most contributors of a campaign that are told apart."""
 
 
 @dataclass
@@ -40,8 +42,12 @@ class Campaign:
     ident: str
     since_us: int
     facets: set[tuple[str, int]] = field(default_factory=set)
-    members: dict[str, str] = field(default_factory=dict)
-    """Contributions that the evidence indicts, each with its contributor's key."""
+    kinds: set[str] = field(default_factory=set)
+    """Kinds of its facets."""
+    n_members: int = 0
+    """Contributions that the evidence indicts."""
+    senders: set[int] = field(default_factory=set)
+    """Keys of the contributors who brought them, at most `MAX_ACCOUNTS`."""
     spared: int = 0
     """Contributions that share a facet and are not indicted: honest ones, probably."""
     teaches: Counter[str] = field(default_factory=Counter)
@@ -66,17 +72,29 @@ class Campaign:
 
         Examples
         --------
-        >>> slow = Campaign("campaign-1", 0, members={str(n): "" for n in range(20)}, first=1, last=10_000)
+        >>> slow = Campaign("campaign-1", 0, n_members=20, first=1, last=10_000)
         >>> slow.has_stopped(14_000), slow.has_stopped(15_000)
         (False, True)
         """
         silence = n - self.last
-        return silence >= QUIET and silence * len(self.members) >= MISSED * (self.last - self.first + 1)
+        return silence >= QUIET and silence * self.n_members >= MISSED * (self.last - self.first + 1)
 
     @property
     def accounts(self) -> int:
-        """How many contributors brought it."""
-        return len(set(self.members.values()))
+        """How many contributors brought it, as far as they are told apart."""
+        return len(self.senders)
+
+    def share(self, facet: tuple[str, int]) -> None:
+        """Take in that its members share a facet."""
+        self.facets.add(facet)
+        self.kinds.add(facet[0])
+
+    def join(self, taught: str, sender: int) -> None:
+        """Take in a further member, by what it teaches and its contributor's key."""
+        self.n_members += 1
+        self.teaches[taught] += 1
+        if len(self.senders) < MAX_ACCOUNTS:
+            self.senders.add(sender)
 
     def sentence(self, *, quote: bool = False) -> str:
         """What it teaches, in words and numbers.
@@ -88,15 +106,16 @@ class Campaign:
             for a log, because users wrote them.
         """
         what = " or ".join(name for name, _ in self.teaches.most_common(2)) or "something"
-        if all(kind.startswith("family") for kind, _ in self.facets):
-            return f"{len(self.members)} contributions of {self.accounts} accounts are near copies and teach {what}"
-        nouns = {noun_of(kind) for kind, _ in self.facets if not kind.startswith("family")}
+        accounts = f"{self.accounts}{' or more' if self.accounts == MAX_ACCOUNTS else ''} accounts"
+        nouns = {noun_of(kind) for kind in self.kinds if not kind.startswith("family")}
+        if not nouns:
+            return f"{self.n_members} contributions of {accounts} are near copies and teach {what}"
         if quote and self.phrases:
             nouns.discard("a phrase")
             nouns.add("the phrase " + " or ".join(repr(each[:MAX_QUOTED]) for each in self.phrases[:3]))
         shared = f"share {' or '.join(sorted(nouns, key=_phrases_first))}"
         return (
-            f"{len(self.members)} contributions of {self.accounts} accounts {shared} and teach {what} against what "
+            f"{self.n_members} contributions of {accounts} {shared} and teach {what} against what "
             f"their content says; chance would do this once in {_times(self.log_e)}"
         )
 

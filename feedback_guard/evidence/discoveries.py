@@ -16,12 +16,16 @@ import math
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 H = TypeVar("H", bound=Hashable)
 
 MAX_CANDIDATES: Final = 10_000
 """Most hypotheses that are kept in view; of more, the strongest."""
 IN_VIEW: Final = 2.0
 """Evidence, as a logarithm, from which a hypothesis is kept in view."""
+_FEW: Final = 64
 
 
 class Discoveries(Generic[H]):
@@ -45,8 +49,13 @@ class Discoveries(Generic[H]):
         self._log_rate = math.log(rate)
         self._total_weight = 0.0
         self._n = 0
-        self._evidence: dict[H, float] = {}
-        self._rose = False
+        self._at: dict[H, int] = {}
+        self._names: list[H | None] = []
+        self._free: list[int] = []
+        self._evidence = np.full(_FEW, -np.inf)
+        self._was = np.zeros(_FEW, dtype=np.bool_)
+        self._told: set[H] = set()
+        self._again: set[H] = set()
 
     @property
     def n(self) -> int:
@@ -60,33 +69,85 @@ class Discoveries(Generic[H]):
 
     def tell(self, hypothesis: H, log_e: float, weight: float = 1.0) -> None:
         """Say what the evidence on a hypothesis is now."""
+        at = self._at.get(hypothesis)
         if log_e < IN_VIEW:
-            self._evidence.pop(hypothesis, None)
+            if at is not None:
+                self._drop(hypothesis, at)
             return
-        self._evidence[hypothesis] = log_e + math.log(weight)
-        self._rose = True
-        if len(self._evidence) > MAX_CANDIDATES:
-            weakest = sorted(self._evidence, key=self._evidence.__getitem__)[: MAX_CANDIDATES // 4]
-            for name in weakest:
-                del self._evidence[name]
+        if at is None:
+            at = self._place(hypothesis)
+        self._evidence[at] = log_e + math.log(weight)
+        self._told.add(hypothesis)
+        if len(self._at) > MAX_CANDIDATES:
+            n = MAX_CANDIDATES // 4
+            held = np.fromiter(self._at.values(), dtype=np.int64)
+            for weakest in held[np.argpartition(self._evidence[held], n)[:n]].tolist():
+                name = self._names[weakest]
+                if name is not None:
+                    self._drop(name, weakest)
+
+    def again(self, hypothesis: H) -> None:
+        """Have the next `news` that looks name a hypothesis, if it is believed, though it was named before."""
+        self._again.add(hypothesis)
 
     def news(self) -> list[H]:
-        """`believed`, if it can have grown since the last call; otherwise nothing."""
-        # Looking at more hypotheses raises the line, so without new evidence nothing new can be above it.
-        rose, self._rose = self._rose, False
-        return self.believed() if rose else []
+        """What of `believed` was not believed at the last call, or was told or asked for since, strongest first."""
+        # Looking at more hypotheses raises the line, so without new evidence nothing new can be above it. And whatever
+        # lets others be believed as well is itself believed: one of those that were told.
+        told = [at for each in self._told if (at := self._at.get(each)) is not None]
+        if not told:
+            self._told.clear()
+            return []
+        again = [at for each in self._again if (at := self._at.get(each)) is not None]
+        self._told.clear()
+        self._again.clear()
+        evidence = self._evidence[: len(self._names)]
+        if not again and evidence[told].max() < self._line() - math.log(len(self._at)):
+            return []
+        believed = evidence >= self._least()
+        named = believed > self._was[: len(evidence)]
+        named[told + again] = believed[told + again]
+        self._was[: len(evidence)] = believed
+        return self._ranked(named)
 
     def believed(self) -> list[H]:
         """The hypotheses that are believed now, strongest first."""
-        # log of: e w / (mean weight) >= m / (rate k)
-        line = math.log(max(self._total_weight, 1e-9)) - self._log_rate
-        if not self._evidence or max(self._evidence.values()) < line - math.log(len(self._evidence)):
-            return []
-        # Whoever is among m that are believed has at least line - log m, so the others need not be ranked.
-        ranked, m = list(self._evidence.items()), 0
-        while len(ranked) != m:
-            m = len(ranked)
-            ranked = [item for item in ranked if item[1] >= line - math.log(m) - 1e-9] if m else []
-        ranked.sort(key=lambda item: -item[1])
-        k = max((i for i, (_, e) in enumerate(ranked, 1) if e + math.log(i) >= line), default=0)
-        return [name for name, _ in ranked[:k]]
+        return self._ranked(self._evidence[: len(self._names)] >= self._least()) if self._at else []
+
+    def _ranked(self, which: NDArray[np.bool_]) -> list[H]:
+        at = np.flatnonzero(which)
+        names = (self._names[each] for each in at[np.argsort(-self._evidence[at], kind="stable")].tolist())
+        return [name for name in names if name is not None]
+
+    def _line(self) -> float:
+        """Logarithm of what e w / (mean weight) must be at least for a single hypothesis: m / rate."""
+        return math.log(max(self._total_weight, 1e-9)) - self._log_rate
+
+    def _least(self) -> float:
+        """The evidence from which hypotheses are believed."""
+        # Whoever is among k that are believed has at least line - log k. Beginning with all, the count of those that
+        # have it falls to the largest k that is its own count.
+        line, k, m = self._line(), len(self._at), -1
+        evidence = self._evidence[: len(self._names)]
+        while k not in (m, 0):
+            m = k
+            k = int(np.count_nonzero(evidence >= line - math.log(m)))
+        return line - math.log(k) if k else math.inf
+
+    def _place(self, hypothesis: H) -> int:
+        if self._free:
+            at = self._free.pop()
+            self._names[at] = hypothesis
+        else:
+            at = len(self._names)
+            self._names.append(hypothesis)
+            if at == len(self._evidence):
+                self._evidence = np.concatenate([self._evidence, np.full(at, -np.inf)])
+                self._was = np.concatenate([self._was, np.zeros(at, dtype=np.bool_)])
+        self._at[hypothesis] = at
+        return at
+
+    def _drop(self, hypothesis: H, at: int) -> None:
+        del self._at[hypothesis]
+        self._names[at], self._evidence[at], self._was[at] = None, -np.inf, False
+        self._free.append(at)

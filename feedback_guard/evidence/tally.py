@@ -83,10 +83,16 @@ class Tally:
             self._found[kind].look(LOOKED_AT, LOOKED_AT)
 
     def news(self) -> Iterator[tuple[Facet, int]]:
-        """The facets that are believed, with the test that says so, if they can be more than at the last call."""
+        """The facets that have come to be believed since the last call, or are and were told of or asked for since,
+        with the test that says so.
+        """
         for kind, found in self._found.items():
             for key, test in found.news():
                 yield (kind, key), test
+
+    def again(self, facet: Facet, test: int) -> None:
+        """Have `news` name a facet once more, if it still is believed."""
+        self._found[facet[0]].again((facet[1], test))
 
     def count(self, number: int, facets: Facets, lesson: Lesson, nth: int, kind: Kind) -> None:
         """Add a member to its facets, and say what the evidence on each is now.
