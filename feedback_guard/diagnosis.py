@@ -114,6 +114,9 @@ def _store(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
         except OSError as error:
             yield Health.FAILURE, f"{folder} cannot be written ({error.strerror}); change its owner, or store.url"
             return
+    if _is_still_to_be_made(loaded):
+        yield Health.OK, "not there yet; the guard makes it when it starts"
+        return
     store = Store.open(loaded.policy.store, clock=clock)
     try:
         last = store.last_event()
@@ -128,6 +131,14 @@ def _store(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
             yield (Health.WARNING if stranded.certain else Health.OK), stranded.message
     finally:
         store.close()
+
+
+def _is_still_to_be_made(loaded: LoadedPolicy) -> bool:
+    """Whether looking would make the store: a file of whoever looks, which the guard perhaps could not write then."""
+    from sqlalchemy import make_url
+
+    url = make_url(loaded.policy.store.url)
+    return url.get_backend_name() == "sqlite" and bool(url.database) and not Path(str(url.database)).exists()
 
 
 def _credentials(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]]:
@@ -147,6 +158,9 @@ def _credentials(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, s
         yield Health.OK, "clients' credentials are not kept"
         return
     ring = Keyring.read(policy.credentials.keys)
+    if _is_still_to_be_made(loaded):
+        yield Health.OK, f"those that are kept will be encrypted with the key {ring.newest}"
+        return
     store = Store.open(policy.store, clock=clock)
     try:
         with store.reading() as connection:
@@ -179,6 +193,8 @@ def _receipts(loaded: LoadedPolicy, clock: Clock) -> Iterator[tuple[Health, str]
     for served in policy.receipts.serving:
         if asking and served.audience not in audiences:
             yield Health.WARNING, f"no route takes those of {served.name}: their audience is {served.audience}"
+    if _is_still_to_be_made(loaded):
+        return
     store = Store.open(policy.store, clock=clock)
     try:
         with store.reading() as connection:

@@ -145,7 +145,7 @@ class Metrics:
                 gauge.set(value)
 
     def campaigns(self, count: int) -> None:
-        """Set how many campaigns were found."""
+        """Set how many campaigns are open."""
         self._series.campaigns.set(count)
 
     def campaigns_waiting(self, count: int, held: int) -> None:

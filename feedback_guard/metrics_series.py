@@ -132,7 +132,7 @@ class Series:
         self.campaigns = self._make(
             Gauge,
             "feedback_guard_campaigns",
-            "Campaigns that were found: facets that contributions teach falsehoods with.",
+            "Campaigns that are open: facets that contributions teach falsehoods with, and go on doing so.",
             multiprocess_mode="livemax",
         )
         # The workers share one database, so the latest figure is the right one, whoever read it.

@@ -63,6 +63,18 @@ def test_a_store_that_cannot_be_is_a_failure_that_names_the_folder(tmp_path: Pat
     assert "none does not exist" in got["store", Health.FAILURE]
 
 
+def test_looking_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would belong to whoever looked, and the guard perhaps could not write it."""
+    monkeypatch.setenv("FG_TEST_KEYS", new_key())
+    keys = "credentials: {keys: {env: FG_TEST_KEYS}}\nreceipts: {keys: {env: FG_TEST_KEYS}}\n"
+    loaded = policy(tmp_path, keys + "routes: [{name: r, path: /r, extract: '@', receipt: {audience: chat}}]\n")
+    before = sorted(tmp_path.iterdir())
+    got = found(loaded, with_model=False)
+    assert "the guard makes it when it starts" in got["store", Health.OK]
+    assert "will be encrypted" in got["credentials", Health.OK]
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_clock_that_is_not_set_is_a_failure_and_one_behind_the_record_a_warning(tmp_path: Path) -> None:
     loaded = policy(tmp_path)
     with Store.open(loaded.policy.store, clock=ManualClock(START_US)) as store:
