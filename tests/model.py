@@ -8,19 +8,22 @@ import importlib.util
 import pytest
 
 from feedback_guard.embedding.factory import make_embedder
+from feedback_guard.embedding.loading import computes_bfloat16
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
-from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy, Precision
 
 _PACKAGES = {Backend.ONNX: ("onnx", "onnxruntime"), Backend.OPENVINO: ("onnx", "openvino")}
 
 
 @functools.cache
-def load(backend: Backend = Backend.TORCH) -> SentenceTransformerEmbedder:
-    """The default model with a backend; the test is skipped when the backend's packages are not installed."""
+def load(backend: Backend = Backend.TORCH, precision: Precision = Precision.FULL) -> SentenceTransformerEmbedder:
+    """The default model with a backend; the test is skipped where packages are missing, or the processor cannot."""
     for package in _PACKAGES.get(backend, ()):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"backend {backend} needs {package}: pip install 'feedback-guard[{backend}]'")
-    embedder = make_embedder(EmbeddingPolicy(backend=backend))
+    if precision is Precision.BFLOAT16 and not computes_bfloat16():
+        pytest.skip("this processor does not compute in bfloat16")
+    embedder = make_embedder(EmbeddingPolicy(backend=backend, precision=precision))
     assert isinstance(embedder, SentenceTransformerEmbedder)
     embedder.load()
     return embedder

@@ -34,4 +34,6 @@ def make_embedder(policy: EmbeddingPolicy) -> Embedder:
     if digest is None:
         raise EmbeddingError(f"the model {policy.model} is not pinned; set `embedding.digest`")
     directory = builtin_model() if builtin else Path(policy.model)
-    return SentenceTransformerEmbedder(directory, digest=digest, backend=backend.value, threads=policy.threads)
+    return SentenceTransformerEmbedder(
+        directory, digest=digest, backend=backend.value, precision=policy.precision.value, threads=policy.threads
+    )

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from feedback_guard.errors import EmbeddingError
 
@@ -22,12 +22,32 @@ event loop and a database writer on the same cores, that costs more than the mod
 short texts took 80 ms a text with spinning, and 6 ms with sleeping."""
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""As Linux names them, on x86 and on ARM."""
+
 
 def available_threads() -> int:
     """Cores that this process may use, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return max(1, os.cpu_count() or 1)
+
+
+def computes_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether the processor itself multiplies in bfloat16; where it does not, that is imitated and slow.
+
+    Parameters
+    ----------
+    cpuinfo
+        What Linux says of the processor. Where there is no such file the answer is no.
+    """
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    described = [line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))]
+    return bool(described) and all(_BFLOAT16_FLAGS & set(flags) for flags in described)
 
 
 def load_model(directory: Path, *, device: str) -> SentenceTransformer:

@@ -175,7 +175,7 @@ def packed_reader(model: SentenceTransformer, *, agreement: float) -> PackedRead
         return None
     if "position_ids" not in inspect.signature(first.model.forward).parameters:
         return None
-    reader = PackedReader(first.tokenizer, _torch(first.model), inputs, first_only=mode == "cls")
+    reader = PackedReader(first.tokenizer, torch_run(first.model), inputs, first_only=mode == "cls")
     try:
         return reader if agrees(reader, usual(model), agreement) else None
     except (ValueError, TypeError, RuntimeError, IndexError):
@@ -193,13 +193,14 @@ def agrees(reader: PackedReader, wanted: Vectors, agreement: float) -> bool:
     return bool((wanted * reader.encode(PROBE)).sum(axis=1).min() >= agreement)
 
 
-def _torch(encoder: Any) -> Run:
+def torch_run(encoder: Any) -> Run:
+    """Let torch run a transformer, in whatever precision its weights have; token vectors are float32."""
     import torch
 
     def run(arrays: Arrays) -> NDArray[np.float32]:
         with torch.inference_mode():
             out = encoder(**{name: torch.from_numpy(array) for name, array in arrays.items()}, return_dict=True)
-        found: NDArray[np.float32] = out[_OUTPUT].numpy()
+        found: NDArray[np.float32] = out[_OUTPUT].float().numpy()
         return found
 
     return run

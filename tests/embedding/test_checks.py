@@ -11,7 +11,7 @@ from feedback_guard.embedding.checks import CHECKS, CheckFailedError
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.interface import Embedder, Vectors
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
-from feedback_guard.policy.embedding import Backend
+from feedback_guard.policy.embedding import Backend, Precision
 from tests import model
 
 Check = Callable[[Embedder], None]
@@ -35,6 +35,13 @@ def test_real_model_conforms(check: Check, real_embedder: SentenceTransformerEmb
 @pytest.mark.parametrize("backend", [Backend.ONNX, Backend.OPENVINO])
 def test_other_backends_conform(check: Check, backend: Backend) -> None:
     check(model.load(backend))
+
+
+@each_check
+@pytest.mark.model
+@pytest.mark.parametrize("backend", [Backend.TORCH, Backend.OPENVINO])
+def test_bfloat16_conforms(check: Check, backend: Backend) -> None:
+    check(model.load(backend, Precision.BFLOAT16))
 
 
 class _Longer(UnsafeHashingEmbedder):

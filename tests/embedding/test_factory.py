@@ -12,15 +12,25 @@ from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError, ModelDigestError
-from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy, Precision
 
 
-@pytest.mark.parametrize("backend", [Backend.TORCH, Backend.ONNX, Backend.OPENVINO])
-def test_the_default_model_is_pinned_and_not_loaded(backend: Backend) -> None:
-    embedder = make_embedder(EmbeddingPolicy(backend=backend))
+@pytest.mark.parametrize(
+    ("backend", "precision", "said"),
+    [
+        (Backend.TORCH, Precision.FULL, ""),
+        (Backend.TORCH, Precision.BFLOAT16, ":bfloat16"),
+        (Backend.ONNX, Precision.FULL, ""),
+        # Once it meant whatever the processor computed in; a baseline of that time must fit neither.
+        (Backend.OPENVINO, Precision.FULL, ":full"),
+        (Backend.OPENVINO, Precision.BFLOAT16, ":bfloat16"),
+    ],
+)
+def test_the_default_model_is_pinned_and_not_loaded(backend: Backend, precision: Precision, said: str) -> None:
+    embedder = make_embedder(EmbeddingPolicy(backend=backend, precision=precision))
     assert isinstance(embedder, SentenceTransformerEmbedder)
     assert embedder.dimension == 384
-    assert embedder.fingerprint == f"sentence-transformers:{backend}:{BUILTIN_DIGEST}:384:1"
+    assert embedder.fingerprint == f"sentence-transformers:{backend}:{BUILTIN_DIGEST}:384:1{said}"
     assert embedder._loaded is None
 
 
@@ -57,6 +67,23 @@ def test_a_model_that_nobody_pinned() -> None:
 def test_an_unknown_backend() -> None:
     with pytest.raises(EmbeddingError, match="torch, onnx, openvino"):
         SentenceTransformerEmbedder(builtin_model(), backend="tensorflow")
+
+
+@pytest.mark.parametrize(("backend", "device"), [("onnx", "cpu"), ("torch", "cuda")])
+def test_bfloat16_where_it_cannot_be(backend: str, device: str) -> None:
+    with pytest.raises(EmbeddingError, match="bfloat16 is for the backends torch and openvino on the processor"):
+        SentenceTransformerEmbedder(builtin_model(), backend=backend, device=device, precision="bfloat16")
+
+
+def test_an_unknown_precision() -> None:
+    with pytest.raises(EmbeddingError, match="there is no precision 'int4'; it is one of full, bfloat16"):
+        SentenceTransformerEmbedder(builtin_model(), precision="int4")
+
+
+@pytest.mark.parametrize("backend", [Backend.ONNX, Backend.UNSAFE_HASHING])
+def test_a_policy_asks_for_bfloat16_of_what_computes_in_it(backend: Backend) -> None:
+    with pytest.raises(ValueError, match=f"backend '{backend}' does not compute in bfloat16; use `torch`"):
+        EmbeddingPolicy(backend=backend, precision=Precision.BFLOAT16)
 
 
 def test_making_an_embedder_imports_no_heavy_library() -> None:

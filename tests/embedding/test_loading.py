@@ -7,14 +7,37 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from feedback_guard.embedding.loading import available_threads, quiet_and_offline
+from feedback_guard.embedding.loading import available_threads, computes_bfloat16, quiet_and_offline
 
 
 def test_there_is_always_a_thread() -> None:
     assert 1 <= available_threads() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("described", "does"),
+    [
+        ("flags\t\t: fpu sse2 avx512f avx512_bf16\nvmx flags\t: vnmi\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("flags\t\t: fpu sse2 avx2 avx512f\n", False),
+        ("flags\t\t: fpu not_avx512_bf16_but_like_it\n", False),
+        ("flags\t\t: fpu avx512_bf16\n\nflags\t\t: fpu\n", False),
+        ("", False),
+    ],
+    ids=["avx512", "amx", "arm", "without", "a-like-name", "not-every-core", "says-nothing"],
+)
+def test_whether_the_processor_computes_in_bfloat16(described: str, does: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(described)
+    assert computes_bfloat16(tmp_path / "cpuinfo") is does
+
+
+def test_a_system_that_describes_no_processor(tmp_path: Path) -> None:
+    assert not computes_bfloat16(tmp_path / "none")
 
 
 @pytest.mark.model

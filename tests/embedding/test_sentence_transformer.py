@@ -16,7 +16,7 @@ from feedback_guard.embedding.checks import LONG, POISON, TEXTS
 from feedback_guard.embedding.digest import builtin_model
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError
-from feedback_guard.policy.embedding import Backend
+from feedback_guard.policy.embedding import Backend, Precision
 from tests import model
 
 pytestmark = pytest.mark.model
@@ -92,26 +92,71 @@ def test_a_model_that_texts_in_a_row_confuse_is_run_the_usual_way(
     assert float(np.abs(padded.encode(texts) - real_embedder.encode(texts)).max()) < 1e-5
 
 
-@pytest.mark.parametrize(("backend", "tolerance"), [(Backend.ONNX, 1e-5), (Backend.OPENVINO, 5e-3)])
-def test_engines_agree_with_torch_where_texts_are_padded(
-    backend: Backend, tolerance: float, real_embedder: SentenceTransformerEmbedder, monkeypatch: pytest.MonkeyPatch
+each_way = pytest.mark.parametrize(
+    ("backend", "precision", "least", "most"),
+    [
+        (Backend.ONNX, Precision.FULL, 0.0, 1e-5),
+        (Backend.OPENVINO, Precision.FULL, 0.0, 1e-5),
+        (Backend.OPENVINO, Precision.BFLOAT16, 1e-4, 5e-3),
+        (Backend.TORCH, Precision.BFLOAT16, 1e-4, 5e-3),
+    ],
+)
+"""Other ways than torch in float32, and how far a component moves: in bfloat16 it does move."""
+
+
+@each_way
+def test_every_way_agrees_where_texts_are_padded(
+    backend: Backend,
+    precision: Precision,
+    least: float,
+    most: float,
+    real_embedder: SentenceTransformerEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model.load(backend)  # skips where its packages are not installed
+    model.load(backend, precision)  # skips where it cannot be
     monkeypatch.setattr(sentence_transformer, "packed_reader", lambda *_, **__: None)
-    other = SentenceTransformerEmbedder(builtin_model(), backend=backend.value)
+    other = SentenceTransformerEmbedder(builtin_model(), backend=backend.value, precision=precision.value)
     assert not other.packs
-    assert float(np.abs(other.encode(TEXTS) - real_embedder.encode(TEXTS)).max()) < tolerance
+    assert least <= float(np.abs(other.encode(TEXTS) - real_embedder.encode(TEXTS)).max()) < most
 
 
-@pytest.mark.parametrize(("backend", "tolerance"), [(Backend.ONNX, 1e-5), (Backend.OPENVINO, 5e-3)])
-def test_engines_agree_with_torch(
-    backend: Backend, tolerance: float, real_embedder: SentenceTransformerEmbedder
+@each_way
+def test_every_way_agrees_with_torch_in_full(
+    backend: Backend, precision: Precision, least: float, most: float, real_embedder: SentenceTransformerEmbedder
 ) -> None:
-    other = model.load(backend)
+    other = model.load(backend, precision)
     texts = [*TEXTS, *real_embedder.split(LONG)]
+    assert other.packs
     assert other.fingerprint != real_embedder.fingerprint
     assert other.split(LONG) == real_embedder.split(LONG)
-    assert float(np.abs(other.encode(texts) - real_embedder.encode(texts)).max()) < tolerance
+    assert least <= float(np.abs(other.encode(texts) - real_embedder.encode(texts)).max()) < most
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_bfloat16_is_refused_where_the_processor_would_imitate_it(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentence_transformer, "computes_bfloat16", lambda: False)
+    embedder = SentenceTransformerEmbedder(builtin_model(), backend=backend, precision="bfloat16")
+    with pytest.raises(EmbeddingError, match=r"this processor does not compute in bfloat16 .* use `precision: full`"):
+        embedder.load()
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_model_that_bfloat16_spoils_is_refused(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(encoder: object) -> packing.Run:
+        def run(arrays: packing.Arrays) -> NDArray[np.float32]:
+            shape = (*arrays["input_ids"].shape, 384)
+            return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+        return run
+
+    monkeypatch.setattr(sentence_transformer, "computes_bfloat16", lambda: True)
+    if not packs:
+        monkeypatch.setattr(sentence_transformer, "packed_reader", lambda *_, **__: None)
+    monkeypatch.setattr(engine, "torch_run", spoil)
+    with pytest.raises(EmbeddingError, match=r"in bfloat16 differ from torch's.*; use `precision: full`"):
+        SentenceTransformerEmbedder(builtin_model(), precision="bfloat16").load()
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
