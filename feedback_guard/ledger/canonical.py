@@ -21,7 +21,10 @@ MAX_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 16
 """Deepest nesting of a record."""
 
-_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
+# It need not look for circles: what is nested too deeply was refused before.
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
 
 
 def canonical_text(value: Mapping[str, JsonValue]) -> str:
@@ -39,11 +42,22 @@ def canonical_text(value: Mapping[str, JsonValue]) -> str:
     """
     _check(value, 0)
     text = _encode(value)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise LedgerError("a record cannot hold a lone surrogate: it is no Unicode text") from None
+    _check_unicode(text)
     return text
+
+
+def check_scalars(*values: str | int) -> None:
+    """Refuse a text or an integer that a record cannot hold.
+
+    Raises
+    ------
+    LedgerError
+        If an integer is beyond 2**53 - 1, a text is not Unicode, or it is neither.
+    """
+    _check(values, 0)
+    for value in values:
+        if isinstance(value, str):
+            _check_unicode(value)
 
 
 def canonical_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
@@ -61,6 +75,15 @@ def canonical_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
         return rfc8785.dumps(value).decode("utf-8")
     except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
         raise LedgerError(f"cannot be written as canonical JSON: {error}") from None
+
+
+def _check_unicode(text: str) -> None:
+    if text.isascii():
+        return
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise LedgerError("a record cannot hold a lone surrogate: it is no Unicode text") from None
 
 
 def _check(value: object, depth: int) -> None:

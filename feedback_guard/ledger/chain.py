@@ -15,13 +15,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Final, NamedTuple, Self
 
 from pydantic import JsonValue
 
 from feedback_guard.clock import format_iso8601
 from feedback_guard.errors import LedgerError
-from feedback_guard.ledger.canonical import canonical_text
+from feedback_guard.ledger.canonical import canonical_text, check_scalars
 
 GENESIS: Final = hashlib.sha256(b"feedback_guard/ledger/1").hexdigest()
 """What stands before the first entry."""
@@ -149,13 +150,13 @@ def link(prev: Checkpoint, kind: str, subject: str, body: Mapping[str, JsonValue
         raise LedgerError(f"the kind of an entry is a lower-case word of at most 64 characters, not {kind!r}")
     if not subject or len(subject) > MAX_SUBJECT_CHARS:
         raise LedgerError(f"the subject of an entry has 1..{MAX_SUBJECT_CHARS} characters, not {len(subject)}")
-    canonical_text({"subject": subject, "at_us": at_us})
+    check_scalars(subject, at_us)
     text = canonical_text(body)
-    if len(text.encode()) > MAX_BODY_BYTES:
+    if len(text) > MAX_BODY_BYTES or len(text.encode()) > MAX_BODY_BYTES:
         raise LedgerError(f"the body of an entry has at most {MAX_BODY_BYTES} bytes; store the rest and its digest")
     seq = prev.seq + 1
     return Entry(seq, at_us, kind, subject, text, prev.hash, entry_hash(seq, at_us, kind, subject, text, prev.hash))
 
 
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+_quote: Final = encode_basestring
+"""A text as JSON writes it, with everything but quotes and control characters as it is."""
