@@ -122,6 +122,10 @@ class GroupBudgets:
         self._points.flush()
         self._undo.clear()
 
+    def committed(self) -> None:
+        """The transaction is committed: its points are known to this process without being read."""
+        self._points.committed()
+
     def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
         if not charges:
             return None

@@ -6,7 +6,8 @@ was accepted last), and hence every ball of half the radius. It does not follow 
 neighbours may come on opposite sides.
 
 The search is exact. Points are first compared by their projection on a few directions, which only ever brings them
-closer together, so nobody who is near is passed over; those that remain are measured in full.
+closer together, and by one product for all of them, with room for what that rounds; so nobody who is near is passed
+over. Those that remain are measured in full.
 
 References
 ----------
@@ -30,6 +31,8 @@ _DIRECTIONS: Final = 32
 _LEARN_FROM: Final = 512
 _ROUNDING: Final = 1e-4
 """What single precision may get wrong of a squared distance. What is so near to the edge counts as inside."""
+_LOOSE: Final = 2 * _ROUNDING
+"""The same for a squared distance that is worked out of lengths and a product: only who lies beyond is passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Points:
     n: int = 0
     _rows: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     _short: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    _lengths: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Squared lengths of what is compared first: of the projections, or of the points while there are few."""
     _about: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     _basis: NDArray[np.float32] | None = None
 
@@ -66,13 +71,16 @@ class Points:
         if self._rows.shape[1] != len(placed.where):
             self.n, self._basis = 0, None
             self._rows = np.zeros((64, len(placed.where)), np.float32)
+            self._lengths = np.zeros(64, np.float32)
             self._about = np.zeros((64, 2), np.int64)
         if self.n == len(self._rows):
             self._make_room()
         self._rows[self.n] = placed.where
         self._about[self.n] = placed.at_us, placed.cost_micro
+        short = placed.where
         if self._basis is not None:
-            self._short[self.n] = self._basis @ placed.where
+            short = self._short[self.n] = self._basis @ placed.where
+        self._lengths[self.n] = short @ short
         self.n += 1
         if self._basis is None and self.n >= _LEARN_FROM:
             self._learn()
@@ -92,15 +100,23 @@ class Points:
         if not self.n or self._rows.shape[1] != len(where):
             return 0
         first = max(0, self.n - self.latest)
-        rows, about = self._rows[first : self.n], self._about[first : self.n]
         edge = radius * radius + _ROUNDING
-        candidates = np.flatnonzero(about[:, 0] >= since_us)
-        if self._basis is not None:
-            apart = self._short[first : self.n] - self._basis @ where
-            candidates = candidates[np.einsum("ij,ij->i", apart, apart)[candidates] <= edge]
-        difference = rows[candidates] - where
-        near = np.einsum("ij,ij->i", difference, difference) <= edge
-        return int(about[candidates[near], 1].sum())
+        among, short = (self._rows, where) if self._basis is None else (self._short, self._basis @ where)
+        # Nearly all points are far, so they are compared by what one product says of all of them.
+        apart = among[first : self.n] @ short
+        apart *= -2.0
+        apart += self._lengths[first : self.n]
+        candidates = np.flatnonzero(apart <= edge + _LOOSE - float(short @ short))
+        if not len(candidates):
+            return 0
+        about = self._about[first : self.n][candidates]
+        difference = self._rows[first : self.n][candidates] - where
+        near = (np.einsum("ij,ij->i", difference, difference) <= edge) & (about[:, 0] >= since_us)
+        return int(about[near, 1].sum())
+
+    def drop(self, n: int) -> None:
+        """Forget the latest n points: they were taken back."""
+        self.n -= n
 
     def _make_room(self) -> None:
         """Grow, or, when twice as many as are remembered are there, forget the older half."""
@@ -109,9 +125,11 @@ class Points:
             self._rows[: self.latest], self._about[: self.latest] = self._rows[kept].copy(), self._about[kept].copy()
             if self._basis is not None:
                 self._short[: self.latest] = self._short[kept].copy()
+            self._lengths[: self.latest] = self._lengths[kept].copy()
             self.n = self.latest
             return
         self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
         self._about = np.concatenate([self._about, np.zeros_like(self._about)])
         self._short = np.concatenate([self._short, np.zeros_like(self._short)])
 
@@ -121,3 +139,4 @@ class Points:
         self._basis = np.ascontiguousarray(directions[:_DIRECTIONS], dtype=np.float32)
         self._short = np.zeros((len(self._rows), len(self._basis)), np.float32)
         self._short[: self.n] = self._rows[: self.n] @ self._basis.T
+        self._lengths[: self.n] = np.einsum("ij,ij->i", self._short[: self.n], self._short[: self.n])

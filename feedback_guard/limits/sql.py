@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Insert, Select, bindparam, select
+from sqlalchemy import Connection, Insert, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from feedback_guard.errors import LimitError
@@ -16,14 +16,10 @@ from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.store import tables
 from feedback_guard.store.locks import take_writer_lock
+from feedback_guard.store.statement import Statement
 
-_ALL_LEVELS: Final = select(
-    tables.budget.c.key,
-    tables.budget.c.used_micro,
-    tables.budget.c.rest,
-    tables.budget.c.period_us,
-    tables.budget.c.last_us,
-)
+_B: Final = tables.budget.c
+_ALL_LEVELS: Final = select(_B.key, _B.used_micro, _B.rest, _B.period_us, _B.last_us)
 _AT_ONCE: Final = 256
 """Most counters in one statement."""
 _CHANGING: Final = ("used_micro", "rest", "period_us", "last_us")
@@ -35,10 +31,12 @@ def _upsert(insert: sqlite.Insert | postgresql.Insert) -> Insert:
     )
 
 
-_UPSERT: Final = {
-    "sqlite": _upsert(sqlite.insert(tables.budget)),
-    "postgresql": _upsert(postgresql.insert(tables.budget)),
-}
+_KINDS: Final = ("sqlite", "postgresql")
+_UPSERT: Final = Statement(
+    _upsert(sqlite.insert(tables.budget)),
+    ("key", "name", *_CHANGING),
+    {"postgresql": _upsert(postgresql.insert(tables.budget))},
+)
 
 
 class SqlBudgets:
@@ -111,40 +109,34 @@ def read_levels(connection: Connection, keys: Sequence[str]) -> dict[str, Level]
         part = keys[start : start + _AT_ONCE]
         # One statement for each power of two, so that few are compiled; what is missing is asked twice.
         size = 1 << (len(part) - 1).bit_length()
-        named = {f"key_{n}": part[min(n, len(part) - 1)] for n in range(size)}
-        rows = connection.execute(_levels_of(size), named)
-        levels.update((row.key, Level(row.used_micro, row.rest, row.period_us, row.last_us)) for row in rows)
+        rows = _levels_of(size).rows(connection, (*part, *[part[-1]] * (size - len(part))))
+        levels.update((key, Level(used, rest, period, last)) for key, used, rest, period, last in rows)
     return levels
 
 
 @functools.cache
-def _levels_of(n: int) -> Select[tuple[str, int, int, int, int]]:
+def _levels_of(n: int) -> Statement:
     """The statement for n counters. One with a list of any length would be compiled anew every time."""
-    return _ALL_LEVELS.where(tables.budget.c.key.in_([bindparam(f"key_{i}") for i in range(n)]))
+    names = [f"key_{i}" for i in range(n)]
+    return Statement(_ALL_LEVELS.where(_B.key.in_([bindparam(name) for name in names])), names)
 
 
 def write_levels(connection: Connection, names: Mapping[str, str], levels: Mapping[str, Level]) -> None:
-    """Store the levels of counters, whose budgets are called `names`."""
+    """Store the levels of counters, whose budgets are called `names`.
+
+    Raises
+    ------
+    LimitError
+        If the database is of a kind that budgets cannot be kept in.
+    """
     if not levels:
         return
-    connection.execute(
-        _upsert_for(connection),
+    if connection.dialect.name not in _KINDS:
+        raise LimitError(f"budgets cannot be kept in {connection.dialect.name}; use SQLite or PostgreSQL")
+    _UPSERT.many(
+        connection,
         [
-            {
-                "key": key,
-                "name": names[key],
-                "used_micro": level.used_micro,
-                "rest": level.rest,
-                "period_us": level.period_us,
-                "last_us": level.last_us,
-            }
+            (key, names[key], level.used_micro, level.rest, level.period_us, level.last_us)
             for key, level in levels.items()
         ],
     )
-
-
-def _upsert_for(connection: Connection) -> Insert:
-    try:
-        return _UPSERT[connection.dialect.name]
-    except KeyError:
-        raise LimitError(f"budgets cannot be kept in {connection.dialect.name}; use SQLite or PostgreSQL") from None

@@ -148,6 +148,7 @@ def group(engines: Engines, memory: PointMemory, *, commit: bool = True) -> Iter
         budgets.flush()
         if commit:
             connection.commit()
+            budgets.committed()
         else:
             connection.rollback()
 
