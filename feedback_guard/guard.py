@@ -182,6 +182,7 @@ class Guard:
                     self.store,
                     engine.memory,
                     self.metrics,
+                    handover=self.store.handover,
                     on_pulled=self._pull_back,
                     on_told=functools.partial(keep_told, self.store),
                     on_drift=functools.partial(keep_drift, self.store),

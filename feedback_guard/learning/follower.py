@@ -1,6 +1,7 @@
 """The one place where detectors learn: committed events, in the order of the ledger.
 
 Every process that shares a store follows the same ledger, its own entries included, so that all hold the same state.
+What this process committed itself is handed to the follower; what is missing between, and before, and after it is read.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from feedback_guard.embedding.pack import unpack
@@ -20,12 +21,15 @@ from feedback_guard.evidence.telling import Telling
 from feedback_guard.learning.memory import Memory
 from feedback_guard.metrics import Metrics
 from feedback_guard.signals.interface import Observation
+from feedback_guard.store.handover import Handover
 from feedback_guard.store.records import Event
 
 log = logging.getLogger(__name__)
 
 BATCH = 256
 """Most ledger events read at once."""
+HANDED = 32
+"""Most events of this process that are folded before others may go on."""
 POLL_SECONDS = 1.0
 """Longest time before looking for what other processes recorded."""
 RECENT = 2_048
@@ -56,6 +60,8 @@ class Follower:
         What is changed; nobody else changes it.
     metrics
         Told of failures and of drift.
+    handover
+        What this process commits, so that it need not be read; None reads everything.
     on_pulled
         Called after each catching up with the accepted contributions that turned out to belong to a campaign.
     on_told
@@ -70,6 +76,7 @@ class Follower:
         memory: Memory,
         metrics: Metrics,
         *,
+        handover: Handover | None = None,
         on_pulled: OnPulled | None = None,
         on_told: OnTold | None = None,
         on_drift: OnDrift | None = None,
@@ -77,6 +84,8 @@ class Follower:
         self._source = source
         self._memory = memory
         self._metrics = metrics
+        self._handover = Handover() if handover is None else handover
+        self._handover.open()
         self._on_pulled = on_pulled
         self._on_told = on_told
         self._on_drift = on_drift
@@ -98,16 +107,31 @@ class Follower:
     def catch_up_now(self) -> None:
         """Fold all that is committed, in the calling thread: at start-up, when nobody reads the memory yet."""
         while events := self._source.events_after(self._memory.seq, BATCH):
-            for event in events:
-                self.fold(event)
+            self._fold_all(events)
 
-    async def catch_up(self) -> None:
-        """Fold all that is committed, giving way to requests between batches."""
+    async def catch_up(self, *, look: bool = True) -> None:
+        """Fold all that is committed, giving way to requests between batches.
+
+        Parameters
+        ----------
+        look
+            Whether to look for what other processes recorded after the latest entry that is known here. What lies
+            before that entry is read in any case.
+        """
         async with self._folding:  # two at once would read, and fold, the same events
-            while events := await asyncio.to_thread(self._source.events_after, self._memory.seq, BATCH):
-                for event in events:
-                    self.fold(event)
-                if len(events) < BATCH:
+            while True:
+                events, missing = self._handover.take(self._memory.seq, HANDED)
+                self._fold_all(events)
+                if events:
+                    await asyncio.sleep(0)
+                if missing == 0:
+                    continue
+                if missing is None and not look:
+                    break
+                limit = BATCH if missing is None else min(BATCH, missing)
+                events = await asyncio.to_thread(self._source.events_after, self._memory.seq, limit)
+                self._fold_all(events)
+                if not events or (missing is None and len(events) < limit):
                     break
         status = self._memory.status
         if status is not None:
@@ -149,17 +173,26 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        loop = asyncio.get_running_loop()
+        looks = loop.time() + POLL_SECONDS
         while True:
             # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout_at(looks):
                     await self._wake.wait()
             self._wake.clear()
+            look = loop.time() >= looks
+            if look:
+                looks = loop.time() + POLL_SECONDS
             try:
-                await self.catch_up()
+                await self.catch_up(look=look)
             except StoreError:
                 log.exception("the ledger could not be read; trying again")
                 self._metrics.failed("store")
+
+    def _fold_all(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.fold(event)
 
     def fold(self, event: Event) -> None:
         """Let the detectors follow one event. One that cannot be folded is logged, counted and passed over."""

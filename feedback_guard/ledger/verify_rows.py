@@ -12,9 +12,10 @@ from sqlalchemy import Connection, RowMapping, func, select
 from feedback_guard.errors import TransitionError
 from feedback_guard.ledger.report import Fault, Report
 from feedback_guard.store import tables
-from feedback_guard.store.reads import TELLING
+from feedback_guard.store.handover import TELLING
+from feedback_guard.store.new_rows import ContributionRow
 from feedback_guard.store.reputation import KIND as REPUTATION
-from feedback_guard.store.rows import Surroundings, judged_body, sha256_hex
+from feedback_guard.store.rows import Surroundings, judged_body, objects_of, sha256_hex
 from feedback_guard.store.states import RESOLUTIONS, Delivery, Learning, Resolution, check_delivery, check_learning
 
 STREAM: Final = 500
@@ -122,9 +123,11 @@ def _verify_contribution(ident: str, rows: list[RowMapping], report: Report) -> 
     if row["route"] is None:
         report.found(Fault.ROW_REMOVED, "its submission is not there", subject=ident)
         return
-    if json.loads(row["payload"])["id"] != ident:
+    fields = ContributionRow._make(row[name] for name in ContributionRow._fields)
+    objects = objects_of(fields.payload, fields.verdict)
+    if objects.payload["id"] != ident:
         report.found(Fault.ROW_EDITED, "its payload names another contribution", seq=row["seq"], subject=ident)
-    expected = judged_body(row, body.get("learning"), _surroundings(row, body))
+    expected = judged_body(fields, body.get("learning"), _surroundings(row, body), objects)
     differing = sorted(name for name in expected.keys() | body.keys() if expected.get(name) != body.get(name))
     if differing:
         report.found(

@@ -26,6 +26,7 @@ from feedback_guard.store.decisions import read_submission
 from feedback_guard.store.engines import Engines, open_engines, store_error
 from feedback_guard.store.gathering import Gathering
 from feedback_guard.store.group import Group
+from feedback_guard.store.handover import Handover
 from feedback_guard.store.records import Event, HeldSummary, KeptRequests, StoredContribution, StoredSubmission
 from feedback_guard.store.sqlite import DriverError
 from feedback_guard.store.states import Delivery
@@ -58,6 +59,8 @@ class Store:
         """What was found about the database when it was opened, such as its version."""
         self.latest = LatestLevels(monotonic=clock.monotonic)
         """Budgets as this process last charged them, without asking the database."""
+        self.handover = Handover()
+        """What this process commits, for whoever follows the ledger in it."""
         self._time = StoreTime(clock)
         self._told: Callable[[Mapping[str, Level]], None] | None = None
         self._gatherings: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering] = WeakKeyDictionary()
@@ -243,6 +246,8 @@ class Store:
     def _committed(self, group: Group) -> None:
         if group.server_time is not None:
             self._time.note(*group.server_time)
+        self.handover.note(group.appended)
+        group.budgets.committed()
         known = group.budgets.known
         self.latest.note(known)
         if self._told is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from feedback_guard.clock import Clock, SystemClock
 from feedback_guard.errors import StoreFullError
@@ -15,16 +15,19 @@ from feedback_guard.limits.grouped import GroupBudgets
 from feedback_guard.limits.placing import PointMemory
 from feedback_guard.store import tables
 from feedback_guard.store.campaigns import NewMember, join
+from feedback_guard.store.new_rows import ContributionRow, SubmissionRow
 from feedback_guard.store.opening import NOTHING, Opening
+from feedback_guard.store.records import StoredContribution
+from feedback_guard.store.statement import Statement
 from feedback_guard.store.timing import store_time
 
-_HEAD: Final = select(tables.ledger.c.seq, tables.ledger.c.hash).order_by(tables.ledger.c.seq.desc()).limit(1)
+_HEAD: Final = Statement(text("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1"), ())
 _HELD: Final = select(func.count(), func.coalesce(func.sum(tables.submission.c.n_held), 0)).where(
     tables.submission.c.waiting == 1
 )
-_APPEND: Final = tables.ledger.insert()
-_SUBMISSION: Final = tables.submission.insert()
-_CONTRIBUTIONS: Final = tables.contribution.insert()
+_APPEND: Final = Statement(tables.ledger.insert(), Entry._fields)
+_SUBMISSION: Final = Statement(tables.submission.insert(), SubmissionRow._fields)
+_CONTRIBUTIONS: Final = Statement(tables.contribution.insert(), ContributionRow._fields)
 _REPLAYS: Final = tables.replay.insert()
 
 
@@ -72,15 +75,18 @@ class Group:
         self.budgets = GroupBudgets(connection, points, opening.levels)
         self._head = opening.head
         self._pending: list[Entry] = []
+        self._stored: list[StoredContribution | None] = []  # what each of them is about, where that is at hand
         self._held: tuple[int, int] | None = None
-        self._submissions: list[dict[str, Any]] = []
-        self._contributions: list[dict[str, Any]] = []
+        self._submissions: list[SubmissionRow] = []
+        self._contributions: list[ContributionRow] = []
         self._replays: dict[str, dict[str, Any]] = {}
         self._members: dict[str, Sequence[NewMember]] = {}
         self._mark = _Mark(None, 0, None, (0, 0))
         self._own = (0, 0)  # where the present job's submissions and contributions begin
         self._job = 0
         self._saved = False
+        self.appended: list[tuple[Entry, StoredContribution | None]] = []
+        """Entries of the ledger that this transaction wrote, each with the contribution that was recorded with it."""
         self.server_time = opening.server_time if isinstance(clock, SystemClock) else None
         """What the server's clock said in this transaction, and when by this host's monotonic one."""
 
@@ -119,7 +125,7 @@ class Group:
             else:
                 self._split()
             self._head, self._held = self._mark.head, self._mark.held
-            del self._pending[self._mark.entries :]
+            del self._pending[self._mark.entries :], self._stored[self._mark.entries :]
             self.budgets.reset(self._mark.budgets)
         if self._saved:
             self._connection.exec_driver_sql(f"RELEASE SAVEPOINT job_{self._job}")
@@ -127,8 +133,8 @@ class Group:
 
     def insert(
         self,
-        submission: dict[str, Any],
-        contributions: list[dict[str, Any]],
+        submission: SubmissionRow,
+        contributions: list[ContributionRow],
         replay: dict[str, Any] | None = None,
         members: Sequence[NewMember] = (),
     ) -> None:
@@ -137,12 +143,12 @@ class Group:
         `members` are those of its contributions that belong to a campaign.
         """
         self._submissions.append(submission)
-        self._replays.pop(submission["id"], None)  # of a job that was undone
-        self._members.pop(submission["id"], None)
+        self._replays.pop(submission.id, None)  # of a job that was undone
+        self._members.pop(submission.id, None)
         if members:
-            self._members[submission["id"]] = members
+            self._members[submission.id] = members
         if replay is not None:
-            self._replays[submission["id"]] = replay
+            self._replays[submission.id] = replay
         self._contributions += contributions
 
     def now_us(self) -> int:
@@ -156,10 +162,24 @@ class Group:
             self.server_time = store_time(self._connection, self._clock), asked
         return self.server_time[0]
 
-    def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], at_us: int) -> int:
-        """Add an entry to the end of the ledger; returns its position."""
+    def append(
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, JsonValue],
+        at_us: int,
+        stored: StoredContribution | None = None,
+    ) -> int:
+        """Add an entry to the end of the ledger; returns its position.
+
+        Parameters
+        ----------
+        stored
+            The contribution that it is about, as it is recorded beside it.
+        """
         entry = link(self._end(), kind, subject, body, at_us)
         self._pending.append(entry)
+        self._stored.append(stored)
         self._head = Checkpoint(entry.seq, entry.hash)
         return entry.seq
 
@@ -191,14 +211,15 @@ class Group:
         self._insert()
         self.budgets.flush()
         if self._pending:
-            self._connection.execute(_APPEND, [entry._asdict() for entry in self._pending])
-            self._pending.clear()
+            _APPEND.many(self._connection, self._pending)
+            self.appended += zip(self._pending, self._stored, strict=True)
+            self._pending, self._stored = [], []
 
     def _insert(self) -> None:
         if self._submissions:
-            self._connection.execute(_SUBMISSION, self._submissions)
-            self._connection.execute(_CONTRIBUTIONS, self._contributions)
-            idents = [row["id"] for row in self._submissions]
+            _SUBMISSION.many(self._connection, self._submissions)
+            _CONTRIBUTIONS.many(self._connection, self._contributions)
+            idents = [row.id for row in self._submissions]
             replays = [self._replays.pop(ident) for ident in idents if ident in self._replays]
             if replays:
                 self._connection.execute(_REPLAYS, replays)
@@ -207,7 +228,7 @@ class Group:
                 join(self._connection, members)
             self._submissions, self._contributions = [], []
 
-    def _split(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _split(self) -> tuple[list[SubmissionRow], list[ContributionRow]]:
         """Take the present job's rows off those that are kept back."""
         first, second = self._own
         own = self._submissions[first:], self._contributions[second:]
@@ -216,6 +237,6 @@ class Group:
 
     def _end(self) -> Checkpoint:
         if self._head is None:
-            row = self._connection.execute(_HEAD).one_or_none()
-            self._head = Checkpoint(row[0], row[1]) if row else Checkpoint(0, GENESIS)
+            rows = _HEAD.rows(self._connection, ())
+            self._head = Checkpoint(*rows[0]) if rows else Checkpoint(0, GENESIS)
         return self._head

@@ -7,8 +7,9 @@ from typing import Any
 from feedback_guard.errors import UsageError
 from feedback_guard.store.campaigns import member_of
 from feedback_guard.store.group import Group
-from feedback_guard.store.records import NewSubmission
-from feedback_guard.store.rows import Surroundings, contribution_row, judged_body, sha256_hex
+from feedback_guard.store.new_rows import SubmissionRow, new_row
+from feedback_guard.store.records import NewSubmission, StoredContribution
+from feedback_guard.store.rows import Surroundings, judged_body, sha256_hex
 from feedback_guard.store.states import Delivery, Learning, check_delivery, check_learning
 
 
@@ -19,28 +20,28 @@ def insert(group: Group, submission: NewSubmission) -> None:
     check_delivery(None, submission.delivery)
     for judged in submission.judged:
         check_learning(None, judged.learning)
-    rows = [contribution_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
+    made = [new_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
     n_held = sum(judged.learning is Learning.HELD for judged in submission.judged)
     waiting = n_held > 0 or submission.delivery is Delivery.HELD
     if waiting:
         group.hold(n_held)
     request = submission.request if waiting else None
     group.insert(
-        {
-            "id": submission.id,
-            "route": submission.route,
-            "at_us": submission.at_us,
-            "anonymous": int(submission.anonymous),
-            "delivery": submission.delivery.value,
-            "version": 1,
-            "n_held": n_held,
-            "waiting": int(waiting),
-            "request": request,
-            "worker": submission.worker,
-            "moved_us": submission.at_us,
-            "detail": None,
-        },
-        rows,
+        SubmissionRow(
+            id=submission.id,
+            route=submission.route,
+            at_us=submission.at_us,
+            anonymous=int(submission.anonymous),
+            delivery=submission.delivery.value,
+            version=1,
+            n_held=n_held,
+            waiting=int(waiting),
+            request=request,
+            worker=submission.worker,
+            moved_us=submission.at_us,
+            detail=None,
+        ),
+        [row for row, _ in made],
         None if request is None else _replay_row(submission),
         [
             member_of(item.contribution, item.verdict.campaign, submission.at_us)
@@ -58,8 +59,16 @@ def insert(group: Group, submission: NewSubmission) -> None:
         body_sha256=submission.body_sha256,
         application=None if request is None else submission.application,
     )
-    for row in rows:
-        group.append("judged", row["id"], judged_body(row, row["learning"], around), submission.at_us)
+    for judged, (row, objects) in zip(submission.judged, made, strict=True):
+        group.append(
+            "judged",
+            row.id,
+            judged_body(row, row.learning, around, objects),
+            submission.at_us,
+            StoredContribution(
+                judged.contribution, submission.id, judged.verdict, judged.learning, judged.vectors, row.weight_micro
+            ),
+        )
 
 
 def _replay_row(submission: NewSubmission) -> dict[str, Any]:

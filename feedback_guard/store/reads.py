@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select, text, tuple_
@@ -11,14 +10,10 @@ from feedback_guard.errors import StoreError
 from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry
 from feedback_guard.settings import MAX_REVIEW_PAGE
 from feedback_guard.store import tables
-from feedback_guard.store.campaign_decisions import RULINGS
-from feedback_guard.store.drift_alarms import ACKNOWLEDGED
+from feedback_guard.store.handover import TELLING, WORDED, event
 from feedback_guard.store.records import Event, HeldSummary, KeptRequests, StoredContribution, StoredSubmission
 from feedback_guard.store.rows import SUBMISSIONS, AnyRow, stored_contribution, stored_submission
 from feedback_guard.store.states import Delivery
-
-TELLING: Final = ("judged", "approved", "denied", "held", "withdrawn")
-"""Kinds of ledger entries that are about a contribution."""
 
 _S: Final = tables.submission.c
 _C: Final = tables.contribution.c
@@ -35,7 +30,7 @@ _EVENTS: Final = (
         _L.kind,
         _L.at_us.label("event_us"),
         _L.subject,
-        case((_L.kind.in_((*RULINGS.values(), ACKNOWLEDGED)), _L.body)).label("ruling"),
+        case((_L.kind.in_(WORDED), _L.body)).label("ruling"),
         tables.contribution,
     )
     .outerjoin(tables.contribution, (_C.id == _L.subject) & _L.kind.in_(TELLING))
@@ -158,13 +153,4 @@ def kept_requests(connection: Connection) -> list[KeptRequests]:
 def _event(row: AnyRow) -> Event:
     values = row._mapping
     stored = None if values[_C.id] is None else stored_contribution(row)
-    body = json.loads(values["ruling"]) if values["ruling"] else {}
-    return Event(
-        values["seq"],
-        values["kind"],
-        values["event_us"],
-        stored,
-        values["subject"],
-        ruled=body.get("ruled") or "",
-        baseline=body.get("baseline", ""),
-    )
+    return event(values["seq"], values["kind"], values["event_us"], stored, values["subject"], values["ruling"])

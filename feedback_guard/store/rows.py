@@ -1,7 +1,8 @@
 """Between records and rows, and from a row to what the ledger says about it.
 
 `judged_body` is used twice: when a contribution is recorded, and when the ledger is verified against the rows. What
-it covers cannot be edited in a row without being found.
+it covers cannot be edited in a row without being found. Whoever records has the row's JSON as objects still, and need
+not read what was just written.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import Row, RowMapping, Select, func, select
+from sqlalchemy import Row, Select, func, select
 
 from feedback_guard.clock import parse_iso8601
 from feedback_guard.contribution import Contribution, Kind
-from feedback_guard.ledger.canonical import canonical_json
-from feedback_guard.limits.interface import UNIT
 from feedback_guard.store import tables
-from feedback_guard.store.records import Judged, StoredContribution, StoredSubmission
+from feedback_guard.store.new_rows import ContributionRow, Objects, micro
+from feedback_guard.store.records import StoredContribution, StoredSubmission
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.verdict import Decision, Reason, Verdict
 
@@ -41,12 +41,6 @@ SUBMISSIONS: Final[Select[*tuple[Any, ...]]] = select(
 ).outerjoin(tables.replay, _R.submission == tables.submission.c.id)
 """Submissions with what `replay` has for them; `kept` is true where there is such a row."""
 _BILLION: Final = 1_000_000_000
-_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-def micro(value: float) -> int:
-    """A share of 0..1 in micro-units."""
-    return round(value * UNIT)
 
 
 def sha256_hex(data: bytes | str) -> str:
@@ -54,39 +48,8 @@ def sha256_hex(data: bytes | str) -> str:
     return hashlib.sha256(data if isinstance(data, bytes) else data.encode("utf-8")).hexdigest()
 
 
-def contribution_row(judged: Judged, submission: str, position: int) -> dict[str, Any]:
-    """The row of a contribution that was just judged."""
-    verdict = judged.verdict
-    weight = micro(verdict.weight)
-    return {
-        "id": judged.contribution.id,
-        "submission": submission,
-        "position": position,
-        "payload": canonical_json(judged.contribution.to_json()),
-        "verdict": verdict_text(verdict),
-        "decision": verdict.decision.value,
-        "learning": judged.learning.value,
-        "weight_micro": weight,
-        "suspicion_micro": micro(verdict.suspicion),
-        "charged_micro": weight,
-        "vectors": judged.vectors,
-    }
-
-
-def verdict_text(verdict: Verdict) -> str:
-    """A verdict as it is stored: the contract's JSON object and what only the guard needs."""
-    return _encode(
-        verdict.to_json()
-        | {
-            "retry_after_us": verdict.retry_after_us,
-            "observed": verdict.observed,
-            "unscored": verdict.unscored,
-        }
-    )
-
-
 def parse_verdict(text: str) -> Verdict:
-    """Read what `verdict_text` wrote."""
+    """Read a stored verdict."""
     value = json.loads(text)
     return Verdict(
         id=value["id"],
@@ -142,26 +105,33 @@ class Surroundings:
     application: str | None = None
 
 
-def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surroundings) -> dict[str, JsonValue]:
+def objects_of(payload: str, verdict: str) -> Objects:
+    """Read the JSON of a row."""
+    return Objects(json.loads(payload), json.loads(verdict))
+
+
+def judged_body(row: ContributionRow, learning: str, around: Surroundings, objects: Objects) -> dict[str, JsonValue]:
     """What the ledger says about a contribution that was judged, from its row.
 
     Parameters
     ----------
     row
-        Of the table `contribution`.
+        As it stands in the table.
     learning
         The state it entered; the row's own may have changed since.
     around
         Its submission.
+    objects
+        What the row's `payload` and `verdict` say.
     """
-    payload, verdict = json.loads(row["payload"]), json.loads(row["verdict"])
-    vectors: bytes = row["vectors"]
+    payload, verdict = objects
+    vectors: bytes = row.vectors
     return {
-        "contribution_sha256": sha256_hex(row["payload"]),
+        "contribution_sha256": sha256_hex(row.payload),
         "contributor_sha256": sha256_hex(payload["contributor"]),
         "kind": payload["kind"],
         "submission": around.submission,
-        "position": row["position"],
+        "position": row.position,
         "route": around.route,
         "received_us": around.at_us,
         "anonymous": around.anonymous,
@@ -169,10 +139,10 @@ def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surr
         **({} if around.body_sha256 is None else {"body_sha256": around.body_sha256}),
         **({} if around.application is None else {"application": around.application}),
         "delivery": around.delivery,
-        "decision": row["decision"],
+        "decision": row.decision,
         "learning": learning,
         "weight_micro": micro(verdict["weight"]),
-        "suspicion_micro": row["suspicion_micro"],
+        "suspicion_micro": row.suspicion_micro,
         "policy": verdict["policy"],
         "baseline": verdict["baseline"],
         "campaign": verdict["campaign"],
@@ -185,7 +155,7 @@ def judged_body(row: Mapping[str, Any] | RowMapping, learning: str, around: Surr
         ],
         "observed": verdict["observed"],
         "unscored": verdict["unscored"],
-        "verdict_sha256": sha256_hex(row["verdict"]),
+        "verdict_sha256": sha256_hex(row.verdict),
         "vectors_sha256": sha256_hex(vectors) if vectors else None,
     }
 
