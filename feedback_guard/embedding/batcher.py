@@ -20,7 +20,7 @@ from feedback_guard.embedding.batches import PATIENCE_SECONDS, Pool
 from feedback_guard.embedding.interface import Embedder, Vectors
 from feedback_guard.embedding.line import Line
 from feedback_guard.embedding.queue import Queue
-from feedback_guard.embedding.requests import Request, to_coroutine, to_thread
+from feedback_guard.embedding.requests import Outbox, Request, to_thread
 from feedback_guard.errors import EmbeddingDeadlineError, EmbeddingError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Batcher:
         self._on_batch = on_batch
         self._clock = clock or SystemClock()
         self._queue = Queue(size=queue_size, enough=max_batch, max_wait=max_wait_us / MICROSECONDS, clock=self._clock)
+        self._outbox = Outbox()
         self._embedder: Embedder | None = None
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -139,6 +140,7 @@ class Batcher:
         if self._thread is None or self._pid != os.getpid():
             return
         self._queue.stop("the embedder was closed")
+        self._outbox.flush()
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
             self._left_behind = self._thread
@@ -175,18 +177,23 @@ class Batcher:
             return []
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Vectors]] = loop.create_future()
-        answer = to_coroutine(loop, future)
+        answer = self._outbox.to_coroutine(loop, future)
         request = Request(texts, answer, self._queue.release, arrived=self._clock.monotonic())
         self._queue.submit(request)
+        late = loop.call_later(deadline_us / MICROSECONDS, self._late, future, len(texts), deadline_us)
         try:
-            async with asyncio.timeout(deadline_us / MICROSECONDS):
-                return await future
-        except TimeoutError:
-            raise EmbeddingDeadlineError(
-                f"{len(texts)} texts had no vectors after {deadline_us / 1_000:g} ms; {self._queue.depth} texts wait"
-            ) from None
+            return await future
         finally:
+            late.cancel()
             request.abandon()
+
+    def _late(self, future: asyncio.Future[list[Vectors]], n: int, deadline_us: int) -> None:
+        if not future.done():
+            future.set_exception(
+                EmbeddingDeadlineError(
+                    f"{n} texts had no vectors after {deadline_us / 1_000:g} ms; {self._queue.depth} texts wait"
+                )
+            )
 
     def embed_now(self, texts: Sequence[str]) -> list[Vectors]:
         """Embed texts and wait: for building a baseline and for replay. Never call it from an event loop.
@@ -234,17 +241,25 @@ class Batcher:
         padded = not getattr(embedder, "packs", False)
         live = Pool(embedder.split, max_batch=self._max_batch, patience=PATIENCE_SECONDS, padded=padded)
         job = Pool(embedder.split, max_batch=self._max_batch, patience=None, padded=padded)
-        line = Line(embedder, wanted=lambda: self._queue.running, report=self._report, clock=self._clock)
+        line = Line(
+            embedder,
+            wanted=lambda: self._queue.running,
+            report=self._report,
+            handed=self._outbox.flush,
+            clock=self._clock,
+        )
         self._embedder = embedder
         self._queue.open()
         ready.set_result(None)
         try:
             while self._queue.gather(live, job, line):
                 self._advance(live, job, line)
+                self._outbox.flush()  # of texts that could not be cut
         except BaseException:
             logger.exception("the embedding thread failed and ends")
         finally:
             self._queue.end("the embedding thread ended")
+            self._outbox.flush()
             if callable(close := getattr(embedder, "close", None)):
                 close()
 

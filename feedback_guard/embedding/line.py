@@ -52,17 +52,26 @@ class Line:
         Asked after a batch failed, before its windows are tried one by one.
     report
         Told the number of windows and the seconds of each batch.
+    handed
+        Called when the answers of a batch have been given.
     clock
         Where durations come from.
     """
 
     def __init__(
-        self, embedder: Embedder, *, wanted: Callable[[], bool], report: Callable[[int, float], None], clock: Clock
+        self,
+        embedder: Embedder,
+        *,
+        wanted: Callable[[], bool],
+        report: Callable[[int, float], None],
+        handed: Callable[[], None],
+        clock: Clock,
     ) -> None:
         self._embedder = embedder
         self._pipelined = cast("Pipelined", embedder) if hasattr(embedder, "begin") else None
         self._wanted = wanted
         self._report = report
+        self._handed = handed
         self._clock = clock
         self._under_way: deque[tuple[Batch, float]] = deque()
 
@@ -118,11 +127,13 @@ class Line:
             item.rows[number] = row
             if item.is_done and not item.waiting.over:
                 item.waiting.complete(item)
+        self._handed()
 
     def _fail(self, batch: Batch, error: Exception) -> None:
         """Try the windows of a batch that failed one by one, so that one fails alone."""
         if len(batch) == 1:
             batch[0][0].fail(error)
+            self._handed()
             return
         while self._under_way:  # what one by one is answered would otherwise be taken for their answers
             self.land()

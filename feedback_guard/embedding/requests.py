@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 
 from feedback_guard.embedding.batches import Item
@@ -75,22 +76,46 @@ class Request:
             self._answer(vectors, error)
 
 
-def to_coroutine(loop: asyncio.AbstractEventLoop, future: asyncio.Future[list[Vectors]]) -> Answer:
-    """Return an answer that wakes a coroutine in its own event loop."""
+_Settled = tuple[asyncio.Future[list[Vectors]], list[Vectors] | None, EmbeddingError | None]
 
-    def settle(vectors: list[Vectors] | None, error: EmbeddingError | None) -> None:
+
+class Outbox:
+    """Answers on their way to event loops, which are woken once for all that come together.
+
+    A loop that is woken takes the interpreter lock for as long as it has something to do, so whoever wakes it for each
+    answer of a batch waits for the lock each time. Safe to use from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
+
+    def to_coroutine(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[list[Vectors]]) -> Answer:
+        """Return an answer for a coroutine in its own event loop; it arrives with the next `flush`."""
+
+        def answer(vectors: list[Vectors] | None, error: EmbeddingError | None) -> None:
+            with self._lock:
+                self._waiting.setdefault(loop, []).append((future, vectors, error))
+
+        return answer
+
+    def flush(self) -> None:
+        """Wake each loop that has answers waiting."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for loop, answers in waiting.items():
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be told
+                loop.call_soon_threadsafe(_settle, answers)
+
+
+def _settle(answers: Sequence[_Settled]) -> None:
+    for future, vectors, error in answers:
         if future.done():
-            return
+            continue
         if vectors is None:
             future.set_exception(error or EmbeddingError("there are no vectors"))
         else:
             future.set_result(vectors)
-
-    def answer(vectors: list[Vectors] | None, error: EmbeddingError | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be told
-            loop.call_soon_threadsafe(settle, vectors, error)
-
-    return answer
 
 
 def to_thread(future: concurrent.futures.Future[list[Vectors]]) -> Answer:

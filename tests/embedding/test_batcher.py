@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,6 +183,34 @@ def test_what_came_while_the_model_was_busy_goes_together() -> None:
     with running(gated) as batcher:
         asyncio.run(main())
     assert [len(batch) for batch in gated.batches] == [1, 5]
+
+
+def test_a_batch_wakes_a_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+
+        def counted(*args: Any, **kwargs: Any) -> asyncio.Handle:
+            woken.append(args)
+            return wake(*args, **kwargs)
+
+        first = asyncio.create_task(batcher.embed(["first"], deadline_us=LONG_DEADLINE))
+        await entered(gated)
+        rest = [asyncio.create_task(batcher.embed([f"text {n}"], deadline_us=LONG_DEADLINE)) for n in range(20)]
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", counted)
+            gated.gate.set()
+            vectors = await asyncio.gather(first, *rest)
+        for n, found in enumerate(vectors[1:]):
+            assert (found[0] == round_half(gated.encode([f"text {n}"]))).all()
+
+    with running(gated := Gated()) as batcher:
+        asyncio.run(main())
+    assert [len(batch) for batch in gated.batches[:2]] == [1, 20]
+    assert len(woken) == 2
 
 
 def test_short_texts_do_not_wait_for_a_long_one() -> None:
