@@ -23,7 +23,7 @@ def main() -> None:
     parts = ["serving", "passing", "stages", "budgets", "facets"]
     parser.add_argument("--only", choices=parts, help="measure one part")
     parser.add_argument("--requests", type=int, default=4_000, help="requests for each figure of passing")
-    parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], default="torch", help="for serving")
+    parser.add_argument("--backend", choices=serving.ways(), default="", help="for serving; default: all of these")
     args = parser.parse_args()
     results: dict[str, Any] = {}
     if args.only in (None, "serving"):

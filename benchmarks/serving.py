@@ -1,18 +1,24 @@
-"""Requests per second, latency and CPU: the bare application, the guarded one, and the model alone, interleaved."""
+"""Requests per second, latency and CPU: the bare application, guarded ones, and the model alone, interleaved.
+
+The guard runs with every backend and precision that this machine has. Beside each stands sentence-transformers' own
+`encode` of the same texts on the same cores, as a user would call it: in float32, in full batches of one length.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 import json
 import math
+import random
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -27,13 +33,18 @@ from benchmarks.load import Measured, measure, request_bytes
 from benchmarks.texts import fresh, recombined, rows
 from feedback_guard.embedding.digest import builtin_model
 from feedback_guard.embedding.factory import make_embedder
+from feedback_guard.embedding.loading import computes_bfloat16
 from feedback_guard.policy.loader import load_policy
 
 Texts = Sequence[tuple[str, str]]
 Encode = Callable[[Sequence[str]], object]
-CLIENTS: Final = {1: (1, 8, 32, 128), 4: (32, 128), 8: (32, 128)}
-"""By the length of texts, in parts of about 12 words: how many clients there are at once."""
+CLIENTS: Final = {1: (1, 32, 128), 4: (32, 128), 12: (32,)}
+"""By the length of texts, in parts of about 12 words: how many clients there are at once. Corrections and
+demonstrations have some 150 words."""
+PLAIN: Final = "sentence-transformers"
 RAW_TEXTS: Final = 512
+BATCH: Final = 32
+"""Texts in a batch of the model alone; sentence-transformers takes so many unless it is told otherwise."""
 MOST_PER_SECOND: Final = {"bare": 0, "guarded": 1_000}
 """Texts that are made for each second of load; the bare application is sent the same few again and again."""
 
@@ -42,7 +53,7 @@ extends: balanced
 name: bench
 store: {{url: "sqlite:///{folder}/guard.db", hold_capacity: 1000000}}
 baseline: {{path: "{folder}/baseline"}}
-embedding: {{backend: {backend}, deadline: 60s, max_wait: 5ms}}
+embedding: {{backend: {backend}, precision: {precision}, deadline: 60s, max_wait: 5ms}}
 limits: [{{name: rate, facet: contributor, measure: count, amount: 1000000, per: 1s}},
          {{name: weight, facet: contributor, measure: weight, amount: 1000000}}]
 routes:
@@ -50,10 +61,23 @@ routes:
 """
 
 
-def prepare(folder: Path, backend: str) -> Path:
+def ways() -> list[str]:
+    """What can run the model here, each as BACKEND or BACKEND/PRECISION."""
+    found = ["torch"]
+    for backend, package in (("onnx", "onnxruntime"), ("openvino", "openvino")):
+        if importlib.util.find_spec(package) is not None and importlib.util.find_spec("onnx") is not None:
+            found.append(backend)
+    if computes_bfloat16():
+        found += [f"{backend}/bfloat16" for backend in found if backend != "onnx"]
+    return found
+
+
+def prepare(folder: Path, way: str) -> Path:
     """Write a policy and build its baseline from the vetted set of the example."""
+    folder.mkdir(exist_ok=True)
     policy = folder / "policy.yaml"
-    policy.write_text(POLICY.format(folder=folder, backend=backend))
+    backend, _, precision = way.partition("/")
+    policy.write_text(POLICY.format(folder=folder, backend=backend, precision=precision or "full"))
     trusted = folder / "trusted.jsonl"
     with trusted.open("w") as out:
         for n, row in enumerate(rows("vetted.jsonl.gz")):
@@ -99,16 +123,18 @@ def serving(*args: str) -> Iterator[tuple[int, psutil.Process]]:
 def encode_rate(
     encode: Callable[[Sequence[str]], object], texts: Sequence[str], *, batch: int, seconds: float
 ) -> float:
-    """Texts per second through the model alone, in full batches sorted by length."""
-    until, done, start = perf_counter() + seconds, 0, perf_counter()
+    """Texts per second through the model alone, in full batches of texts of one length, in any order of the lengths."""
     ordered = sorted(texts, key=len)
-    while perf_counter() < until:
-        for first in range(0, len(ordered) - batch, batch):
-            encode(ordered[first : first + batch])
-            done += batch
-            if perf_counter() >= until:
-                break
-    return done / (perf_counter() - start)
+    batches = [ordered[first : first + batch] for first in range(0, len(ordered) - batch + 1, batch)]
+    random.Random(0).shuffle(batches)
+    encode(batches[0])  # the first takes longer
+    done, start = 0, perf_counter()
+    for each in itertools.cycle(batches):
+        encode(each)
+        done += batch
+        if (took := perf_counter() - start) >= seconds:
+            break
+    return done / took
 
 
 def serve(port: int, app: psutil.Process, texts: Texts, *, clients: int, seconds: float) -> Served:
@@ -125,72 +151,97 @@ def _cpu_ms(app: psutil.Process) -> tuple[float, float]:
     return (own.user + own.system) * 1e3, sum(times.user + times.system for times in children) * 1e3
 
 
-def run(*, seconds: float, rounds: int, backend: str = "torch") -> dict[str, object]:
+def run(*, seconds: float, rounds: int, backend: str = "") -> dict[str, object]:
     """Measure everything, interleaved, `rounds` times; medians are reported.
 
-    The model alone is measured as a user would run it, by sentence-transformers on torch, and by the engine that the
-    guard uses. Every request brings a text that was not sent before.
+    Every request brings a text that was not sent before.
+
+    Parameters
+    ----------
+    backend
+        One of `ways`; empty for all of them.
     """
     served: dict[str, list[dict[str, float]]] = {}
     raw: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        policy = prepare(Path(name), backend)
-        loaded = load_policy(policy).policy.embedding
-        plain = SentenceTransformer(str(builtin_model()), device="cpu")
-        alone: dict[str, Encode] = {
-            "sentence-transformers": lambda batch: plain.encode(list(batch), batch_size=len(batch)),
-            f"the guard's engine, {backend}": make_embedder(loaded).encode,
-        }
-        for encode in alone.values():
-            encode(["the first batch takes longer"] * loaded.max_batch)
+        chosen = [backend] if backend else ways()
+        policies = {way: prepare(Path(name) / way.replace("/", "-"), way) for way in chosen}
         for _ in range(rounds):
             for parts, widths in CLIENTS.items():
+                texts = [text for text, _ in itertools.islice(recombined(parts=parts), RAW_TEXTS)]
+                for engine, encode in _alone(policies):
+                    rate = encode_rate(encode, texts, batch=BATCH, seconds=seconds)
+                    raw.setdefault(f"{parts}:{engine}", []).append(rate)
                 supply = fresh(parts=parts)
-                texts = list(itertools.islice(recombined(parts=parts), RAW_TEXTS))
-                for engine, encode in alone.items():
-                    rate = encode_rate(encode, [text for text, _ in texts], batch=loaded.max_batch, seconds=seconds)
-                    raw.setdefault(f"{parts}/{engine}", []).append(rate)
-                for kind, args in (("bare", ()), ("guarded", ("--policy", str(policy)))):
+                for kind, policy in {"": None, **policies}.items():
+                    args = ("--policy", str(policy)) if policy is not None else ()
                     with serving(*args) as (port, app):
                         serve(port, app, list(itertools.islice(supply, RAW_TEXTS)), clients=8, seconds=1.0)
                         for clients in widths:
-                            sent = list(
-                                itertools.islice(supply, max(RAW_TEXTS, MOST_PER_SECOND[kind] * math.ceil(seconds)))
-                            )
+                            most = MOST_PER_SECOND["guarded" if kind else "bare"] * math.ceil(seconds)
+                            sent = list(itertools.islice(supply, max(RAW_TEXTS, most)))
                             got = serve(port, app, sent, clients=clients, seconds=seconds)
                             row = {**vars(got.measured), "app_cpu_ms": got.app_cpu_ms, "model_cpu_ms": got.model_cpu_ms}
-                            served.setdefault(f"{parts}/{kind}/{clients}", []).append(row)
+                            served.setdefault(f"{parts}:{kind}:{clients}", []).append(row)
     return {"raw_encode_per_second": raw, "served": served}
+
+
+def _alone(policies: Mapping[str, Path]) -> Iterator[tuple[str, Encode]]:
+    """The model without a guard, one way after the other, so that the threads of one do not disturb another."""
+    yield PLAIN, _plain()
+    for way, policy in policies.items():
+        yield way, _engine(policy)
+
+
+def _plain() -> Encode:
+    model = SentenceTransformer(str(builtin_model()), device="cpu")
+    return lambda batch: model.encode(list(batch), batch_size=len(batch), show_progress_bar=False)
+
+
+def _engine(policy: Path) -> Encode:
+    embedder = make_embedder(load_policy(policy).policy.embedding)
+    return lambda batch: embedder.encode([piece for text in batch for piece in embedder.split(text)])
 
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print a table for each length of texts."""
     for parts in CLIENTS:
         alone = _medians(results["raw_encode_per_second"], parts)
-        columns = ("", "clients", "requests/s", "of the model", "p50 ms", "p99 ms", "CPU ms app", "model", "errors")
+        columns = (
+            "",
+            "model alone",
+            "clients",
+            "requests/s",
+            "of plain",
+            "p50 ms",
+            "p99 ms",
+            "app ms",
+            "model ms",
+            "errors",
+        )
         table = Table(*columns, title=f"texts of about {12 * parts} words", box=None)
-        for engine, rate in alone.items():
-            table.add_row(f"model alone, {engine}", "", f"{rate:.0f}", "", "", "", "", "", "")
+        table.add_row(f"{PLAIN} alone", f"{alone[PLAIN]:.0f}/s")
         for key, rounds in results["served"].items():
-            length, kind, clients = key.split("/")
+            length, kind, clients = key.split(":")
             if length != str(parts):
                 continue
             figures = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
-            shares = " / ".join(f"{figures['per_second'] / rate:.2f}" for rate in alone.values())
             table.add_row(
-                kind,
+                f"guarded, {kind}" if kind else "bare application",
+                f"{alone[kind]:.0f}/s" if kind else "",
                 clients,
                 f"{figures['per_second']:.0f}",
-                shares if kind == "guarded" else "",
-                f"{figures['p50_ms']:.1f}",
-                f"{figures['p99_ms']:.1f}",
+                f"{figures['per_second'] / alone[PLAIN]:.2f}" if kind else "",
+                f"{figures['p50_ms']:.0f}",
+                f"{figures['p99_ms']:.0f}",
                 f"{figures['app_cpu_ms']:.2f}",
                 f"{figures['model_cpu_ms']:.2f}",
                 f"{sum(row['errors'] for row in rounds):.0f}",
             )
         console.print(table)
+    console.print("of plain: requests/s of what sentence-transformers alone encodes. app, model: CPU ms a request.")
 
 
 def _medians(raw: dict[str, list[float]], parts: int) -> dict[str, float]:
-    split = ((key.split("/", 1), rates) for key, rates in raw.items())
+    split = ((key.split(":", 1), rates) for key, rates in raw.items())
     return {engine: statistics.median(rates) for (length, engine), rates in split if length == str(parts)}
