@@ -9,6 +9,7 @@ from typing import Protocol
 
 MICROSECONDS = 1_000_000
 """Microseconds in a second. Every stored time is an integer of microseconds since the epoch, UTC."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -78,7 +79,8 @@ def parse_iso8601(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset; write it as 2026-03-02T00:01:43+00:00 or with a Z")
-    delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    # A time that is before the first year in UTC cannot be written, and is refused here, by OverflowError.
+    delta = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)) - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * MICROSECONDS + delta.microseconds
 
 

@@ -20,6 +20,12 @@ def test_an_offset_is_honoured_and_its_absence_refused() -> None:
         parse_iso8601("2026-03-02T00:00:00")
 
 
+def test_a_time_that_cannot_be_written_is_not_read() -> None:
+    assert format_iso8601(parse_iso8601("0001-01-01T00:00:00+00:00")).startswith("0001-01-01")
+    with pytest.raises(OverflowError):
+        parse_iso8601("0001-01-01T00:00:00+14:00")
+
+
 def test_a_manual_clock_moves_only_by_hand_and_also_backwards() -> None:
     clock = ManualClock(us=5_000_000)
     clock.advance(-2)

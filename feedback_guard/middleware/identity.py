@@ -270,7 +270,7 @@ def network_of(address: Address | None) -> str | None:
     if address is None:
         return None
     if isinstance(address, IPv4Address):
-        return str(IPv4Network((int(address) >> 8 << 8, 24)))
+        return f"{str(address).rpartition('.')[0]}.0/24"
     return str(IPv6Network((int(address) >> 80 << 80, 48)))
 
 
