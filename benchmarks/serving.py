@@ -32,7 +32,7 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.load import Measured, measure, request_bytes
 from benchmarks.texts import fresh, recombined, rows
 from feedback_guard.embedding.digest import builtin_model
-from feedback_guard.embedding.factory import make_embedder
+from feedback_guard.embedding.isolated import IsolatedEmbedder
 from feedback_guard.embedding.loading import computes_bfloat16
 from feedback_guard.policy.loader import load_policy
 
@@ -121,20 +121,23 @@ def serving(*args: str) -> Iterator[tuple[int, psutil.Process]]:
 
 
 def encode_rate(
-    encode: Callable[[Sequence[str]], object], texts: Sequence[str], *, batch: int, seconds: float
-) -> float:
-    """Texts per second through the model alone, in full batches of texts of one length, in any order of the lengths."""
+    encode: Encode, process: psutil.Process, texts: Sequence[str], *, batch: int, seconds: float
+) -> tuple[float, float]:
+    """Texts per second through the model alone, and the milliseconds of CPU that its process used for one.
+
+    In full batches of texts of one length, in any order of the lengths.
+    """
     ordered = sorted(texts, key=len)
     batches = [ordered[first : first + batch] for first in range(0, len(ordered) - batch + 1, batch)]
     random.Random(0).shuffle(batches)
     encode(batches[0])  # the first takes longer
-    done, start = 0, perf_counter()
+    done, start, before = 0, perf_counter(), _used_ms(process)
     for each in itertools.cycle(batches):
         encode(each)
         done += batch
         if (took := perf_counter() - start) >= seconds:
             break
-    return done / took
+    return done / took, (_used_ms(process) - before) / done
 
 
 def serve(port: int, app: psutil.Process, texts: Texts, *, clients: int, seconds: float) -> Served:
@@ -147,8 +150,12 @@ def serve(port: int, app: psutil.Process, texts: Texts, *, clients: int, seconds
 
 
 def _cpu_ms(app: psutil.Process) -> tuple[float, float]:
-    own, *children = (process.cpu_times() for process in (app, *app.children()))
-    return (own.user + own.system) * 1e3, sum(times.user + times.system for times in children) * 1e3
+    return _used_ms(app), sum(map(_used_ms, app.children()))
+
+
+def _used_ms(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system) * 1e3
 
 
 def run(*, seconds: float, rounds: int, backend: str = "") -> dict[str, object]:
@@ -162,16 +169,16 @@ def run(*, seconds: float, rounds: int, backend: str = "") -> dict[str, object]:
         One of `ways`; empty for all of them.
     """
     served: dict[str, list[dict[str, float]]] = {}
-    raw: dict[str, list[float]] = {}
+    raw: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         chosen = [backend] if backend else ways()
         policies = {way: prepare(Path(name) / way.replace("/", "-"), way) for way in chosen}
         for _ in range(rounds):
             for parts, widths in CLIENTS.items():
                 texts = [text for text, _ in itertools.islice(recombined(parts=parts), RAW_TEXTS)]
-                for engine, encode in _alone(policies):
-                    rate = encode_rate(encode, texts, batch=BATCH, seconds=seconds)
-                    raw.setdefault(f"{parts}:{engine}", []).append(rate)
+                for engine, encode, process in _alone(policies):
+                    found = encode_rate(encode, process, texts, batch=BATCH, seconds=seconds)
+                    raw.setdefault(f"{parts}:{engine}", []).append(found)
                 supply = fresh(parts=parts)
                 for kind, policy in {"": None, **policies}.items():
                     args = ("--policy", str(policy)) if policy is not None else ()
@@ -183,14 +190,22 @@ def run(*, seconds: float, rounds: int, backend: str = "") -> dict[str, object]:
                             got = serve(port, app, sent, clients=clients, seconds=seconds)
                             row = {**vars(got.measured), "app_cpu_ms": got.app_cpu_ms, "model_cpu_ms": got.model_cpu_ms}
                             served.setdefault(f"{parts}:{kind}:{clients}", []).append(row)
-    return {"raw_encode_per_second": raw, "served": served}
+    return {"raw_encode": raw, "served": served}
 
 
-def _alone(policies: Mapping[str, Path]) -> Iterator[tuple[str, Encode]]:
-    """The model without a guard, one way after the other, so that the threads of one do not disturb another."""
-    yield PLAIN, _plain()
+def _alone(policies: Mapping[str, Path]) -> Iterator[tuple[str, Encode, psutil.Process]]:
+    """The model without a guard, one way after the other, with the process that it runs in.
+
+    sentence-transformers runs in this one; the guard's engines run apart, as they do beside a guard.
+    """
+    yield PLAIN, _plain(), psutil.Process()
     for way, policy in policies.items():
-        yield way, _engine(policy)
+        embedder = IsolatedEmbedder(load_policy(policy).policy.embedding)
+        embedder.load()
+        try:
+            yield way, _engine(embedder), psutil.Process(embedder.pid)
+        finally:
+            embedder.close()
 
 
 def _plain() -> Encode:
@@ -198,29 +213,18 @@ def _plain() -> Encode:
     return lambda batch: model.encode(list(batch), batch_size=len(batch), show_progress_bar=False)
 
 
-def _engine(policy: Path) -> Encode:
-    embedder = make_embedder(load_policy(policy).policy.embedding)
+def _engine(embedder: IsolatedEmbedder) -> Encode:
     return lambda batch: embedder.encode([piece for text in batch for piece in embedder.split(text)])
 
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print a table for each length of texts."""
     for parts in CLIENTS:
-        alone = _medians(results["raw_encode_per_second"], parts)
-        columns = (
-            "",
-            "model alone",
-            "clients",
-            "requests/s",
-            "of plain",
-            "p50 ms",
-            "p99 ms",
-            "app ms",
-            "model ms",
-            "errors",
-        )
-        table = Table(*columns, title=f"texts of about {12 * parts} words", box=None)
-        table.add_row(f"{PLAIN} alone", f"{alone[PLAIN]:.0f}/s")
+        alone = _medians(results["raw_encode"], parts)
+        rate, cpu_ms = alone[PLAIN]
+        columns = ("clients", "requests/s", "of plain", "p50 ms", "p99 ms", "app ms", "model ms", "errors")
+        table = Table("", "model alone", *columns, title=f"texts of about {12 * parts} words", box=None)
+        table.add_row(f"{PLAIN} alone", f"{rate:.0f}/s", *[""] * 6, f"{cpu_ms:.2f}")
         for key, rounds in results["served"].items():
             length, kind, clients = key.split(":")
             if length != str(parts):
@@ -228,10 +232,10 @@ def show(results: dict[str, Any], console: Console) -> None:
             figures = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
             table.add_row(
                 f"guarded, {kind}" if kind else "bare application",
-                f"{alone[kind]:.0f}/s" if kind else "",
+                f"{alone[kind][0]:.0f}/s" if kind else "",
                 clients,
                 f"{figures['per_second']:.0f}",
-                f"{figures['per_second'] / alone[PLAIN]:.2f}" if kind else "",
+                f"{figures['per_second'] / rate:.2f}" if kind else "",
                 f"{figures['p50_ms']:.0f}",
                 f"{figures['p99_ms']:.0f}",
                 f"{figures['app_cpu_ms']:.2f}",
@@ -239,9 +243,16 @@ def show(results: dict[str, Any], console: Console) -> None:
                 f"{sum(row['errors'] for row in rounds):.0f}",
             )
         console.print(table)
-    console.print("of plain: requests/s of what sentence-transformers alone encodes. app, model: CPU ms a request.")
+    console.print(
+        "of plain: requests/s of what sentence-transformers encodes alone. app, model: CPU ms a request. Threads of "
+        "sentence-transformers spin while they wait, so on a machine with other work it loses most."
+    )
 
 
-def _medians(raw: dict[str, list[float]], parts: int) -> dict[str, float]:
-    split = ((key.split(":", 1), rates) for key, rates in raw.items())
-    return {engine: statistics.median(rates) for (length, engine), rates in split if length == str(parts)}
+def _medians(raw: dict[str, list[tuple[float, float]]], parts: int) -> dict[str, tuple[float, float]]:
+    split = ((key.split(":", 1), figures) for key, figures in raw.items())
+    return {
+        engine: (statistics.median(rate for rate, _ in figures), statistics.median(cpu for _, cpu in figures))
+        for (length, engine), figures in split
+        if length == str(parts)
+    }
