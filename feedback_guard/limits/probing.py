@@ -64,7 +64,7 @@ class Variants:
     def of(self, observation: Observation) -> tuple[str, ...]:
         """The keys of all its texts together, in their matching form. What is taught by a label is no part of it."""
         text = "\n".join(text.skeleton for _, text in sorted(observation.texts.items()))
-        bands = self._sketcher.sketch(text).bands[:KEYS]
+        bands = self._sketcher.first_bands(text, KEYS)
         return tuple(f"{place}:{band:08x}" for place, band in enumerate(bands.tolist()))
 
 

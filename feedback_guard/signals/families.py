@@ -8,14 +8,15 @@ are found by the bands of their leaders' signatures in a fixed table: a bucket h
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feedback_guard.signals.interface import Array
-from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Sketch, Sketcher, similarities
+from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Hashes, Sketch, Sketcher, likely, similarities
 
 ALIKE = 0.5
 """Share of common shingles from which two texts count as almost the same."""
@@ -30,6 +31,7 @@ ACCOUNT_SHARE = 50
 push the others out."""
 
 _BAND = np.arange(BANDS)
+_BAND_OF_PLACE = np.repeat(_BAND, WAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +72,59 @@ class FamilyIndex:
         self.max_members = max_members
         self.n_seen = 0
         self._slots = 1 << max(6, (capacity // 6).bit_length())
+        self._mask = np.array(self._slots - 1, dtype=np.uint32)
+        self._first = _BAND * self._slots
         # numpy leaves pages that were never written to the operating system, so an empty index costs next to nothing
         self._leaders = np.zeros((capacity, SKETCH_SIZE), dtype=np.uint32)
         self._lengths = np.zeros(capacity, dtype=np.uint8)
         self._keys = np.zeros((capacity, BANDS), dtype=np.uint32)
-        self._table = np.zeros((BANDS, self._slots, WAYS), dtype=np.int32)
+        self._table = np.zeros((BANDS * self._slots, WAYS), dtype=np.int32)
         self._members: dict[int, dict[int, int]] = {}
         self._window: deque[tuple[int, int, int]] = deque()
         self._of_account: dict[int, int] = {}
         self._free: list[int] = []
         self._high = 0
+        self._asked: tuple[Sketch, list[Family]] | None = None
 
     def near(self, sketch: Sketch) -> list[Family]:
-        """Families that a text belongs to or might, most alike first."""
+        """Families that a text belongs to or might, most alike first. Do not write to the list.
+
+        What is asked several times in a row, before anything is added, is looked up once.
+        """
+        if self._asked is None or self._asked[0] is not sketch:
+            self._asked = sketch, self._look_up(sketch)
+        return self._asked[1]
+
+    def _look_up(self, sketch: Sketch) -> list[Family]:
         bands = sketch.bands
-        idents = self._table[_BAND, bands % np.uint32(self._slots)] - 1
-        idents = idents[(idents >= 0) & (self._keys[idents, _BAND[:, None]] == bands[:, None])]
-        if not len(idents):
+        buckets = self._table.take(self._buckets(bands), axis=0).ravel()
+        places = buckets.nonzero()[0]
+        if not len(places):
             return []
-        votes = Counter(idents.tolist())
+        leaders, which = buckets.take(places) - 1, _BAND_OF_PLACE.take(places)
+        agree = self._keys[leaders, which] == bands.take(which)
+        votes = dict[int, int]()
+        for ident in leaders.compress(agree).tolist():
+            votes[ident] = votes.get(ident, 0) + 1
+        if not votes:
+            return []
         compared = sorted(votes, key=lambda ident: (-votes[ident], ident))[:MAX_COMPARED]
-        likeness = similarities(sketch.hashes, self._leaders[compared], self._lengths[compared])
+        hashes, lengths = self._leaders.take(compared, axis=0), self._lengths.take(compared)
+        rows = likely(sketch.hashes, hashes, lengths, ALIKE)
+        if not rows:
+            return []
+        likeness = similarities(sketch.hashes, hashes.take(rows, axis=0), lengths.take(rows))
         families = [
-            Family(ident, like, self._members[ident])
-            for ident, like in zip(compared, likeness, strict=True)
+            Family(compared[row], like, self._members[compared[row]])
+            for row, like in zip(rows, likeness, strict=True)
             if like >= ALIKE
         ]
         families.sort(key=lambda family: (-family.likeness, family.ident))
         return families
+
+    def _buckets(self, bands: Hashes) -> NDArray[np.int64]:
+        """The rows of the table in which families with these bands are."""
+        return self._first + (bands & self._mask)
 
     def add(self, sketch: Sketch, account: int) -> None:
         """Remember that an account sent a text, once for each account and family."""
@@ -106,6 +133,7 @@ class FamilyIndex:
         families = self.near(sketch)
         if families and account in families[0].members:
             return
+        self._asked = None
         self.n_seen += 1
         ident = families[0].ident if families else None
         while self._window and self._window[0][0] <= self.n_seen - self.capacity:
@@ -142,6 +170,7 @@ class FamilyIndex:
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Take on what `arrays` of an index with the same key and capacity gave. For an empty index only."""
+        self._asked = None
         self.n_seen, self._high = (int(counter) for counter in arrays["counters"])
         live = [int(ident) for ident in arrays["families"]]
         ends = np.cumsum(arrays["lengths"].astype(np.int64))
@@ -169,10 +198,10 @@ class FamilyIndex:
         else:
             ident, self._high = self._high, self._high + 1
         self._keep(ident, leader)
-        slots = self._keys[ident] % np.uint32(self._slots)
-        vacant = self._table[_BAND, slots] == 0
+        rows = self._buckets(leader.bands)
+        vacant = self._table.take(rows, axis=0) == 0
         way = np.where(vacant.any(axis=1), vacant.argmax(axis=1), ident % WAYS)
-        self._table[_BAND, slots, way] = ident + 1
+        self._table[rows, way] = ident + 1
         return ident
 
     def _forget(self, ident: int, account: int) -> None:
@@ -183,7 +212,7 @@ class FamilyIndex:
             del self._of_account[account]
         if not self._members[ident]:
             del self._members[ident]
-            slots = self._keys[ident] % np.uint32(self._slots)
-            bucket = self._table[_BAND, slots]
-            self._table[_BAND, slots] = np.where(bucket == ident + 1, 0, bucket)
+            rows = self._buckets(self._keys[ident])
+            bucket = self._table.take(rows, axis=0)
+            self._table[rows] = np.where(bucket == ident + 1, 0, bucket)
             heapq.heappush(self._free, ident)

@@ -28,8 +28,9 @@ Broder, A. Z. (1997). On the resemblance and containment of documents.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, cast
 
@@ -40,7 +41,7 @@ from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.signals.families import Family, FamilyIndex
 from feedback_guard.signals.interface import Array, Condition, Finding, Observation, Signal, State
 from feedback_guard.signals.popularity import Popularity
-from feedback_guard.signals.sketch import Sketcher
+from feedback_guard.signals.sketch import Sketch, Sketcher
 from feedback_guard.text.masks import mask
 
 FIELDS: Mapping[Kind, tuple[str, ...]] = {
@@ -60,6 +61,13 @@ LEAST_TRUSTED = 50
 MAX_TRUSTED = 20_000
 """Most trusted texts of a field that are compared with; of a larger set a random part is kept."""
 
+_SKETCHED = 1_024
+"""Sketches that are kept, since a text is sketched when it is judged and again when it is remembered."""
+_SKETCHED_CHARS = 4_096
+"""Longest text whose sketch is kept, in code points."""
+_CHANCES = 4_096
+"""P-values of a field that are kept: most are of few accounts in a window of fixed length."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Field:
@@ -68,6 +76,8 @@ class _Field:
     popularity: Popularity
     trusted: FamilyIndex
     stream: FamilyIndex
+    chance: Callable[[int, int, int, int], float]
+    """`popularity.p_value`, remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,7 @@ class NearDuplicate(Signal):
         self._capacity = capacity
         self._masked = state.values.get("masked") is True  # a baseline from before there were masks judges as before
         self._sketcher = Sketcher(bytes.fromhex(key))
+        self._kept = functools.lru_cache(_SKETCHED)(self._sketch)
         self._fields: dict[str, _Field] = {}
         for name in cast("list[str]", state.values.get("fields", [])):
             own = _under(state.arrays, name)
@@ -107,7 +118,8 @@ class NearDuplicate(Signal):
             stream = FamilyIndex(self._sketcher, capacity)
             stream.load(_under(own, "stream"))
             popularity = Popularity(own["popularity.a"].astype(np.float64), own["popularity.b"].astype(np.float64))
-            self._fields[name] = _Field(popularity, trusted, stream)
+            chance = functools.lru_cache(_CHANCES)(popularity.p_value)
+            self._fields[name] = _Field(popularity, trusted, stream, chance)
 
     @classmethod
     def fit(cls, trusted: Sequence[Observation], *, seed: int) -> State:
@@ -172,7 +184,7 @@ class NearDuplicate(Signal):
         account = self._account(observation.contribution)
         for name in FIELDS[observation.contribution.kind]:
             if name in self._fields:
-                self._fields[name].stream.add(self._sketcher.sketch(self._text(observation, name)), account)
+                self._fields[name].stream.add(self._sketch_of(observation, name), account)
 
     def families(self, observation: Observation) -> list[str]:
         """Name the family of near copies that each text belongs to; one without relatives founds its own.
@@ -181,11 +193,11 @@ class NearDuplicate(Signal):
         """
         found = []
         for name in FIELDS[observation.contribution.kind]:
-            text = self._text(observation, name)
             if name not in self._fields:
+                text = self._as_compared(_text(observation, name))
                 found.append(self._sketcher.digest(f"exact {name} {text}".encode("utf-8", "surrogatepass")))
                 continue
-            stream, sketch = self._fields[name].stream, self._sketcher.sketch(text)
+            stream, sketch = self._fields[name].stream, self._sketch_of(observation, name)
             near = stream.near(sketch)
             found.append(self._sketcher.digest(stream.leader(near[0].ident) if near else sketch.hashes.tobytes()))
         return found
@@ -213,7 +225,7 @@ class NearDuplicate(Signal):
     def _look(self, observation: Observation, name: str, account: int) -> Iterator[_Found]:
         """The most surprising window of a field, if another account sent almost the same text."""
         field = self._fields[name]
-        sketch = self._sketcher.sketch(self._text(observation, name))
+        sketch = self._sketch_of(observation, name)
         families = field.stream.near(sketch)
         when = _when(families, account)
         if not when:
@@ -225,7 +237,7 @@ class NearDuplicate(Signal):
         best: tuple[float, int, int] | None = None
         for length in lengths:
             accounts = sum(time > seen - length for time in when)
-            p_value = min(1.0, len(lengths) * field.popularity.p_value(accounts, length, m, n))
+            p_value = min(1.0, len(lengths) * field.chance(accounts, length, m, n))
             if accounts and (best is None or p_value < best[0]):
                 best = (p_value, accounts, length)
         if best is not None:
@@ -233,8 +245,15 @@ class NearDuplicate(Signal):
             family = self._sketcher.digest(field.stream.leader(families[0].ident))
             yield _Found(p_value, name, accounts, length, field.popularity.expected(m, n, length), family)
 
-    def _text(self, observation: Observation, name: str) -> str:
+    def _sketch_of(self, observation: Observation, name: str) -> Sketch:
+        """The sketch of a text, the same one as long as it is kept."""
         text = _text(observation, name)
+        return self._kept(text) if len(text) <= _SKETCHED_CHARS else self._sketch(text)
+
+    def _sketch(self, text: str) -> Sketch:
+        return self._sketcher.sketch(self._as_compared(text))
+
+    def _as_compared(self, text: str) -> str:
         return mask(text) if self._masked else text
 
     def _account(self, contribution: Contribution) -> int:

@@ -13,8 +13,8 @@ Dietzfelbinger, M. et al. (1997). A reliable randomized algorithm for the closes
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -30,13 +30,14 @@ BANDS, ROWS = 21, 3
 """Bands of a signature, and hashes in a band. Two texts that share half of their shingles agree in some band with a
 probability of 0.94, two that share a tenth with 0.02."""
 
-_MEMO = 1_024
-"""Sketches that are kept, since a text is sketched when it is judged and again when it is remembered."""
-_MEMO_CHARS = 4_096
-"""Longest text whose sketch is kept, in code points."""
-
-_HALF = np.uint64(32)
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+# Arrays without a dimension, because an array takes them as they are and would first have to convert a scalar.
+_HALF = np.array(32, dtype=np.uint64)
+_MIX = np.array(0x9E3779B97F4A7C15, dtype=np.uint64)
+_MARKS = 4_096
+_LOW = np.array(_MARKS - 1, dtype=np.uint32)
+_ROUNDING = 1e-9
+_UPPER = slice(1 if sys.byteorder == "little" else 0, None, 2)
+"""The upper halves of numbers of 64 bits, among numbers of 32."""
 
 
 class Sketch(NamedTuple):
@@ -73,38 +74,42 @@ class Sketcher:
         self._window |= odd
         self._stretch |= odd
         self._join = self._join[:ROWS] | odd
-        self._remembered = functools.lru_cache(_MEMO)(self._sketch)
 
     def sketch(self, text: str) -> Sketch:
         """The smallest hashes of the shingles of a text, ascending, at most `SKETCH_SIZE`, at least one; and its bands.
 
         Blanks are put around the text, so that a text shorter than a shingle has one, too.
         """
-        return self._remembered(text) if len(text) <= _MEMO_CHARS else self._sketch(text)
-
-    def _sketch(self, text: str) -> Sketch:
-        hashes = self._hashes(text)
+        hashes = _ascending(self._hashes(text))[:SKETCH_SIZE]
         return Sketch(hashes, self.bands(hashes))
 
+    def first_bands(self, text: str, n_bands: int) -> Hashes:
+        """Keys of the first bands of a text, as in its sketch, for whoever needs no more of it."""
+        hashes = self._hashes(text)
+        if len(hashes) > SKETCH_SIZE:  # of fewer, all count, and in which order makes no difference
+            hashes = _ascending(hashes)[:SKETCH_SIZE]
+        return self.bands(hashes, n_bands)
+
     def _hashes(self, text: str) -> Hashes:
+        """The hashes of the shingles in their order. The caller's own."""
         padded = f" {text} ".ljust(SHINGLE)
         codes = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-        n = len(codes) - SHINGLE + 1
-        mixed = codes[:n] * self._window[0]
-        for place in range(1, SHINGLE):
-            mixed += codes[place : place + n] * self._window[place]
+        mixed = np.correlate(codes, self._window)
         mixed ^= mixed >> _HALF
         mixed *= _MIX
-        return _ascending((mixed >> _HALF).astype(np.uint32))[:SKETCH_SIZE]
+        return mixed.view(np.uint32)[_UPPER].copy()
 
-    def bands(self, hashes: Hashes) -> Hashes:
-        """Keys of the bands of the MinHash signature of a text's hashes, shape (BANDS,)."""
-        wide = hashes.astype(np.uint64)
-        signature = ((wide[:, None] * self._stretch + self._shift) >> _HALF).min(axis=0)
-        joined = (signature.reshape(BANDS, ROWS) * self._join).sum(axis=1, dtype=np.uint64)
+    def bands(self, hashes: Hashes, n_bands: int = BANDS) -> Hashes:
+        """Keys of the first bands of the MinHash signature of a text's hashes, shape (n_bands,)."""
+        n = n_bands * ROWS
+        stretched = np.multiply.outer(hashes.astype(np.uint64), self._stretch[:n])
+        stretched += self._shift[:n]
+        signature = np.minimum.reduce(stretched)
+        signature >>= _HALF
+        joined = signature.reshape(n_bands, ROWS) @ self._join
         joined ^= joined >> _HALF
         joined *= _MIX
-        keys: Hashes = (joined >> _HALF).astype(np.uint32)
+        keys: Hashes = joined.view(np.uint32)[_UPPER].copy()
         return keys
 
     def number(self, name: str) -> int:
@@ -148,10 +153,39 @@ def similarities(one: Hashes, others: Hashes, lengths: NDArray[np.uint8]) -> lis
     ]
 
 
+def likely(one: Hashes, others: Hashes, lengths: NDArray[np.uint8], least: float) -> list[int]:
+    """Which of some other sketches may be so similar to one: all that are, and few that are not.
+
+    Hashes are compared by a few bits first, which can only make more of them seem common.
+
+    Parameters
+    ----------
+    others, lengths
+        As of `similarities`.
+    least
+        Least similarity that is looked for, 0..1.
+
+    Returns
+    -------
+    list of int
+        Their rows, ascending.
+    """
+    marked = np.zeros(_MARKS, dtype=np.uint8)
+    marked[one & _LOW] = 1
+    common = np.add.reduce(marked.take(others & _LOW), axis=1, dtype=np.uint8).tolist()
+    n, share = len(one), least / (1.0 + least) - _ROUNDING
+    full = least * SKETCH_SIZE
+    return [
+        row
+        for row, (most, length) in enumerate(zip(common, lengths.tolist(), strict=True))
+        if most >= (full if SKETCH_SIZE in (n, length) else share * (n + length))
+    ]
+
+
 def _ascending(hashes: Hashes) -> Hashes:
     """Sort, and leave each value once: several times as fast as `numpy.unique` for a few hundred."""
     hashes.sort()
     first = np.empty(len(hashes), dtype=np.bool_)
     first[:1] = True
     np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
-    return hashes[first]
+    return hashes.compress(first)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from feedback_guard.signals.sketch import BANDS, SHINGLE, SKETCH_SIZE, Sketcher, similarities, similarity
+from feedback_guard.signals.sketch import BANDS, SHINGLE, SKETCH_SIZE, Sketcher, likely, similarities, similarity
 from feedback_guard.text.canonical import canonicalise
 
 KEY = b"a key for tests, kept nowhere"
@@ -148,3 +148,43 @@ def test_many_at_once_are_compared_as_one_by_one() -> None:
     assert {True, False} == {length == SKETCH_SIZE for length in lengths.tolist()}
     for one in sketches:
         assert similarities(one, table, lengths) == [similarity(one, other) for other in sketches]
+
+
+@pytest.mark.parametrize("least", [0.2, 0.5, 0.8])
+def test_none_that_is_similar_enough_is_unlikely_and_few_others_are_likely(least: float) -> None:
+    """Whatever is behind the end of a sketch."""
+    sketcher, rng = Sketcher(KEY), random.Random(6)
+    texts = [words(rng, rng.choice([2, 9, 9, 9, 14, 60])) for _ in range(80)]
+    texts += [vary(rng, text, 0.25) for text in texts]
+    sketches = [sketcher.sketch(text).hashes for text in texts]
+    table = np.full((len(texts), SKETCH_SIZE), 7, dtype=np.uint32)
+    for row, hashes in zip(table, sketches, strict=True):
+        row[: len(hashes)] = hashes
+    lengths = np.array([len(hashes) for hashes in sketches], dtype=np.uint8)
+    n_similar = n_likely = 0
+    for one in sketches:
+        similar = [row for row, like in enumerate(similarities(one, table, lengths)) if like >= least]
+        found = likely(one, table, lengths, least)
+        assert set(similar) <= set(found)
+        assert found == sorted(found)
+        n_similar, n_likely = n_similar + len(similar), n_likely + len(found)
+    assert len(texts) < n_similar <= n_likely <= len(texts) ** 2 / 20
+
+
+@pytest.mark.parametrize(("n", "n_common"), [(6, 4), (60, 40), (SKETCH_SIZE, SKETCH_SIZE // 2)])
+def test_the_line_itself_is_likely(n: int, n_common: int) -> None:
+    """Two thirds of either are half of both together; of full sketches only the smallest hashes count."""
+    one = np.arange(n, dtype=np.uint32)
+    other = np.sort(np.concatenate([one[:n_common], np.arange(n_common, n, dtype=np.uint32) + np.uint32(1_000)]))
+    table = np.full((1, SKETCH_SIZE), 4_000, dtype=np.uint32)
+    table[0, :n] = other
+    lengths = np.array([n], dtype=np.uint8)
+    assert similarities(one, table, lengths) == [0.5]
+    assert likely(one, table, lengths, 0.5) == [0]
+    assert likely(one, table, lengths, 0.51) == []
+
+
+def test_the_first_bands_are_those_of_the_sketch() -> None:
+    sketcher, rng = Sketcher(KEY), random.Random(7)
+    for text in ("", "ok", "a a a a a a a a a", words(rng, 9), words(rng, 9) * 2, words(rng, 400)):
+        assert sketcher.first_bands(text, 4).tolist() == sketcher.sketch(text).bands[:4].tolist()
