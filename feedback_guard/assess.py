@@ -139,19 +139,16 @@ class Assessor:
                 denied = Reason("evidence", f"a moderator denied {assessment.campaign}, which it belongs to")
                 reasons = (denied, *assessment.reasons[: MAX_REASONS - 1])
                 assessment = replace(assessment, decision=Decision.REJECT, weight=0.0, reasons=reasons)
-        if self._contents is not None:
-            assessment = self._with_content(assessment, observation, self._contents)
-        return assessment if self._variants is None else replace(assessment, variants=self._variants(observation))
-
-    def _with_content(self, assessment: Assessment, observation: Observation, contents: Contents) -> Assessment:
-        """Read what is said in whatever is accepted, so that budgets can be charged for it."""
-        if assessment.weight <= 0.0:
-            return assessment
-        try:
-            return replace(assessment, content=contents.of(observation))
-        except Exception as error:
-            log.exception("what is said could not be read for the budgets")
-            return self.failed(f"what is said could not be read for the budgets ({type(error).__name__})")
+        content = NOTHING
+        if self._contents is not None and assessment.weight > 0.0:  # whatever is accepted is charged for what it says
+            try:
+                content = self._contents.of(observation)
+            except Exception as error:
+                log.exception("what is said could not be read for the budgets")
+                why = type(error).__name__
+                assessment = self.failed(f"what is said could not be read for the budgets ({why})")
+        variants = () if self._variants is None else self._variants(observation)
+        return replace(assessment, content=content, variants=variants)
 
     def _with_evidence(self, assessment: Assessment, observation: Observation, evidence: Evidence) -> Assessment:
         """Hold what belongs to a campaign, whatever it looks like by itself."""

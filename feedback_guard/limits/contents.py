@@ -6,6 +6,7 @@ These facets are known only once a contribution was read, so they are charged wi
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,6 +28,11 @@ would leave the others without a bound."""
 BUCKETS: Final = 2**22
 """Counters that phrases share. So no flood of made-up words fills the disk; two phrases that meet in one counter use
 up one budget, which errs on the safe side."""
+_KEPT: Final = 50_000
+"""Phrases of which it is kept in how many trusted contributions they stand, until all are forgotten; what one
+contribution adds comes on top."""
+_KEPT_CHARS: Final = 64
+"""Longest phrase that is kept, in code points."""
 _ANSWERS: Final[Mapping[Kind, str]] = {
     Kind.RATING: "output",
     Kind.CORRECTION: "output",
@@ -115,6 +121,7 @@ class Contents:
         self._families = families
         self._reference = reference
         self._rare_by_default = default_rare(background.n_trusted)
+        self._n_trusted: dict[str, int] = {}
 
     def of(self, observation: Observation) -> Content:
         """What a contribution says.
@@ -158,13 +165,27 @@ class Contents:
         for which in FIELDS[observation.contribution.kind]:
             said = tokens(_skeleton(observation, which))
             if limit.facet == "phrase":
-                names.update(f"{which} {token}" for token in said)
+                names.update([f"{which} {token}" for token in said])
             else:
-                names.update(f"{which} {left} {right}" for left, right in itertools.pairwise(said))
-        numbers = np.fromiter(map(self._background.named, names), dtype=np.uint64, count=len(names))
+                names.update([f"{which} {left} {right}" for left, right in itertools.pairwise(said)])
         below = limit.rare if limit.rare is not None else self._rare_by_default
-        rare = numbers[self._background.count(numbers) < below]
-        return tuple(f"{bucket:06x}" for bucket in sorted({number % BUCKETS for number in rare.tolist()}))
+        n_trusted = self._trusted(names)
+        numbers = {self._background.named(name) % BUCKETS for name in names if n_trusted[name] < below}
+        return tuple([f"{bucket:06x}" for bucket in sorted(numbers)])
+
+    def _trusted(self, names: set[str]) -> dict[str, int]:
+        """In how many trusted contributions each phrase stands. Most phrases come again and again: those are kept."""
+        kept = self._n_trusted
+        found = {name: kept[name] for name in names if name in kept}
+        if len(found) < len(names):
+            new = [name for name in names if name not in found]
+            numbers = np.fromiter(map(self._background.named, new), dtype=np.uint64, count=len(new))
+            counted = dict(zip(new, self._background.count(numbers).tolist(), strict=True))
+            if len(kept) >= _KEPT:
+                kept.clear()
+            kept.update((name, n) for name, n in counted.items() if len(name) <= _KEPT_CHARS)
+            found |= counted
+        return found
 
     def _target(self, observation: Observation) -> str:
         item = observation.contribution
@@ -187,8 +208,9 @@ def _where(observation: Observation) -> Vectors:
     windows = observation.vectors.get(which)
     if windows is None or not len(windows):
         raise SignalError(f"{which} has no vectors; it was not embedded")
-    mean = windows.mean(axis=0, dtype=np.float64)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float16).astype(np.float32)
+    mean = windows[0].astype(np.float64) if len(windows) == 1 else windows.mean(axis=0, dtype=np.float64)
+    mean /= max(math.sqrt(mean.dot(mean)), 1e-9)
+    return np.asarray(mean, dtype=np.float16).astype(np.float32)
 
 
 def _skeleton(observation: Observation, which: str) -> str:

@@ -61,6 +61,10 @@ class _Anchored:
     forest: Forest
     ruler: Calibration
     usual: NDArray[np.float32]
+    spans: NDArray[np.float32]
+    """How wide the usual range of each feature is, at least 0.02."""
+    places: tuple[tuple[str, str], ...]
+    """Field and feature of each number."""
     seed: int
 
 
@@ -211,11 +215,11 @@ def _is_online(name: str) -> bool:
 
 def _oddest(anchored: _Anchored, row: Row) -> str:
     """The feature farthest outside its usual range, in words and numbers."""
-    flat = stack(anchored.fields, [row])[0]
+    flat = np.concatenate([row[field] for field in anchored.fields])
     low, high = anchored.usual
-    beyond = np.maximum(low - flat, flat - high) / np.maximum(high - low, 0.02)
+    beyond = np.maximum(low - flat, flat - high) / anchored.spans
     at = int(beyond.argmax())
-    field, feature = [(field, feature) for field in anchored.fields for feature in names(field)][at]
+    field, feature = anchored.places[at]
     place = f"{_WORDS[feature]} of the {field} is {flat[at]:.2f}, usually {low[at]:.2f} to {high[at]:.2f}"
     return place if beyond[at] > 0 else "each is within its usual range"
 
@@ -257,11 +261,14 @@ def _restore(kind: Kind, state: State) -> _Anchored:
             f"the half-space trees come out otherwise than when they were calibrated with river "
             f"{state.values['river']}; build the baseline again"
         )
+    usual = state.arrays[f"{kind.value}.usual"].astype(np.float32)
     return _Anchored(
         fields,
         {field: state.arrays[f"{kind.value}.{field}.anchors"].astype(np.float32) for field in fields},
         forest,
         Calibration.of(state.arrays[f"{kind.value}.scores"]),
-        state.arrays[f"{kind.value}.usual"].astype(np.float32),
+        usual,
+        np.maximum(usual[1] - usual[0], 0.02),
+        tuple((field, feature) for field in fields for feature in names(field)),
         seed,
     )

@@ -82,7 +82,7 @@ class Calibration:
         """
         if not math.isfinite(score):
             raise SignalError(f"a score of {score} cannot be calibrated; the contribution counts as not scored")
-        below = int(np.searchsorted(self.scores, score, side="left"))
+        below = int(self.scores.searchsorted(score))
         return (1 + self.n - below) / (self.n + 1)
 
 

@@ -16,6 +16,7 @@ Vovk, V. (2015). Cross-conformal predictors. Annals of Mathematics and Artificia
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,8 @@ MAX_FITTED = 50_000
 
 _REMEMBERED = 512
 """Observations whose reading is kept for the lesson, which is asked for when the record of the verdict is committed."""
+_NAMES = 1_024
+"""Labels whose short names are kept."""
 _MOST_NAMED = 64
 """Most characters of a label that a lesson is named by."""
 _LESSONS = {"up": "a vote up", "down": "a vote down", "first": "an order of answers"}
@@ -204,15 +207,14 @@ class Disagreement(Signal):
             return Finding(self.name, None, why, Condition.ABSTAINED, facet)
         score, logits = self._contradiction(fitted, observation, which)
         p = fitted.ruler.p_value(score, str(which))
-        odds = np.exp(logits - logits.max())
-        share = odds / odds.sum()
-        others = share.copy()
-        others[which] = 0.0
-        best_other = float(others.max())
+        share = np.exp(logits - np.maximum.reduce(logits))
+        share /= np.add.reduce(share)
+        own, share[which] = float(share[which]), 0.0
+        best_other = float(np.maximum.reduce(share))
         return Finding(
             self.name,
             p,
-            f"the {_TAUGHT[contribution.kind]} that is taught has a probability of {share[which]:.1%} by the trusted "
+            f"the {_TAUGHT[contribution.kind]} that is taught has a probability of {own:.1%} by the trusted "
             f"set, another {best_other:.1%}; {p:.2%} of honest contributions look at least this odd",
             facet=facet,
         )
@@ -227,6 +229,7 @@ def _taught(contribution: Contribution, middle: float) -> str:
     return "first"
 
 
+@functools.lru_cache(maxsize=_NAMES)
 def _short(label: str) -> str:
     """A name for a label that is safe anywhere: a facet may not carry what a user wrote."""
     return hashlib.sha256(label.encode("utf-8", "replace")).hexdigest()[:16]

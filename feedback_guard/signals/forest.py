@@ -3,7 +3,8 @@
 river's `HalfSpaceTrees` says 0, "normal", until its first window is full, takes a missing feature for normal, builds
 its trees when it first learns, and can only be pickled. Here a forest is asked only when its window is full, rows are
 complete and finite, trees are built at once, and memory is the rows of the last full window and of the current one:
-learning them again restores the forest.
+learning them again restores the forest. Since the masses change only when a window is full, the trees are folded then
+into what a row needs on its way down: which feature, which line, and at the end the sum of the masses on the way.
 
 References
 ----------
@@ -24,6 +25,9 @@ from feedback_guard.signals.shape import names
 TREES = 30
 HEIGHT = 5
 """Thirty trees of height five: deeper ones leave most leaves empty with a few hundred trusted contributions."""
+
+_Node = int | tuple[int, float, "_Node", "_Node"]
+"""What a way down a tree adds up to, or what goes on by: place of a feature, line, what is below it, what is not."""
 
 Row = Mapping[str, NDArray[np.float32]]
 """Features by field, each in 0..1."""
@@ -53,6 +57,8 @@ class Forest:
         }
         self._last: list[Row] = []
         self._current: list[Row] = []
+        self._folded: dict[str, list[_Node]] | None = None
+        self._most = TREES * window * (2 ** (HEIGHT + 1) - 1)
 
     @property
     def ready(self) -> bool:
@@ -69,8 +75,18 @@ class Forest:
         """
         if not self.ready:
             raise SignalError("the half-space trees have not seen a full window yet")
-        total = sum(trees.score_one(self._named(field, row)) for field, trees in self._trees.items())
-        return float(total) / len(self._trees)
+        if self._folded is None:
+            self._folded = {field: self._fold(field) for field in self._trees}
+        total = 0.0
+        for field, trees in self._folded.items():
+            values, mass = row[field].tolist(), 0
+            for node in trees:
+                while isinstance(node, tuple):
+                    place, line, below, above = node
+                    node = below if values[place] < line else above  # noqa: PLW2901 - a step down the tree
+                mass += node
+            total += 1.0 - mass / self._most
+        return total / len(self._trees)
 
     def learn(self, row: Row) -> None:
         """Add a row to the current window."""
@@ -79,6 +95,21 @@ class Forest:
         self._current.append(row)
         if len(self._current) == self.window:
             self._last, self._current = self._current, []
+            self._folded = None
+
+    def _fold(self, field: str) -> list[_Node]:
+        """The trees of a field, as `HalfSpaceTrees.score_one` goes down them, no further."""
+        trees = self._trees[field]
+        places = {name: place for place, name in enumerate(self._names[field])}
+
+        def fold(node: Any, depth: int, mass: int) -> _Node:
+            mass += node.r_mass << depth
+            if depth == HEIGHT or node.r_mass < trees.size_limit:
+                return mass
+            below, above = (fold(child, depth + 1, mass) for child in node.children)
+            return places[node.feature], float(node.threshold), below, above
+
+        return [fold(tree, 0, 0) for tree in trees.trees]
 
     def _named(self, field: str, row: Row) -> dict[str, float]:
         values = row[field].tolist()

@@ -121,8 +121,8 @@ class Scale:
     def shares(self, logits: Floats) -> Floats:
         """Chance of each class, shape (n_classes,), from log-odds of that shape."""
         scaled = logits / self.temperature
-        odds = np.exp(scaled - scaled.max())
-        return np.asarray((1.0 - self.noise) * odds / odds.sum() + self.noise / len(odds), dtype=np.float64)
+        odds = np.exp(scaled - np.maximum.reduce(scaled))
+        return np.asarray((1.0 - self.noise) * odds / np.add.reduce(odds) + self.noise / len(odds), dtype=np.float64)
 
 
 def two_way_log_ratio(chance: float) -> float:

@@ -63,7 +63,7 @@ class Linear:
         """
         shared = self.intercept.astype(np.float64)
         if len(buckets):
-            shared = shared + weights @ self.sparse[buckets]
+            shared += weights @ self.sparse.take(buckets, axis=0)
         return np.asarray(rows @ self.dense.T + shared, dtype=np.float64)
 
     def arrays(self, prefix: str) -> dict[str, Array]:

@@ -11,9 +11,9 @@ Weinberger, K. et al. (2009). Feature hashing for large scale multitask learning
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,15 +39,11 @@ def count(skeleton: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         A text without case and look-alikes (`CanonicalText.skeleton`).
     """
     said = [word.encode("utf-8", "replace") for word in words(skeleton)]
-    found: dict[int, int] = {}
-    for gram in said:
-        bucket = zlib.crc32(gram) % BUCKETS
-        found[bucket] = found.get(bucket, 0) + 1
-    for left, right in pairwise(said):
-        bucket = zlib.crc32(right, zlib.crc32(left + b" ")) % BUCKETS
-        found[bucket] = found.get(bucket, 0) + 1
-    buckets = np.fromiter(sorted(found), dtype=np.int64, count=len(found))
-    return buckets, np.asarray([found[bucket] for bucket in buckets.tolist()], dtype=np.float32)
+    sums = [zlib.crc32(word) for word in said]
+    grams = [*sums, *(zlib.crc32(right, zlib.crc32(b" ", left)) for left, right in zip(sums, said[1:], strict=False))]
+    found = Counter([gram % BUCKETS for gram in grams])
+    buckets = sorted(found)
+    return np.array(buckets, dtype=np.int64), np.array([found[bucket] for bucket in buckets], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +72,7 @@ class Weigher:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Buckets and weights of a counted text; the weights have length 1, or there are none."""
         buckets, counts = counted
-        weights = (1.0 + np.log(counts)) * self.idf[buckets]
+        weights = (1.0 + np.log(counts)) * self.idf.take(buckets)
         length = float(np.sqrt(weights @ weights))
         if length == 0.0:
             return buckets[:0], counts[:0]

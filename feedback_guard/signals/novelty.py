@@ -57,10 +57,11 @@ class Neighbourhood:
 
 
 def _distance(similarity: Floats) -> float:
+    """The distance from similarities, shape (n_windows, n); it rearranges them."""
     n = min(NEIGHBOURS, similarity.shape[1])
-    nearest = np.partition(similarity, similarity.shape[1] - n, axis=1)[:, -n:]
-    means = nearest.sum(axis=1, dtype=np.float64) / n
-    return 1.0 - float(means.min())
+    similarity.partition(similarity.shape[1] - n, axis=1)
+    sums = np.add.reduce(similarity[:, -n:], axis=1, dtype=np.float64)
+    return 1.0 - float(np.minimum.reduce(sums / n))
 
 
 class Novelty(Signal):

@@ -39,7 +39,11 @@ def unit_rows(observation: Observation, field: str, dimension: int | None = None
         raise SignalError(f"{field} has no vectors; it was not embedded")
     if rows.ndim != 2 or not rows.shape[0] or not rows.shape[1] or dimension not in (None, rows.shape[1]):
         raise SignalError(f"{field} has vectors of shape {rows.shape}, not (1 or more, {dimension or 'd'})")
-    lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64).tolist()
+    if len(rows) == 1:  # nearly always, and several times as fast this way
+        row = rows[0].astype(np.float64)
+        lengths = [float(row.dot(row))]
+    else:
+        lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64).tolist()
     if not all(abs(length - 1.0) <= 2 * TOLERANCE for length in lengths):
         raise SignalError(f"{field} has vectors that are not finite unit vectors; the embedder is broken")
     return rows

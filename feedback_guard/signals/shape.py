@@ -31,14 +31,18 @@ ALONE: Final = {
 BESIDE: Final = {"likeness": "likeness to the input", "ratio": "length against the input's"}
 """Features of a text that stands beside an input."""
 
-_LOWER, _UPPER, _DIGIT, _SPACE, _SIGN = range(5)
-_CLASS = np.full(128, _SIGN, dtype=np.int64)
-_CLASS[[*range(97, 123)]] = _LOWER
-_CLASS[[*range(65, 91)]] = _UPPER
-_CLASS[[*range(48, 58)]] = _DIGIT
-_CLASS[[9, 10, 11, 12, 13, 32]] = _SPACE
+_ASCII: Final = bytes(range(128))
+_UPPER: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DIGIT: Final = b"0123456789"
+_NOT_UPPER: Final = _ASCII.translate(None, _UPPER)
+_NOT_DIGIT: Final = _ASCII.translate(None, _DIGIT)
+_NO_SIGN: Final = _UPPER + _UPPER.lower() + _DIGIT + b"\t\n\v\f\r "
 _LONGEST_WORD = 30
+_LONGEST = math.log1p(settings.MAX_TEXT_CHARS)
 _PAIRS = 1_024
+# Arrays without a dimension: an array takes them as they are.
+_LAST_PAIR = np.array(_PAIRS - 1, dtype=np.uint32)
+_TURN = np.array(31, dtype=np.uint32)
 
 
 def names(field: str) -> tuple[str, ...]:
@@ -66,17 +70,16 @@ def shape(text: str) -> list[float]:
     [0.21, 0.13, 0.61, 0.71, 0.0, 0.0, 1.0, 1.0]
     """
     codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
-    n = max(len(codes), 1)
-    ascii_codes = codes[codes < 128]
-    counts = np.bincount(_CLASS[ascii_codes], minlength=5)
+    n = max(len(text), 1)
+    plain = text.encode("ascii", "ignore")
     words = text.split()
     return [
-        min(1.0, math.log1p(len(codes)) / math.log1p(settings.MAX_TEXT_CHARS)),
+        min(1.0, math.log1p(len(text)) / _LONGEST),
         min(1.0, len(text) / max(len(words), 1) / _LONGEST_WORD),
-        math.sqrt(int(counts[_UPPER]) / n),
-        math.sqrt(int(counts[_DIGIT]) / n),
-        math.sqrt(int(counts[_SIGN]) / n),
-        math.sqrt((len(codes) - len(ascii_codes)) / n),
+        math.sqrt(len(plain.translate(None, _NOT_UPPER)) / n),
+        math.sqrt(len(plain.translate(None, _NOT_DIGIT)) / n),
+        math.sqrt(len(plain.translate(None, _NO_SIGN)) / n),
+        math.sqrt((len(text) - len(plain)) / n),
         len(set(words)) / max(len(words), 1),
         _spread(codes),
     ]
@@ -89,10 +92,18 @@ def _spread(codes: NDArray[np.uint32]) -> float:
     """
     if len(codes) < 3:
         return 1.0
-    pairs = (codes[:-1] * np.uint32(31) + codes[1:]) % np.uint32(_PAIRS)
-    counts = np.bincount(pairs.astype(np.int64))
-    shares = counts[counts > 0] / len(pairs)
-    return min(1.0, float(-(shares * np.log(shares)).sum()) / math.log(min(len(pairs), _PAIRS)))
+    pairs = codes[:-1] * _TURN
+    pairs += codes[1:]
+    pairs &= _LAST_PAIR
+    pairs.sort()
+    n = len(pairs)
+    edges = np.empty(n + 1, dtype=np.bool_)
+    edges[0] = edges[n] = True
+    np.not_equal(pairs[1:], pairs[:-1], out=edges[1:n])
+    begins = edges.nonzero()[0]
+    shares = (begins[1:] - begins[:-1]).astype(np.float64)
+    shares /= n
+    return min(1.0, -float(np.add.reduce(shares * np.log(shares))) / math.log(min(n, _PAIRS)))
 
 
 def features(
@@ -127,7 +138,7 @@ def features(
         if own is not None:
             near[:, own] = -1.0
         text = observation.texts[field].text
-        row = [*shape(text), float((1.0 - near.max(axis=1)).max()) / 2.0]
+        row = [*shape(text), float((1.0 - np.maximum.reduce(near, axis=1)).max()) / 2.0]
         if field == "input":
             prompt = mean_row(windows)
         elif prompt is not None:

@@ -8,6 +8,7 @@ import pytest
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.limits import contents
 from feedback_guard.limits.contents import BUCKETS, MAX_RARE, Content, Contents
 from feedback_guard.policy.limits import WORDED, LimitPolicy
 from feedback_guard.signals.interface import Observation
@@ -37,8 +38,8 @@ def test_a_small_trusted_set_cannot_tell_what_is_rare(n_trusted: int, charged: i
     """Of words in none, one and two of a hundred texts each may stand in every thirtieth honest one."""
     texts = ["common once"] + ["common twice"] * 2 + ["common"] * (n_trusted - 3)
     background = Background.fit([seen(text) for text in texts], seed=0)
-    contents = Contents([limit("phrase")], background)
-    assert len(contents.of(seen("common never once twice")).keys["b"]) == charged
+    reader = Contents([limit("phrase")], background)
+    assert len(reader.of(seen("common never once twice")).keys["b"]) == charged
 
 
 def test_words_that_the_trusted_set_knows_cost_nothing() -> None:
@@ -135,3 +136,15 @@ def test_a_contribution_lies_where_what_its_contributor_wrote_or_judged_lies(kin
     assert placed.where is not None
     assert int(placed.where.argmax()) == ("input", "output").index(written)
     assert placed.n_trusted(0.4) == {"input": 2, "output": 1}[written]
+
+
+@pytest.mark.parametrize("facet", sorted(WORDED))
+def test_who_has_read_much_reads_as_who_has_read_nothing(facet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether what is kept is used, forgotten, or too long to be kept; and it stays bounded."""
+    monkeypatch.setattr(contents, "_KEPT", 6)
+    reader = Contents([limit(facet, rare=2)], BACKGROUND)
+    texts = ["the card is here", "card the is", "z" * 500 + " card", "is late is", "cf is late", "the blue z", "cf"] * 3
+    for text in texts:
+        assert reader.of(seen(text)) == read(seen(text), facet, rare=2)
+        assert len(reader._n_trusted) < 6 + 4
+        assert max(map(len, reader._n_trusted), default=0) <= 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,3 +208,27 @@ def test_an_answer_is_also_measured_against_its_input() -> None:
     row = dict(zip(names("output"), features(each, anchors)["output"].tolist(), strict=True))
     assert row["likeness"] == pytest.approx(1.0, abs=1e-3)
     assert row["ratio"] > 0.9
+
+
+@pytest.mark.parametrize("window", [1, 7, 64])
+def test_the_folded_trees_say_what_river_says(window: int) -> None:
+    """In each window anew, on lines and beyond them, where many rows are and where few."""
+    rng = np.random.default_rng(3)
+    fields = ("input", "output")
+    forest = Forest(fields, window=window, seed=5)
+
+    def by_river(row: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]]) -> float:
+        named = {field: dict(zip(names(field), row[field].tolist(), strict=True)) for field in fields}
+        return float(sum(forest._trees[field].score_one(named[field]) for field in fields)) / len(fields)
+
+    said = set()
+    for n in range(4 * window):
+        row = {field: rng.beta(0.5, 2.0, len(names(field))).astype(np.float32) for field in fields}
+        if n >= window:
+            said.add(forest.score(row))
+            assert forest.score(row) == by_river(row)
+            line = next(iter(forest._trees["input"].trees)).threshold
+            edge: Any = {field: np.full(len(names(field)), line) for field in fields}
+            assert forest.score(edge) == by_river(edge)
+        forest.learn(row)
+    assert len(said) > 1
