@@ -11,6 +11,7 @@ from pathlib import Path
 
 from feedback_guard.clock import MICROSECONDS, Clock, format_iso8601
 from feedback_guard.errors import GuardError
+from feedback_guard.policy.embedding import Precision
 from feedback_guard.policy.loader import LoadedPolicy
 from feedback_guard.policy.schema import Policy
 from feedback_guard.stranded import stranded_requests
@@ -245,6 +246,7 @@ def _baseline(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
 
 
 def _model(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
+    from feedback_guard.embedding.loading import computes_bfloat16
     from feedback_guard.engine import start_batcher
     from feedback_guard.evidence.baseline import load
 
@@ -253,6 +255,12 @@ def _model(loaded: LoadedPolicy, _: Clock) -> Iterator[tuple[Health, str]]:
     try:
         batcher.embed_now(["a text"])
         yield Health.OK, f"loads and embeds; {batcher.embedder.fingerprint}"
+        if policy.embedding.precision is Precision.FULL and policy.embedding.may_be_bfloat16 and computes_bfloat16():
+            yield (
+                Health.OK,
+                "this processor computes in bfloat16: `embedding.precision: bfloat16` would take a third of the time; "
+                "it needs such processors everywhere, and a new baseline",
+            )
         if policy.baseline.path is not None:
             load(Path(policy.baseline.path), fingerprint=batcher.embedder.fingerprint, digest=None)
             yield Health.OK, "is the one that the baseline was made with"

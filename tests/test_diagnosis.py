@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from feedback_guard import engine
 from feedback_guard.clock import ManualClock
 from feedback_guard.diagnosis import Health, diagnose
+from feedback_guard.embedding import loading
+from feedback_guard.embedding.batcher import Batcher
+from feedback_guard.engine import start_batcher
 from feedback_guard.keyring import Keyring, new_key
+from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.policy.loader import LoadedPolicy, load_policy
 from feedback_guard.policy.schema import Policy
 from feedback_guard.store.database import Store
@@ -159,6 +164,30 @@ def test_a_sqlite_with_the_wal_reset_bug_is_refused(version: tuple[int, int, int
 
     with pytest.raises(UnsafeDatabaseError):
         assert_sqlite_version(version)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "processor", "told"),
+    [
+        ("backend: torch", True, True),
+        ("backend: torch", False, False),
+        ("backend: torch, precision: bfloat16", True, False),
+        ("backend: onnx", True, False),
+    ],
+)
+def test_a_faster_precision_is_named_where_there_is_one(
+    embedding: str, processor: bool, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hashing(_: EmbeddingPolicy) -> Batcher:
+        return start_batcher(EmbeddingPolicy(backend=Backend.UNSAFE_HASHING))
+
+    monkeypatch.setattr(engine, "start_batcher", hashing)
+    monkeypatch.setattr(loading, "computes_bfloat16", lambda: processor)
+    file = tmp_path / "policy.yaml"
+    file.write_text(BASIC.format(folder=tmp_path).replace("backend: unsafe-hashing-for-tests", embedding))
+    messages = [d.message for d in diagnose(load_policy(file), ManualClock(START_US)) if d.check == "model"]
+    assert messages[0].startswith("loads and embeds")
+    assert any("`embedding.precision: bfloat16` would take" in message for message in messages) is told
 
 
 def test_the_default_policy_is_valid() -> None:

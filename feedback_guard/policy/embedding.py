@@ -58,9 +58,14 @@ class EmbeddingPolicy(Strict):
     stall: Duration = 30 * MICROSECONDS
     """How long an isolated model may take over one batch before its process is ended and started anew."""
 
+    @property
+    def may_be_bfloat16(self) -> bool:
+        """Whether the backend computes in bfloat16, if the processor does."""
+        return self.backend in _COMPUTE_BFLOAT16
+
     @model_validator(mode="after")
     def _backend_computes_so(self) -> Self:
-        if self.precision is Precision.BFLOAT16 and self.backend not in _COMPUTE_BFLOAT16:
+        if self.precision is Precision.BFLOAT16 and not self.may_be_bfloat16:
             raise ValueError(
                 f"backend {self.backend.value!r} does not compute in bfloat16; use `torch` or `openvino`, or "
                 "`precision: full`"
