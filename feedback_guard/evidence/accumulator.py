@@ -14,7 +14,6 @@ import logging
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -26,7 +25,7 @@ from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP,
 from feedback_guard.evidence.entries import Charge, Entry
 from feedback_guard.evidence.facets import COMMON, SALTS, Background, Facets, of_kind
 from feedback_guard.evidence.kin import Kin
-from feedback_guard.evidence.kinds.gather import Kinds
+from feedback_guard.evidence.kinds.gather import Gathered, Kinds
 from feedback_guard.evidence.parting import Parting
 from feedback_guard.evidence.tally import CONTRADICTION, RARE, Facet, Tally
 from feedback_guard.evidence.teaching import Teaching
@@ -304,11 +303,15 @@ class Evidence:
     def _facets_of(self, observation: Observation) -> Facets:
         facets, kind = self._background.of(observation), observation.contribution.kind
         shared = self._more.of(observation, self._background.named)
-        return replace(
-            facets,
-            phrases=of_kind(facets.phrases, kind),
-            n_trusted=self._background.count(facets.phrases),
-            shared=replace(shared, keys=of_kind(shared.keys, kind)),
+        phrases, keys = of_kind(facets.phrases, kind), of_kind(shared.keys, kind)
+        return Facets(
+            facets.senders,
+            phrases,
+            facets.words,
+            facets.kinds,
+            Gathered(keys, shared.n_trusted, shared.kinds, shared.words),
+            self._background.count(facets.phrases),
+            (*phrases.tolist(), *keys.tolist()),
         )
 
     def _own(self, facets: Facets) -> list[Facet]:
@@ -317,8 +320,7 @@ class Evidence:
             return []
         # A sender that was found lying in one kind of contributions is held in all of them.
         own = [("sender", key ^ salt) for key, _ in facets.senders for salt in SALTS.values()]
-        own += zip(facets.kinds, facets.phrases.tolist(), strict=True)
-        own += zip(facets.shared.kinds, facets.shared.keys.tolist(), strict=True)
+        own += zip((*facets.kinds, *facets.shared.kinds), facets.keys, strict=True)
         return own
 
     def _flagged_of(self, own: list[Facet]) -> list[Facet]:

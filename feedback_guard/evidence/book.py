@@ -19,6 +19,9 @@ is what was seen least).
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -29,11 +32,11 @@ from feedback_guard.evidence.martingales import (
     SHARES,
     contradiction_evidence,
     contrary_share,
-    shift_evidence,
 )
 
 Slots = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Raw = NDArray[np.uint64]
 
 TARGETS: Final = 3
 """Most classes that a facet is watched for at a time."""
@@ -45,7 +48,55 @@ KEEP_ABOVE: Final = 3.0
 """Evidence, as a logarithm, above which a facet is not pushed out."""
 STRETCH: Final = 8_192
 """Places that the hand passes at a time: enough for the fewest among them to be few, and quickly looked through."""
-_NONE: Final = -1
+NONE: Final = -1
+"""No class is watched in a place among a facet's targets."""
+_ROW: Final = np.dtype(
+    [
+        ("key", np.uint64),
+        ("arrived", np.int64),
+        ("first", np.int64),
+        ("n", np.int32),
+        ("n_trusted", np.int32),
+        ("targets", np.int16, (TARGETS,)),
+        ("hot", np.bool_),
+        ("contradiction", np.float32, (len(SHARES),)),
+        ("shift", np.float32, (TARGETS, N_SHIFT)),
+        ("_", np.uint8, (5,)),
+    ]
+)
+"""All that is kept of a facet stands together: in a full book nearly every facet that comes is in no cache, and is
+fetched once instead of once for each column."""
+_WIDTH: Final = _ROW.itemsize // np.dtype(np.uint64).itemsize
+_BYTES: Final = 8
+"""Of the number of a member."""
+_BOTH: Final = (0, 1, NONE)
+"""What a facet is watched for where there are two classes."""
+_MOST_TRUSTED: Final = int(np.iinfo(np.int32).max)
+
+
+class Rows:
+    """The columns of some places, as views: to write to one is to write to the rows.
+
+    Parameters
+    ----------
+    raw
+        The rows, shape (n, `_WIDTH`), contiguous.
+    """
+
+    __slots__ = ("arrived", "contradiction", "first", "hot", "keys", "n", "n_trusted", "raw", "shift", "targets")
+
+    def __init__(self, raw: Raw) -> None:
+        rows = raw.view(_ROW)[:, 0]
+        self.raw = raw
+        self.keys: NDArray[np.uint64] = rows["key"]
+        self.n: NDArray[np.int32] = rows["n"]
+        self.n_trusted: NDArray[np.int32] = rows["n_trusted"]
+        self.targets: NDArray[np.int16] = rows["targets"]
+        self.hot: NDArray[np.bool_] = rows["hot"]
+        self.contradiction: NDArray[np.float32] = rows["contradiction"]
+        self.shift: NDArray[np.float32] = rows["shift"]
+        self.first: NDArray[np.int64] = rows["first"]
+        self.arrived: NDArray[np.int64] = rows["arrived"]
 
 
 class Book:
@@ -65,17 +116,12 @@ class Book:
         self._hand = 0
         self._arrivals = 0
         # numpy leaves pages that were never written to the operating system: an empty book costs next to nothing
-        self.keys = np.zeros(capacity, dtype=np.uint64)
-        self.n = np.zeros(capacity, dtype=np.int32)
-        self.n_trusted = np.zeros(capacity, dtype=np.int32)
-        self.hot = np.zeros(capacity, dtype=np.bool_)
-        self.targets = np.full((capacity, TARGETS), _NONE, dtype=np.int16)
-        self._arrived = np.zeros(capacity, dtype=np.int64)
-        self._contradiction = np.zeros((capacity, len(SHARES)), dtype=np.float32)
-        self._shift = np.zeros((capacity * TARGETS, N_SHIFT), dtype=np.float32)
-        self._first = np.zeros(capacity, dtype=np.int64)
-        self._members: dict[int, list[int]] = {}
-        """Of facets with two members or more: most never have a second."""
+        self._all = Rows(np.zeros((capacity, _WIDTH), dtype=np.uint64))
+        self.n, self.n_trusted, self.targets = self._all.n, self._all.n_trusted, self._all.targets
+        self.keys = self._all.keys
+        self._members: dict[int, bytearray] = {}
+        """Of facets with two members or more: most never have a second. As bytes, which the garbage collector passes
+        over: a list for each facet would be most of what it looks through."""
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -84,9 +130,7 @@ class Book:
         """Where a facet is; None if it is nowhere."""
         return self._slot_of.get(key)
 
-    def place(
-        self, keys: NDArray[np.uint64], n_trusted: NDArray[np.int64], *, two_classes: bool | NDArray[np.bool_]
-    ) -> Slots:
+    def place(self, keys: Sequence[int], n_trusted: Sequence[int], *, n_two: int) -> Slots:
         """Where facets are, each with a place of its own from now on.
 
         Parameters
@@ -95,75 +139,77 @@ class Book:
             At most a quarter of `capacity` facets, without repetition.
         n_trusted
             In how many trusted contributions each stands.
-        two_classes
-            Whether there are only two classes, for each or for all; both are watched from the beginning then.
+        n_two
+            How many, from the first, have only two classes; both are watched from the beginning then.
         """
-        names = keys.tolist()
-        found = [self._slot_of.get(key, _NONE) for key in names]
-        if _NONE in found:
-            new = [i for i, slot in enumerate(found) if slot == _NONE]
+        get = self._slot_of.get
+        found = [get(key, NONE) for key in keys]
+        if NONE in found:
+            new = [i for i, slot in enumerate(found) if slot == NONE]
             taken = self._take(len(new), found)
             for i, slot in zip(new, taken, strict=True):
                 found[i] = slot
-                self._slot_of[names[i]] = slot
-            own = two_classes if isinstance(two_classes, bool) else two_classes[new]
-            self._clear(taken, keys[new], n_trusted[new], two_classes=own)
+                self._slot_of[keys[i]] = slot
+            n_new_two = bisect_left(new, n_two)
+            self._clear(taken, [keys[i] for i in new], [n_trusted[i] for i in new], n_two=n_new_two)
         return np.array(found, dtype=np.int64)
 
-    def add(self, slots: Slots, member: int, contradiction: Floats) -> None:
-        """Count a member of facets, with its step of the contradiction test."""
-        before = self.n[slots]
-        self.n[slots] = before + 1
-        self._contradiction[slots] += contradiction.astype(np.float32)
-        self._first[slots[before == 0]] = member
-        for slot in slots[before > 0].tolist():
-            members = self._members.get(slot)
-            if members is None:
-                members = self._members[slot] = [int(self._first[slot])]
-            members.append(member)
-            if len(members) > MAX_MEMBERS:
-                del members[: MAX_MEMBERS // 4]
+    def read(self, slots: Slots) -> Rows:
+        """What is known of facets, to be changed and given to `write`."""
+        return Rows(self._all.raw.take(slots, axis=0))
 
-    def add_shift(self, slots: Slots, targets: NDArray[np.int64], steps: Floats) -> None:
-        """Add steps of the shift test: for each pair of a facet and a place among its targets, one row."""
-        self._shift[slots * TARGETS + targets] += steps.astype(np.float32)
+    def write(self, slots: Slots, rows: Rows) -> None:
+        """Keep what was read and changed."""
+        self._all.raw[slots] = rows.raw
 
-    def renew(self, slots: Slots, *, two_classes: bool | NDArray[np.bool_]) -> None:
-        """Begin anew with facets, as if they had just come."""
-        self.n[slots] = 0
-        self.hot[slots] = False
-        self.targets[slots] = np.where(np.reshape(two_classes, (-1, 1)), (0, 1, _NONE), _NONE)
-        self._contradiction[slots] = 0.0
-        self._shift.reshape(self.capacity, -1)[slots] = 0.0
-        for slot in slots.tolist():
+    def join(self, slots: Slots, rows: Rows, member: int) -> None:
+        """Count a member of facets that were read."""
+        rows.first[rows.n == 0] = member
+        name, members = member.to_bytes(_BYTES, sys.byteorder), self._members
+        for slot, n, first in zip(slots.tolist(), rows.n.tolist(), rows.first.tolist(), strict=True):
+            if not n:
+                continue
+            own = members.get(slot)
+            if own is None:
+                own = members[slot] = bytearray(first.to_bytes(_BYTES, sys.byteorder))
+            own += name
+            if len(own) > MAX_MEMBERS * _BYTES:
+                del own[: MAX_MEMBERS // 4 * _BYTES]
+        rows.n += 1
+
+    def renew(self, slots: Slots, rows: Rows, at: Sequence[int], *, n_two: int) -> None:
+        """Begin anew with some of the facets that were read, as if they had just come.
+
+        Parameters
+        ----------
+        at
+            Which of them, ascending.
+        n_two
+            See `place`; counted among all that were read.
+        """
+        rows.n[at] = 0
+        rows.hot[at] = False
+        rows.targets[at] = NONE
+        rows.targets[[i for i in at if i < n_two]] = _BOTH
+        rows.contradiction[at] = 0.0
+        rows.shift[at] = 0.0
+        for slot in slots[at].tolist():
             self._members.pop(slot, None)
-
-    def watch(self, slots: Slots, which: int) -> None:
-        """Watch facets for a class from the next member on, where there is room for one more."""
-        rows = self.targets[slots]
-        # Places are filled in order, so the last one is the last to be vacant.
-        wanted = (rows[:, -1] == _NONE) & (rows != which).all(axis=1)
-        if wanted.any():
-            self.targets[slots[wanted], (rows[wanted] == _NONE).argmax(axis=1)] = which
 
     def members(self, slot: int) -> list[int]:
         """The members of a facet that are remembered, oldest first."""
         many = self._members.get(slot)
         if many is None:
-            return [int(self._first[slot])] if self.n[slot] else []
-        return many
+            return [int(self._all.first[slot])] if self.n[slot] else []
+        return np.frombuffer(bytes(many), dtype=np.int64).tolist()
 
     def contrary_share(self, slot: int) -> float:
         """Likeliest share of contradictions in a facet, one of `SHARES`."""
-        return float(contrary_share(self._contradiction[slot : slot + 1].astype(np.float64))[0])
+        return float(contrary_share(self._all.contradiction[slot : slot + 1].astype(np.float64))[0])
 
     def contradiction_evidence(self, slots: Slots) -> Floats:
         """Evidence of each facet by the contradiction test."""
-        return contradiction_evidence(self._contradiction[slots].astype(np.float64))
-
-    def shift_evidence(self, slots: Slots, targets: NDArray[np.int64]) -> Floats:
-        """Evidence of pairs of a facet and a place among its targets."""
-        return shift_evidence(self._shift[slots * TARGETS + targets].astype(np.float64), self.n_trusted[slots])
+        return contradiction_evidence(self._all.contradiction[slots].astype(np.float64))
 
     def _take(self, n: int, keep: list[int]) -> list[int]:
         """Take n places, of others than those that are to be kept."""
@@ -176,21 +222,16 @@ class Book:
             taken += [self._free.pop() for _ in range(min(n - len(taken), len(self._free)))]
         return taken
 
-    def _clear(
-        self,
-        taken: list[int],
-        keys: NDArray[np.uint64],
-        n_trusted: NDArray[np.int64],
-        *,
-        two_classes: bool | NDArray[np.bool_],
-    ) -> None:
+    def _clear(self, taken: list[int], keys: list[int], n_trusted: list[int], *, n_two: int) -> None:
         """Make places as good as new."""
-        slots = np.array(taken, dtype=np.int64)
-        self._arrived[slots] = np.arange(self._arrivals, self._arrivals + len(taken))
+        rows = Rows(np.zeros((len(taken), _WIDTH), dtype=np.uint64))
+        rows.keys[:] = np.array(keys, dtype=np.uint64)
+        rows.n_trusted[:] = [min(n, _MOST_TRUSTED) for n in n_trusted]
+        rows.arrived[:] = range(self._arrivals, self._arrivals + len(taken))
+        rows.targets[:] = NONE
+        rows.targets[:n_two] = _BOTH
         self._arrivals += len(taken)
-        self.keys[slots] = keys
-        self.n_trusted[slots] = np.minimum(n_trusted, np.iinfo(np.int32).max)
-        self.renew(slots, two_classes=two_classes)
+        self.write(np.array(taken, dtype=np.int64), rows)
 
     def _make_room(self, keep: Slots) -> None:
         """Pass a stretch of places, and drop a quarter of their facets: the fewest members, then the first to come."""
@@ -201,8 +242,8 @@ class Book:
         plain = stretch[self.contradiction_evidence(stretch) < KEEP_ABOVE]
         # At least half of them: the quarter that goes has then as many again beside it that have no fewer members.
         candidates = plain if len(plain) >= 2 * quarter else stretch
-        fewest = candidates[np.lexsort((self._arrived[candidates], self.n[candidates]))][:quarter]
-        for slot in fewest.tolist():
-            del self._slot_of[int(self.keys[slot])]
+        fewest = candidates[np.lexsort((self._all.arrived[candidates], self.n[candidates]))][:quarter]
+        for slot, key in zip(fewest.tolist(), self.keys[fewest].tolist(), strict=True):
+            del self._slot_of[key]
             self._members.pop(slot, None)
         self._free += fewest.tolist()

@@ -77,6 +77,8 @@ class Facets:
         Its facets of further kinds (`evidence.kinds`).
     n_trusted
         In how many trusted contributions each phrase stands; empty where nobody counted.
+    keys
+        Keys of its phrases and of its facets of further kinds, in this order; empty where nobody counted.
     """
 
     senders: tuple[tuple[int, str], ...]
@@ -85,6 +87,7 @@ class Facets:
     kinds: tuple[str, ...]
     shared: Gathered = NOTHING
     n_trusted: NDArray[np.int64] = field(default_factory=lambda: NOTHING.n_trusted)
+    keys: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=16)

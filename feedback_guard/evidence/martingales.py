@@ -99,10 +99,12 @@ def shift_steps(chances: Floats, taught: NDArray[np.bool_]) -> Floats:
     """
     chances = np.minimum(np.maximum(chances, LEAST_CHANCE), 1.0 - LEAST_CHANCE)
     logits = np.log(chances / (1.0 - chances))[:, None] + SHIFTS
-    logits = np.minimum(np.maximum(logits, _LEAST_LOGIT), -_LEAST_LOGIT)
+    np.minimum(np.maximum(logits, _LEAST_LOGIT, out=logits), -_LEAST_LOGIT, out=logits)
+    np.negative(logits, out=logits, where=taught[:, None])
     steps = np.empty((len(chances), N_SHIFT))
-    steps[:, : len(SHIFTS)] = -np.log1p(np.exp(np.where(taught[:, None], -logits, logits)))
-    steps[:, len(SHIFTS) :] = np.where(taught[:, None], _WHATEVER_TAUGHT, _WHATEVER_NOT)
+    np.negative(np.log1p(np.exp(logits, out=logits), out=logits), out=steps[:, : len(SHIFTS)])
+    steps[:, len(SHIFTS) :] = _WHATEVER_NOT
+    steps[taught, len(SHIFTS) :] = _WHATEVER_TAUGHT
     return steps
 
 

@@ -7,16 +7,22 @@ evidence changed, and may ask which facets have come to be believed.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.contribution import Kind
-from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
+from feedback_guard.evidence.book import LEAST_MEMBERS, NONE, TARGETS, Book, Rows
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
-from feedback_guard.evidence.facets import PHRASES, Facets, of_kind
-from feedback_guard.evidence.martingales import contradiction_step, shift_steps
+from feedback_guard.evidence.facets import PHRASES, SALTS, Facets
+from feedback_guard.evidence.martingales import (
+    contradiction_evidence,
+    contradiction_step,
+    shift_evidence,
+    shift_steps,
+)
 from feedback_guard.signals.lesson import Lesson
 
 Floats = NDArray[np.float64]
@@ -58,7 +64,7 @@ class Tally:
     standing
         The facets that are believed: their past is not forgotten.
     told
-        Called with a standing facet, a test of it and the evidence now, as a logarithm.
+        Called with a standing facet, a test of it and the evidence now, as a logarithm; the book is told later.
     by_rarity
         Kinds of `evidence.kinds` that are the likelier to be planted the rarer they are in the trusted set.
     """
@@ -76,7 +82,7 @@ class Tally:
         self._book, self._standing, self._told = book, standing, told
         self._kinds = (*KINDS, *alike)
         self._number = {kind: number for number, kind in enumerate(self._kinds)}
-        self._by_rarity = np.array([kind in by_rarity.union(_BY_RARITY) for kind in self._kinds])
+        self._by_rarity = [kind in by_rarity.union(_BY_RARITY) for kind in self._kinds]
         self._alike = np.array([alike.get(kind, 0.0) for kind in self._kinds])
         self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in self._kinds}
         for kind in alike:
@@ -108,104 +114,135 @@ class Tally:
         kind
             Of the contribution.
         """
-        book, shared = self._book, facets.shared
-        n_senders, n_phrases, n_shared = len(facets.senders), len(facets.phrases), len(shared.keys)
-        senders = of_kind(np.array([key for key, _ in facets.senders], dtype=np.uint64), kind)
-        if not lesson.comparable:
-            n_phrases = n_shared = 0
-        n_own = n_senders + n_phrases
-        if not n_own + n_shared:
-            return
+        book, shared, names = self._book, facets.shared, self._number
+        keys = [key ^ SALTS[kind] for key, _ in facets.senders]
+        n_senders = n_own = len(keys)
+        kinds, trusted = [0] * n_senders, [0] * n_senders
         if lesson.comparable:
-            keys = np.concatenate([senders, facets.phrases, shared.keys])
-            trusted = np.concatenate([np.zeros(n_senders, dtype=np.int64), facets.n_trusted, shared.n_trusted])
-            names = self._number
-            kinds = np.array([0] * n_senders + [names[each] for each in (*facets.kinds, *shared.kinds)], dtype=np.int64)
-        else:
-            keys, trusted, kinds = senders, np.zeros(n_senders, np.int64), np.zeros(n_senders, np.int64)
-        two = np.zeros(len(keys), dtype=np.bool_)
-        two[:n_own] = lesson.shares is not None and len(lesson.shares) == 2
-        slots = book.place(keys, trusted, two_classes=two)
-        share = np.full(len(keys), 1.0 / nth)
-        share[n_own:] = np.minimum(share[n_own:], (1.0 + self._alike[kinds[n_own:]] * book.n[slots[n_own:]]) ** -2.0)
-        book.add(slots, number, contradiction_step(lesson.log_ratio) * share[:, None])
-        rows, targets = self._shift(slots[:n_own], lesson, nth)
-        # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
-        contradict = np.ones(len(keys), dtype=np.bool_)
-        contradict[n_senders:n_own] = (trusted[n_senders:n_own] <= RARE) & (lesson.shares is None)
-        if (ready := book.n[slots] >= LEAST_MEMBERS).any():
-            most = self._weigh(kinds, slots, ready, contradict, rows, targets)
+            n_own += len(facets.phrases)
+            keys += facets.keys
+            kinds += [names[each] for each in facets.kinds]
+            kinds += [names[each] for each in shared.kinds]
+            trusted += facets.n_trusted.tolist()
+            trusted += shared.n_trusted.tolist()
+        if not keys:
+            return
+        n_two = n_own if lesson.shares is not None and len(lesson.shares) == 2 else 0
+        slots = book.place(keys, trusted, n_two=n_two)
+        rows = book.read(slots)
+        step = contradiction_step(lesson.log_ratio)
+        rows.contradiction[:n_own] += (step * (1.0 / nth)).astype(np.float32)
+        if n_own < len(keys):
+            share = np.minimum(1.0 / nth, (1.0 + self._alike[kinds[n_own:]] * rows.n[n_own:]) ** -2.0)
+            rows.contradiction[n_own:] += (step * share[:, None]).astype(np.float32)
+        book.join(slots, rows, number)
+        shifts = None if lesson.shares is None else _shift(rows, n_own, lesson.shares, lesson.which, nth)
+        ready = rows.n >= LEAST_MEMBERS
+        if ready.any():
+            # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
+            contradict = np.ones(len(keys), dtype=np.bool_)
+            contradict[n_senders:n_own] = lesson.shares is None and rows.n_trusted[n_senders:n_own] <= RARE
+            counted = _Counted(keys, kinds, trusted, rows)
+            self._look(counted, contradict)
+            most = self._weigh(counted, ready, contradict, shifts)
             line = np.full(len(keys), FORGOTTEN_BELOW)
-            line[:n_own] -= REMEMBERED_EACH * book.n_trusted[slots[:n_own]]
-            self._forget(kinds, slots, two, np.isfinite(most) & (most < line))
+            line[:n_own] -= REMEMBERED_EACH * rows.n_trusted[:n_own]
+            past = np.flatnonzero((most < line) & (most > -np.inf)).tolist()
+            past = [i for i in past if (self._kinds[kinds[i]], keys[i]) not in self._standing]
+            if past:
+                book.renew(slots, rows, past, n_two=n_two)
+        book.write(slots, rows)
 
-    def _shift(self, slots: Slots, lesson: Lesson, nth: int) -> tuple[Numbers, Numbers]:
-        """Add a member to the shift tests of facets, and return which: places in `slots`, and among the targets."""
-        book = self._book
-        if lesson.shares is None:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        watched = book.targets[slots]
-        rows, targets = np.nonzero(watched >= 0)
-        # The step depends on the class alone, and a contribution's facets are watched for few of them.
-        of = watched[rows, targets]
-        classes = np.flatnonzero(np.bincount(of, minlength=len(lesson.shares)))
-        where = np.zeros(len(lesson.shares), dtype=np.int64)
-        where[classes] = np.arange(len(classes))
-        steps = shift_steps(lesson.shares[classes], classes == lesson.which) / nth
-        book.add_shift(slots[rows], targets, steps[where[of]])
-        book.watch(slots, lesson.which)
-        return rows, targets
+    def _look(self, counted: _Counted, contradict: NDArray[np.bool_]) -> None:
+        """Count the facets that have just become hypotheses, with their weights."""
+        new = [i for i, n in enumerate(counted.rows.n.tolist()) if n == LEAST_MEMBERS]
+        if not new:
+            return
+        looks = (contradict[new] + (counted.rows.targets[new] > NONE).sum(axis=1)).tolist()
+        found = dict[int, tuple[float, int]]()
+        for i, n in zip(new, looks, strict=True):
+            weights, total = found.get(counted.kinds[i], (0.0, 0))
+            found[counted.kinds[i]] = weights + n * self._weight(counted, i), total + n
+        for kind, (weights, total) in found.items():
+            self._found[self._kinds[kind]].look(weights, total)
+
+    def _weight(self, counted: _Counted, i: int) -> float:
+        """How unlikely a facet is to be honest beforehand."""
+        return 1.0 / (1.0 + counted.trusted[i]) if self._by_rarity[counted.kinds[i]] else 1.0
 
     def _weigh(
-        self,
-        kinds: Numbers,
-        slots: Slots,
-        ready: NDArray[np.bool_],
-        contradict: NDArray[np.bool_],
-        rows: Numbers,
-        targets: Numbers,
+        self, counted: _Counted, ready: NDArray[np.bool_], contradict: NDArray[np.bool_], shifts: _Shifts | None
     ) -> Floats:
         """Say what the evidence on facets is; returns that of whichever test says most, minus infinity without any."""
-        book = self._book
-        weights = np.where(self._by_rarity[kinds], 1.0 / (1.0 + book.n_trusted[slots]), 1.0)
-        new = np.flatnonzero(book.n[slots] == LEAST_MEMBERS)
-        if len(new):
-            looks = contradict[new] + (book.targets[slots[new]] >= 0).sum(axis=1)
-            for kind in set(kinds[new].tolist()):
-                own = kinds[new] == kind
-                self._found[self._kinds[kind]].look(float((looks * weights[new])[own].sum()), int(looks[own].sum()))
-        most = np.full(len(slots), -np.inf)
+        rows = counted.rows
+        most = np.full(len(ready), -np.inf)
         asked = np.flatnonzero(ready & contradict)
         if len(asked):
-            evidence = most[asked] = book.contradiction_evidence(slots[asked])
-            self._tell(kinds[asked], slots[asked], np.full(len(asked), CONTRADICTION), evidence, weights[asked])
-        old = ready[rows]
-        if old.any():
-            rows, targets = rows[old], targets[old]
-            evidence = book.shift_evidence(slots[rows], targets)
-            np.maximum.at(most, rows, evidence)
-            self._tell(kinds[rows], slots[rows], targets, evidence, weights[rows])
+            evidence = most[asked] = contradiction_evidence(rows.contradiction[asked].astype(np.float64))
+            self._tell(counted, asked, None, evidence)
+        if shifts is None:
+            return most
+        old = np.flatnonzero(ready[shifts.rows])
+        if len(old):
+            at, targets = shifts.rows[old], shifts.targets[old]
+            evidence = shift_evidence(shifts.sums[old].astype(np.float64), rows.n_trusted[at])
+            by_target = np.full((len(ready), TARGETS), -np.inf)
+            by_target[at, targets] = evidence
+            np.maximum(most, by_target.max(axis=1), out=most)
+            self._tell(counted, at, targets, evidence)
         return most
 
-    def _forget(self, kinds: Numbers, slots: Slots, two: NDArray[np.bool_], honest: NDArray[np.bool_]) -> None:
-        """Begin anew with facets that nothing speaks against."""
-        at = np.flatnonzero(honest)
-        if not len(at):
-            return
-        facets = zip(at.tolist(), kinds[at].tolist(), self._book.keys[slots[at]].tolist(), strict=True)
-        past = [i for i, kind, key in facets if (self._kinds[kind], key) not in self._standing]
-        if past:
-            self._book.renew(slots[past], two_classes=two[past])
-
-    def _tell(self, kinds: Numbers, slots: Slots, tests: Numbers, evidence: Floats, weights: Floats) -> None:
+    def _tell(self, counted: _Counted, at: Numbers, targets: Numbers | None, evidence: Floats) -> None:
         # Nearly all facets have no evidence worth a word, now or before.
-        at = np.flatnonzero((evidence >= IN_VIEW) | self._book.hot[slots])
-        if not len(at):
+        rows = counted.rows
+        told = np.flatnonzero((evidence >= IN_VIEW) | rows.hot[at])
+        if not len(told):
             return
-        self._book.hot[slots[at]] = True
-        of = (kinds[at], self._book.keys[slots[at]], tests[at], evidence[at], weights[at])
-        for number, key, test, e, weight in zip(*(each.tolist() for each in of), strict=True):
-            kind = self._kinds[number]
-            self._found[kind].tell((key, test), e, weight)
+        rows.hot[at[told]] = True
+        for j in told.tolist():
+            i, e = int(at[j]), float(evidence[j])
+            test = CONTRADICTION if targets is None else int(targets[j])
+            kind, key = self._kinds[counted.kinds[i]], counted.keys[i]
+            self._found[kind].tell((key, test), e, self._weight(counted, i))
             if (kind, key) in self._standing:
                 self._told((kind, key), test, e)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The facets of the contribution that is being counted, each at the same place of all four."""
+
+    keys: list[int]
+    kinds: list[int]
+    trusted: list[int]
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Shifts:
+    """Shift tests of the facets of a contribution: where each is among them and among its targets, and its sums."""
+
+    rows: Numbers
+    targets: Numbers
+    sums: NDArray[np.float32]
+
+
+def _shift(rows: Rows, n: int, shares: Floats, which: int, nth: int) -> _Shifts:
+    """Add a member to the shift tests of the first n facets, and watch them for what it teaches from now on."""
+    watched = rows.targets[:n]
+    at, targets = np.nonzero(watched > NONE)
+    # The step depends on the class alone, and a contribution's facets are watched for few of them.
+    of = watched[at, targets]
+    classes = np.flatnonzero(np.bincount(of, minlength=len(shares)))
+    where = np.zeros(len(shares), dtype=np.int64)
+    where[classes] = np.arange(len(classes))
+    steps = shift_steps(shares[classes], classes == which)
+    steps /= nth
+    sums = rows.shift[at, targets]
+    sums += steps.astype(np.float32)[where[of]]
+    rows.shift[at, targets] = sums
+    # Places are filled in order, so the last one is the last to be vacant.
+    wanted = np.flatnonzero((watched[:, -1] == NONE) & (watched != which).all(axis=1))
+    if len(wanted):
+        watched[wanted, (watched[wanted] == NONE).argmax(axis=1)] = which
+    return _Shifts(at, targets, sums)

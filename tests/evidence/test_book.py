@@ -7,19 +7,26 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from feedback_guard.evidence.book import KEEP_ABOVE, Book, Slots
+from feedback_guard.evidence.book import KEEP_ABOVE, Book, Floats, Slots
 from feedback_guard.evidence.martingales import contradiction_step
 
 
 def place(book: Book, *keys: int) -> list[int]:
-    names = np.array(sorted(keys), dtype=np.uint64)
-    return [int(slot) for slot in book.place(names, np.zeros(len(names), dtype=np.int64), two_classes=True)]
+    return book.place(sorted(keys), [0] * len(keys), n_two=len(keys)).tolist()
+
+
+def add(book: Book, slots: list[int], member: int, step: Floats) -> None:
+    at = np.array(slots)
+    rows = book.read(at)
+    book.join(at, rows, member)
+    rows.contradiction += step.astype(np.float32)
+    book.write(at, rows)
 
 
 def test_a_facet_keeps_its_place_and_its_members() -> None:
     book = Book(16)
     first = place(book, 7)
-    book.add(np.array(first), 1, contradiction_step(1.0))
+    add(book, first, 1, contradiction_step(1.0))
     assert place(book, 7, 8)[0] == first[0]
     assert (book.n[first[0]], book.members(first[0]), len(book)) == (1, [1], 2)
 
@@ -29,11 +36,11 @@ def test_a_flood_of_facets_pushes_out_only_its_like() -> None:
     book = Book(400)
     (suspect,), (popular,) = place(book, 1), place(book, 2)
     for member in range(12):
-        book.add(np.array([suspect]), member, contradiction_step(2.0))
-        book.add(np.array([popular]), member, contradiction_step(-2.0))
+        add(book, [suspect], member, contradiction_step(2.0))
+        add(book, [popular], member, contradiction_step(-2.0))
     before = book.contradiction_evidence(np.array([suspect, popular])).tolist()
     for flood in range(10_000):
-        book.add(np.array(place(book, 100 + flood)), flood, contradiction_step(0.0))
+        add(book, place(book, 100 + flood), flood, contradiction_step(0.0))
     assert len(book) <= 400
     assert (book.slot(1), book.slot(2)) == (suspect, popular)
     assert book.contradiction_evidence(np.array([suspect, popular])).tolist() == before
@@ -62,8 +69,8 @@ def test_nothing_with_many_members_is_pushed_out(seed: int) -> None:
         popular = rng.zipf(1.3, size=int(rng.integers(1, 12))) % 2_000
         flood = 10_000 + member * 40 + np.arange(int(rng.integers(0, 30)))
         keys = sorted({*popular.tolist(), *(flood.tolist() if member % 7 == 0 else [])})
-        slots = np.array(place(book, *keys))
-        book.add(slots, member, contradiction_step(float(rng.normal(1.0 if member % 3 else -1.0, 2.0))))
+        slots = place(book, *keys)
+        add(book, slots, member, contradiction_step(float(rng.normal(1.0 if member % 3 else -1.0, 2.0))))
         counted.update(keys)
     assert made > 50
     for key, slot in book._slot_of.items():
@@ -76,15 +83,15 @@ def test_many_facets_with_evidence_do_not_push_out_the_popular_one() -> None:
     """Three quarters of the places are filled with what contradicts itself: the rest is not all that may go."""
     book = Book(64)
     for key in range(48):
-        slots = np.array(place(book, key))
+        slots = place(book, key)
         for member in range(3):
-            book.add(slots, member, contradiction_step(6.0))
+            add(book, slots, member, contradiction_step(6.0))
     assert (book.contradiction_evidence(np.arange(48)) > KEEP_ABOVE).all()
     (popular,) = place(book, 100)
     for member in range(1_000):
-        book.add(np.array([popular]), member, contradiction_step(-1.0))
+        add(book, [popular], member, contradiction_step(-1.0))
     for key in range(200, 216):
-        book.add(np.array(place(book, key)), key, contradiction_step(0.0))
+        add(book, place(book, key), key, contradiction_step(0.0))
     assert book.slot(200) is None, "room was made"
     assert book.slot(100) == popular
 
@@ -92,11 +99,11 @@ def test_many_facets_with_evidence_do_not_push_out_the_popular_one() -> None:
 def test_what_was_pushed_out_begins_anew() -> None:
     book = Book(4)
     (gone,) = place(book, 1)
-    book.add(np.array([gone]), 1, contradiction_step(0.5))
+    add(book, [gone], 1, contradiction_step(0.5))
     for key in range(2, 40):
-        slots = np.array(place(book, key))
-        book.add(slots, key, contradiction_step(0.0))
-        book.add(slots, key, contradiction_step(0.0))
+        slots = place(book, key)
+        add(book, slots, key, contradiction_step(0.0))
+        add(book, slots, key, contradiction_step(0.0))
     assert book.slot(1) is None
     (again,) = place(book, 1)
     assert book.n[again] == 0
@@ -111,14 +118,14 @@ def test_facets_that_come_together_never_share_a_place() -> None:
         slots = place(book, *range(first, first + 8))  # the first of them is known from before
         assert len(set(slots)) == 8
         assert [book.slot(key) for key in range(first, first + 8)] == slots
-        book.add(np.array(slots), first, contradiction_step(0.0))
+        add(book, slots, first, contradiction_step(0.0))
     assert len(book) <= 32
 
 
 def test_members_are_remembered_from_the_first() -> None:
     book = Book(8)
-    slots = np.array(place(book, 3))
-    assert book.members(int(slots[0])) == []
+    slots = place(book, 3)
+    assert book.members(slots[0]) == []
     for member in (5, 9, 12):
-        book.add(slots, member, contradiction_step(0.0))
-    assert book.members(int(slots[0])) == [5, 9, 12]
+        add(book, slots, member, contradiction_step(0.0))
+    assert book.members(slots[0]) == [5, 9, 12]
