@@ -22,7 +22,7 @@ import numpy as np
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
-from feedback_guard.evidence.entries import Charge, Entry
+from feedback_guard.evidence.entries import Charge, Entries, Entry
 from feedback_guard.evidence.facets import COMMON, SALTS, Background, Facets, of_kind
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.kinds.gather import Gathered, Kinds
@@ -32,7 +32,7 @@ from feedback_guard.evidence.teaching import Teaching
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
-from feedback_guard.signals.lesson import CLASSES, NUMBERED, Lesson
+from feedback_guard.signals.lesson import CLASSES, Lesson
 from feedback_guard.verdict import Decision
 
 log = logging.getLogger(__name__)
@@ -92,10 +92,9 @@ class Evidence:
         """The pair of learners, and where it parts."""
         self._parted: dict[Facet, int] = {}
         self._planted: dict[Facet, float] = {}
-        self._window = window
-        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._entries = Entries(window)
         self._n = 0
-        self._read: OrderedDict[str, tuple[Facets, Lesson | None]] = OrderedDict()
+        self._read: OrderedDict[int, tuple[Observation, tuple[Facets, Lesson | None]]] = OrderedDict()
         self._flagged: dict[Facet, Campaign] = {}
         by_rarity = self._more.by_rarity
         self._tally = Tally(self._book, rate, self._more.alike, self._flagged, self._told, by_rarity=by_rarity)
@@ -150,16 +149,14 @@ class Evidence:
             facets, lesson = self._reading(observation)
         except SignalError:
             return
-        self._read.pop(observation.contribution.id, None)
+        self._read.pop(id(observation), None)
         if lesson is None:
             return
         self._n += 1
         accepted = decision is Decision.ACCEPT
         entry = Entry.of(self._n, observation.contribution.id, at_us, facets, lesson, accepted=accepted)
-        self._entries[self._n] = entry
-        while len(self._entries) > self._window:
-            _, gone = self._entries.popitem(last=False)
-            self._campaign_of.pop(gone.ident, None)
+        for gone in self._entries.add(entry):
+            self._campaign_of.pop(gone, None)
         n_trusted = facets.n_trusted
         kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], self._n)
         nth = len(kin)
@@ -190,7 +187,7 @@ class Evidence:
             facets, lesson = self._reading(observation)
         except SignalError:
             return
-        self._read.pop(observation.contribution.id, None)
+        self._read.pop(id(observation), None)
         if lesson is not None:
             self.teaching.learn(observation.contribution.id, facets, lesson)
 
@@ -291,14 +288,15 @@ class Evidence:
         return pulled
 
     def _reading(self, observation: Observation) -> tuple[Facets, Lesson | None]:
-        ident = observation.contribution.id
-        known = self._read.get(ident)
-        if known is None:
-            known = self._facets_of(observation), self._reader.lesson(observation)
-            self._read[ident] = known
-            while len(self._read) > _RECENT:
-                self._read.popitem(last=False)
-        return known
+        # By the object, which is kept with its reading: another of the same name may say something else.
+        known = self._read.get(id(observation))
+        if known is not None and known[0] is observation:
+            return known[1]
+        found = self._facets_of(observation), self._reader.lesson(observation)
+        self._read[id(observation)] = observation, found
+        while len(self._read) > _RECENT:
+            self._read.popitem(last=False)
+        return found
 
     def _facets_of(self, observation: Observation) -> Facets:
         facets, kind = self._background.of(observation), observation.contribution.kind
@@ -362,7 +360,7 @@ class Evidence:
             if kind != "sender" and target >= 0 and slot is not None and facet in self._flagged:
                 member = self._entries.get(self._book.members(slot)[-1])  # all are of one kind
                 if member is not None:
-                    which = int(self._book.targets[slot, target]) + NUMBERED[member.kind]
+                    which = int(self._book.targets[slot, target]) + member.base
                     self.teaching.parting.suspect(which)
 
     def _flag(self, facet: Facet, test: int) -> None:
@@ -373,7 +371,7 @@ class Evidence:
         n = 0 if slot is None else int(book.n[slot])
         if slot is None or self._vain.get(facet, {}).get(test) == n:
             return
-        entries = [self._entries[each] for each in book.members(slot) if each in self._entries]
+        entries = [entry for each in book.members(slot) if (entry := self._entries.get(each)) is not None]
         self._tests[facet] = {test}
         indicted = [e for e in entries if self._indicts(facet, e.which, e.log_ratio)]
         idents = {e.ident for e in indicted}
@@ -407,8 +405,8 @@ class Evidence:
         campaign.untold = campaign.open = True
         if kind in self._more.names:
             if len(campaign.named) < 2 * MAX_NAMED:
-                last = entries[-1].shared
-                campaign.named.append((facet, last.words[last.keys.tolist().index(key)]))
+                last = entries[-1]
+                campaign.named.append((facet, last.shared_words[last.shared.tolist().index(key)]))
         elif kind != "sender" and len(campaign.phrases) < MAX_NAMED:
             phrase = entries[-1].phrase(key)
             campaign.phrases.append(phrase)

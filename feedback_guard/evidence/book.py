@@ -19,7 +19,6 @@ is what was seen least).
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
@@ -33,6 +32,7 @@ from feedback_guard.evidence.martingales import (
     contradiction_evidence,
     contrary_share,
 )
+from feedback_guard.evidence.packed import WIDTH, packed, unpacked
 
 Slots = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -67,8 +67,6 @@ _ROW: Final = np.dtype(
 """All that is kept of a facet stands together: in a full book nearly every facet that comes is in no cache, and is
 fetched once instead of once for each column."""
 _WIDTH: Final = _ROW.itemsize // np.dtype(np.uint64).itemsize
-_BYTES: Final = 8
-"""Of the number of a member."""
 _BOTH: Final = (0, 1, NONE)
 """What a facet is watched for where there are two classes."""
 _MOST_TRUSTED: Final = int(np.iinfo(np.int32).max)
@@ -120,8 +118,7 @@ class Book:
         self.n, self.n_trusted, self.targets = self._all.n, self._all.n_trusted, self._all.targets
         self.keys = self._all.keys
         self._members: dict[int, bytearray] = {}
-        """Of facets with two members or more: most never have a second. As bytes, which the garbage collector passes
-        over: a list for each facet would be most of what it looks through."""
+        """Of facets with two members or more, packed: most never have a second."""
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -165,16 +162,16 @@ class Book:
     def join(self, slots: Slots, rows: Rows, member: int) -> None:
         """Count a member of facets that were read."""
         rows.first[rows.n == 0] = member
-        name, members = member.to_bytes(_BYTES, sys.byteorder), self._members
+        name, members = packed(member), self._members
         for slot, n, first in zip(slots.tolist(), rows.n.tolist(), rows.first.tolist(), strict=True):
             if not n:
                 continue
             own = members.get(slot)
             if own is None:
-                own = members[slot] = bytearray(first.to_bytes(_BYTES, sys.byteorder))
+                own = members[slot] = bytearray(packed(first))
             own += name
-            if len(own) > MAX_MEMBERS * _BYTES:
-                del own[: MAX_MEMBERS // 4 * _BYTES]
+            if len(own) > MAX_MEMBERS * WIDTH:
+                del own[: MAX_MEMBERS // 4 * WIDTH]
         rows.n += 1
 
     def renew(self, slots: Slots, rows: Rows, at: Sequence[int], *, n_two: int) -> None:
@@ -187,21 +184,20 @@ class Book:
         n_two
             See `place`; counted among all that were read.
         """
-        rows.n[at] = 0
-        rows.hot[at] = False
-        rows.targets[at] = NONE
-        rows.targets[[i for i in at if i < n_two]] = _BOTH
-        rows.contradiction[at] = 0.0
-        rows.shift[at] = 0.0
-        for slot in slots[at].tolist():
-            self._members.pop(slot, None)
+        for i in at:
+            rows.n[i] = 0
+            rows.hot[i] = False
+            rows.targets[i] = _BOTH if i < n_two else NONE
+            rows.contradiction[i] = 0.0
+            rows.shift[i] = 0.0
+            self._members.pop(int(slots[i]), None)
 
     def members(self, slot: int) -> list[int]:
         """The members of a facet that are remembered, oldest first."""
         many = self._members.get(slot)
         if many is None:
             return [int(self._all.first[slot])] if self.n[slot] else []
-        return np.frombuffer(bytes(many), dtype=np.int64).tolist()
+        return unpacked(many)
 
     def contrary_share(self, slot: int) -> float:
         """Likeliest share of contradictions in a facet, one of `SHARES`."""

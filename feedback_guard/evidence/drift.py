@@ -211,7 +211,8 @@ class DriftDetector:
         self._seen += 1
         if self._alarm:
             self._since += 1
-        elif self._level() >= self._line:
+        # An average is above the line only where one of its members is, but for rounding.
+        elif max(levels.max() for levels in self._levels.values()) >= self._line - 1e-6 and self._level() >= self._line:
             self._alarm = True
             _log.warning("drift alarm after %d contributions: %s", self._seen, self.status.message)
 

@@ -100,12 +100,13 @@ class Reference:
         """Which events a text falls into: any number of far ones, and one region of each division."""
         n_far = len(self.far)
         events = np.zeros(len(self.shares), dtype=np.bool_)
-        events[:n_far] = _rounded(1.0 - (self.texts @ vector).max(keepdims=True).astype(np.float64)) > self.far
-        likeness = self.centres @ vector
+        events[:n_far] = _rounded(1.0 - float((self.texts @ vector).max())) > self.far
+        likeness = (self.centres @ vector).tolist()
         start = 0
-        for size in self.sizes:
-            events[n_far + start + int(np.argmax(likeness[start : start + size]))] = True
-            start += int(size)
+        for size in self.sizes.tolist():
+            own = likeness[start : start + size]
+            events[n_far + start + own.index(max(own))] = True
+            start += size
         return events
 
     def weights(self) -> Floats:
@@ -176,7 +177,7 @@ def _distances(reference: Vectors, vectors: Vectors) -> Floats:
     return _rounded(1.0 - nearest.astype(np.float64))
 
 
-def _rounded(distances: Floats) -> Floats:
+def _rounded(distances: Floats | float) -> Floats:
     return np.asarray(np.rint(distances * 10_000.0) / 10_000.0, dtype=np.float64)
 
 

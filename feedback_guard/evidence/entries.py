@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.contribution import Kind
 from feedback_guard.evidence.campaigns import Campaign
 from feedback_guard.evidence.facets import Facets
-from feedback_guard.evidence.kinds.gather import Gathered
 from feedback_guard.signals.lesson import NUMBERED, Lesson
 
 
@@ -33,8 +31,7 @@ class Charge:
         return cls(ident, campaign.ident, kind, campaign.sentence(quote=True), p_value)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A contribution as it is remembered: there are tens of thousands, so small.
 
     Parameters
@@ -43,14 +40,16 @@ class Entry:
         Which one it was, from 1.
     account
         Keyed number of its sender; 0 for nobody.
-    log_ratio, which, kind, taught
+    log_ratio, which, taught
         What it teaches, as in its `Lesson`.
+    base
+        What the classes of its kind are numbered from.
     words
         Its phrases in the order of their keys, a line each: one text takes a sixth of what a tuple of texts does.
     phrases
         Their keys.
-    shared
-        Its facets of further kinds.
+    shared, shared_words
+        Keys of its facets of further kinds, and what a moderator reads of each.
     """
 
     number: int
@@ -59,12 +58,13 @@ class Entry:
     account: int
     log_ratio: float
     which: int
-    kind: Kind
+    base: int
     taught: str
     accepted: bool
     words: str
     phrases: NDArray[np.uint64]
-    shared: Gathered
+    shared: NDArray[np.uint64]
+    shared_words: tuple[str, ...]
 
     @classmethod
     def of(cls, number: int, ident: str, at_us: int, facets: Facets, lesson: Lesson, *, accepted: bool) -> Self:
@@ -76,19 +76,55 @@ class Entry:
             facets.senders[0][0] if facets.senders else 0,
             lesson.log_ratio,
             lesson.which,
-            lesson.kind,
+            NUMBERED[lesson.kind],
             lesson.taught,
             accepted,
             "\n".join(facets.words),
             facets.phrases,
-            facets.shared,
+            facets.shared.keys,
+            facets.shared.words,
         )
 
     @property
     def class_number(self) -> int:
         """`Lesson.number` of what it teaches."""
-        return self.which + NUMBERED[self.kind]
+        return self.which + self.base
 
     def phrase(self, key: int) -> str:
         """The phrase that a key stands for; it must be one of its own."""
         return self.words.split("\n")[int(np.flatnonzero(self.phrases == np.uint64(key))[0])]
+
+
+class Entries:
+    """The latest contributions, by number.
+
+    They are kept as plain tuples of numbers, texts and arrays, which the garbage collector looks at once and never
+    again; objects of any class it would look through on each of its rounds.
+
+    Parameters
+    ----------
+    window
+        How many.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._kept: dict[int, tuple[object, ...]] = {}
+        self._oldest = 1
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, entry: Entry) -> list[str]:
+        """Remember a contribution, the next by number; returns the identifiers of those that are forgotten for it."""
+        self._kept[entry.number] = tuple(entry)
+        gone = []
+        while len(self._kept) > self._window:
+            gone.append(Entry._make(self._kept.pop(self._oldest)).ident)
+            self._oldest += 1
+        return gone
+
+    def get(self, number: int) -> Entry | None:
+        """A contribution; None if it is not remembered."""
+        found = self._kept.get(number)
+        return None if found is None else Entry._make(found)

@@ -56,7 +56,7 @@ that they teach have nothing to do with each other."""
 
 def of_kind(keys: Keys, kind: Kind) -> Keys:
     """Keys as facets of contributions of one kind."""
-    return keys ^ np.uint64(SALTS[kind])
+    return keys ^ np.uint64(SALTS[kind]) if SALTS[kind] else keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +215,19 @@ class Background:
         """In how many trusted contributions each phrase stands."""
         if not len(self.phrases):
             return np.zeros(len(phrases), dtype=np.int64)
-        at = np.minimum(np.searchsorted(self.phrases, phrases), len(self.phrases) - 1)
+        at = self.phrases.searchsorted(phrases)
+        np.minimum(at, len(self.phrases) - 1, out=at)
         return np.where(self.phrases[at] == phrases, self.counts[at], 0)
 
     def of(self, observation: Observation) -> Facets:
         """The facets of a contribution."""
         contribution = observation.contribution
         named: dict[int, tuple[str, str]] = {}
-        memo = self._memo
+        memo, texts = self._memo, observation.texts
         for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of)):
             own: dict[int, tuple[str, str]] = {}
             for name in FIELDS[contribution.kind]:
-                canonical = observation.texts.get(name)
+                canonical = texts.get(name)
                 if canonical is None:
                     continue
                 for phrase in read(canonical.skeleton):

@@ -17,6 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.evidence.packed import WIDTH, packed, unpacked
+
 BANDS: Final = 10
 ROWS: Final = 3
 """Two texts that share 70 % of their phrases meet in some band with a probability of 0.98, 15 % with one of 0.03."""
@@ -50,7 +52,8 @@ class Kin:
         rng = np.random.Generator(np.random.PCG64(seed))
         self._stretch = rng.integers(0, 2**64, size=BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
         self._family_of: OrderedDict[int, int] = OrderedDict()
-        self._families: OrderedDict[int, tuple[NDArray[np.uint64], list[int]]] = OrderedDict()
+        self._families: OrderedDict[int, tuple[NDArray[np.uint64], bytearray]] = OrderedDict()
+        """The phrases of the first, and the members, packed."""
         self._next = 0
 
     def of(self, phrases: NDArray[np.uint64], number: int) -> list[int]:
@@ -65,21 +68,20 @@ class Kin:
         """
         if len(phrases) < LEAST_PHRASES:
             return [number]
-        with np.errstate(over="ignore"):
-            smallest = ((phrases[:, None] * self._stretch) >> np.uint64(20)).min(axis=0).reshape(BANDS, ROWS)
+        smallest = ((phrases[:, None] * self._stretch) >> np.uint64(20)).min(axis=0).reshape(BANDS, ROWS)
         # A number takes a fifth of what the tuple takes; two that meet by chance are told apart by their phrases.
         bands = [hash((band, *row)) for band, row in enumerate(smallest.tolist())]
         near = dict.fromkeys(self._family_of[band] for band in bands if band in self._family_of)
         for family in near:
-            leader, members = self._families.get(family, (phrases[:0], []))
+            leader, members = self._families.get(family, (phrases[:0], bytearray()))
             common = len(np.intersect1d(leader, phrases, assume_unique=True))
             if common >= ALIKE * (len(leader) + len(phrases) - common):
-                members.append(number)
-                if len(members) > MAX_MEMBERS:
-                    del members[0]
-                return members
+                members += packed(number)
+                if len(members) > MAX_MEMBERS * WIDTH:
+                    del members[:WIDTH]
+                return unpacked(members)
         family, self._next = self._next, self._next + 1
-        self._families[family] = phrases, [number]
+        self._families[family] = phrases, bytearray(packed(number))
         for band in bands:
             self._family_of[band] = family
         while len(self._families) > CAPACITY:

@@ -94,6 +94,8 @@ class Part:
         How many of the rows are there whatever is taught.
     keys, slots, known
         Phrases, where their weights are, shape (m, n), and in how many trusted contributions they stand.
+    weights
+        Mean and spread of those weights, shape (m, n, 2).
     """
 
     classes: Slots
@@ -103,6 +105,7 @@ class Part:
     keys: Keys
     slots: Slots
     known: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
 
 class Pair:
@@ -122,8 +125,9 @@ class Pair:
     def __init__(self, bits: int = BITS) -> None:
         self._shift = np.uint64(64 - bits)
         # numpy leaves pages that were never written to the operating system: an unused pair costs next to nothing
-        self._mean = np.zeros(1 << bits, dtype=np.float32)
-        self._spread = np.zeros(1 << bits, dtype=np.float32)
+        self._weights = np.zeros((1 << bits, 2), dtype=np.float32)
+        """Mean and spread of each, side by side: they are read and written together."""
+        self._mean, self._spread = self._weights[:, 0], self._weights[:, 1]
         self._taught = np.zeros(1 << bits, dtype=np.int32)
         self._named: dict[tuple[int, int], Named] = {}
         self._learnt = 0
@@ -158,12 +162,13 @@ class Pair:
         asked += [which for which in (lesson.which, int(others.argmax())) if which not in asked]
         classes = np.array(asked, dtype=np.int64)
         slots = self.slots(keys, classes)
-        parted = self._mean[slots].sum(axis=1, dtype=np.float64)
-        chances = np.clip(lesson.shares[classes], LEAST_CHANCE, 1.0 - LEAST_CHANCE)
-        return Part(classes, chances, parted, n_asked, keys, slots, known)
+        weights = self._weights.take(slots, axis=0)
+        parted = weights[:, :, 0].sum(axis=1, dtype=np.float64)
+        chances = np.minimum(np.maximum(lesson.shares[classes], LEAST_CHANCE), 1.0 - LEAST_CHANCE)
+        return Part(classes, chances, parted, n_asked, keys, slots, known, weights)
 
     def learn(self, part: Part, lesson: Lesson, words: tuple[str, ...], kinds: tuple[str, ...], nth: int = 1) -> float:
-        """Learn from a contribution; the n-th near copy counts for 1/n.
+        """Learn from a contribution that was just read; the n-th near copy counts for 1/n.
 
         Returns
         -------
@@ -171,21 +176,23 @@ class Pair:
             By how many log-odds the learner moved towards what is taught, for `unlearn`.
         """
         taught = part.classes == lesson.which
-        new = self._spread[part.slots] == 0.0
+        before, after = part.weights, np.empty_like(part.weights)
         prior = 1.0 / (1.0 / SHIFT_WIDTH**2 + INFORMATION * part.known)
-        spread = np.where(new, prior, self._spread[part.slots])
+        spread = np.where(before[:, :, 1] == 0.0, prior, before[:, :, 1])
         odds = np.log(part.chances / (1.0 - part.chances)) + part.parted
         p = 1.0 / (1.0 + np.exp(-odds))
         open_ = np.maximum(p * (1.0 - p), _LEAST_SPREAD)
         gain = spread / (1.0 / open_ + spread.sum(axis=1))[:, None] / nth
         steps = gain * ((taught - p) / open_)[:, None]
-        self._mean[part.slots] += steps.astype(np.float32)
-        self._spread[part.slots] = spread * (1.0 - gain)
+        after[:, :, 0] = before[:, :, 0] + steps.astype(np.float32)
+        after[:, :, 1] = spread * (1.0 - gain)
+        self._weights[part.slots] = after
         row = int(taught.argmax())
-        self._taught[part.slots[row]] += 1
         at = part.slots[row]
-        for i in np.flatnonzero(self._mean[at] >= NAMED).tolist():
-            self._name(Named(int(part.keys[i]), kinds[i], words[i], lesson.which, lesson.number, lesson.taught))
+        self._taught[at] += 1
+        if after[:, :, 0].max() >= NAMED:
+            for i in np.flatnonzero(self._mean[at] >= NAMED).tolist():
+                self._name(Named(int(part.keys[i]), kinds[i], words[i], lesson.which, lesson.number, lesson.taught))
         self._learnt += 1
         if self._learnt % FADES == 0:
             self._fade()
@@ -256,5 +263,5 @@ class Pair:
     def _fade(self) -> None:
         self._mean *= 0.5
         faint = np.abs(self._mean) < _FAINT
-        for array in (self._mean, self._spread, self._taught):
-            array[faint] = 0
+        self._weights[faint] = 0.0
+        self._taught[faint] = 0

@@ -78,8 +78,7 @@ def contradiction_evidence(sums: Floats) -> Floats:
     >>> [bool(value > 3) for value in contradiction_evidence(np.stack([liar, honest]))]
     [True, False]
     """
-    n = len(HONEST)
-    return _log_mean(sums[:, n:], -np.log(len(CONTRARY))) - _log_mean(sums[:, :n], HONEST_PRIOR)
+    return _log_ratio(sums + _CONTRADICTION_PRIOR, len(HONEST))
 
 
 def contrary_share(sums: Floats) -> Floats:
@@ -116,9 +115,20 @@ def shift_evidence(sums: Floats, n_trusted: NDArray[np.integer[Any]]) -> Floats:
     n_trusted
         In how many trusted contributions each facet stands, shape (n,): the more, the less is forgiven.
     """
-    prior = _PRIORS[np.minimum(n_trusted, len(_PRIORS) - 1)]
-    n = len(SHIFTS)
-    return _log_mean(sums[:, n:], -np.log(len(WHATEVER))) - _log_mean(sums[:, :n], prior)
+    return _log_ratio(sums + _PRIORS[np.minimum(n_trusted, len(_PRIORS) - 1)], len(SHIFTS))
+
+
+def _log_ratio(weighted: Floats, n: int) -> Floats:
+    """Logarithm of the sum of the exponentials from the n-th on less that of the first n, row by row."""
+    top = np.maximum.reduceat(weighted, (0, n), axis=1)
+    weighted[:, :n] -= top[:, :1]
+    weighted[:, n:] -= top[:, 1:]
+    np.exp(weighted, out=weighted)
+    total = np.empty_like(top)
+    np.add.reduce(weighted[:, :n], axis=1, out=total[:, 0])
+    np.add.reduce(weighted[:, n:], axis=1, out=total[:, 1])
+    top += np.log(total, out=total)
+    return np.asarray(top[:, 1] - top[:, 0])
 
 
 def _log_mean(logs: Floats, weights: Floats | float) -> Floats:
@@ -129,13 +139,15 @@ def _log_mean(logs: Floats, weights: Floats | float) -> Floats:
 
 
 def _priors() -> Floats:
-    """How likely each shift is beforehand, as a logarithm, by the number of trusted contributions with the word.
+    """How likely each shift and each alternative is beforehand, as a logarithm, by the number of trusted contributions.
 
     With the last row even the smallest shift is out of the question, so it stands for all larger numbers.
     """
     precision = 1.0 / SHIFT_WIDTH**2 + INFORMATION * np.arange(4_096)
     prior = -0.5 * precision[:, None] * SHIFTS**2
-    return np.asarray(prior - _log_mean(prior, 0.0)[:, None])
+    nulls = prior - _log_mean(prior, 0.0)[:, None]
+    return np.concatenate([nulls, np.full((len(nulls), len(WHATEVER)), -np.log(len(WHATEVER)))], axis=1)
 
 
+_CONTRADICTION_PRIOR: Final = np.concatenate([HONEST_PRIOR, np.full(len(CONTRARY), -np.log(len(CONTRARY)))])
 _PRIORS: Final = _priors()

@@ -91,16 +91,6 @@ class TeachingStatus:
     taught: tuple[Taught, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Learnt:
-    """What one contribution taught, and how far that moved the learner: for taking it back."""
-
-    which: int
-    moved: float
-    phrases: Keys
-    shared: Keys
-
-
 class Teaching:
     """The pair of learners, told of what was judged.
 
@@ -115,7 +105,9 @@ class Teaching:
     def __init__(self, parting: Parting, learnt: frozenset[str] = frozenset()) -> None:
         self.parting = parting
         self._kinds = learnt
-        self._learnt: OrderedDict[str, _Learnt] = OrderedDict()
+        self._learnt: OrderedDict[str, tuple[int, float, Keys, Keys]] = OrderedDict()
+        """What each contribution taught, how far that moved the learner, and by which phrases and other facets, for
+        taking it back. Plain tuples: the garbage collector looks at them once and never again."""
         self._n_learnt = 0
         self.probes: Probes | None = None
 
@@ -151,12 +143,13 @@ class Teaching:
         """Take back what a contribution taught that is held again, denied or withdrawn; others taught nothing."""
         found = self._learnt.pop(ident, None)
         if found is not None:
-            self.parting.pair.unlearn(np.concatenate([found.phrases, found.shared]), found.which, found.moved)
+            which, moved, phrases, shared = found
+            self.parting.pair.unlearn(np.concatenate([phrases, shared]), which, moved)
             self._n_learnt -= 1
 
     def _remember(self, ident: str, facets: Facets, keys: Keys, which: int, moved: float) -> None:
         shared = keys[len(facets.phrases) :].copy()  # a part would keep the whole in memory
-        self._learnt[ident] = _Learnt(which, moved, facets.phrases, shared)
+        self._learnt[ident] = which, moved, facets.phrases, shared
         self._n_learnt += 1
         while len(self._learnt) > WINDOW:
             self._learnt.popitem(last=False)

@@ -12,7 +12,7 @@ from feedback_guard.evidence.martingales import contradiction_step
 
 
 def place(book: Book, *keys: int) -> list[int]:
-    return book.place(sorted(keys), [0] * len(keys), n_two=len(keys)).tolist()
+    return [int(slot) for slot in book.place(sorted(keys), [0] * len(keys), n_two=len(keys))]
 
 
 def add(book: Book, slots: list[int], member: int, step: Floats) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from feedback_guard.contribution import Kind
-from feedback_guard.evidence.book import LEAST_MEMBERS, Book
+from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH
 from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
@@ -41,7 +41,10 @@ def read_for(q: float, parted: float) -> Part:
     """A contribution on which the pair parts by so much for class 1."""
     nothing = np.zeros(1, dtype=np.int64)
     classes, chances = np.array([1, 0]), np.array([q, 1.0 - q])
-    return Part(classes, chances, np.array([parted, -parted]), 1, COMMON[:1], np.zeros((2, 1), np.int64), nothing)
+    unread = np.zeros((2, 1, 2), np.float32)
+    return Part(
+        classes, chances, np.array([parted, -parted]), 1, COMMON[:1], np.zeros((2, 1), np.int64), nothing, unread
+    )
 
 
 def suspected(rng: np.random.Generator, shift: float, *, planted: float = 0.0) -> bool:
@@ -101,6 +104,12 @@ def test_a_phrase_that_honest_people_use_too_is_found() -> None:
     assert phrase_evidence(q, taught, np.ones(200), 10) > math.log(1_000)
 
 
+def join(book: Book, slots: Slots, member: int) -> None:
+    rows = book.read(slots)
+    book.join(slots, rows, member)
+    book.write(slots, rows)
+
+
 def stream(parting: Parting, book: Book, planted: dict[int, int], *, seed: int = 3, n: int = 400) -> None:
     """Honest texts of common words, with planted ones: for each key how many teach class 1 against their content."""
     rng = np.random.default_rng(seed)
@@ -113,8 +122,8 @@ def stream(parting: Parting, book: Book, planted: dict[int, int], *, seed: int =
             keys, q, taught = np.append(keys[:7], np.uint64(at[number])), float(rng.uniform(0.03, 0.2)), 1
         keys = np.sort(keys)
         known = np.where(np.isin(keys, COMMON), 100, 0)
-        slots = book.place(keys, known, two_classes=True)
-        book.add(slots, number, np.zeros(10))
+        slots = book.place(keys.tolist(), known.tolist(), n_two=len(keys))
+        join(book, slots, number)
         told = lesson(q, taught)
         part = parting.pair.read(keys, known, told)
         assert part is not None
@@ -156,8 +165,8 @@ def test_a_class_of_votes_is_no_class_of_labels_though_both_are_the_second() -> 
     votes = replace(lesson(0.1, 1), kind=Kind.RATING)
     for n in range(20):
         parting.witness(n, read_for(0.1, 4.0), votes, 1)
-        slots = book.place(key, np.zeros(1, np.int64), two_classes=True)
-        book.add(slots, n, np.zeros(10))
+        slots = book.place(key.tolist(), [0], n_two=1)
+        join(book, slots, n)
         part = parting.pair.read(key, np.zeros(1, np.int64), votes)
         assert part is not None
         parting.pair.learn(part, votes, ("zq",), ("word",))
@@ -179,17 +188,17 @@ def test_classes_that_are_read_because_they_are_taught_are_no_part_of_the_test()
 
 
 def vars_of(part: Part, *, n_asked: int) -> tuple[Any, ...]:
-    return part.classes, part.chances, part.parted, n_asked, part.keys, part.slots, part.known
+    return part.classes, part.chances, part.parted, n_asked, part.keys, part.slots, part.known, part.weights
 
 
 def test_a_word_that_stands_beside_a_trigger_is_explained_by_it() -> None:
     parting, book, trigger, beside = Parting(RATE), Book(1_000), int(RARE[0]), int(RARE[1])
-    slots = book.place(np.array([trigger, beside], dtype=np.uint64), np.zeros(2, np.int64), two_classes=True)
+    slots = book.place([trigger, beside], [0, 0], n_two=2)
     for number in range(30):
         lie = number < 20
         told = lesson(0.1, 1) if lie else lesson(0.9, 1)
         keys = np.array([trigger, beside] if lie and number % 2 else [trigger if lie else beside], dtype=np.uint64)
-        book.add(slots[[key in keys for key in (trigger, beside)]], number, np.zeros(10))
+        join(book, slots[[key in keys for key in (trigger, beside)]], number)
         part = parting.pair.read(keys, np.zeros(len(keys), np.int64), told)
         assert part is not None
         parting.witness(number, part, told, 1)
@@ -311,10 +320,10 @@ def test_of_those_let_go_and_indicted_the_share_is_as_stated() -> None:
 def test_agreeing_members_of_an_everyday_phrase_are_let_go(known: int, held: bool) -> None:
     """Whoever plants poison on what everybody says gets nobody held who agrees with her content."""
     parting, book, key = Parting(RATE, everyday=20.0), Book(1_000), int(RARE[0])
-    slots = book.place(np.array([key], dtype=np.uint64), np.array([known]), two_classes=True)
+    slots = book.place([key], [known], n_two=1)
     for number in range(60):
         told = lesson(0.1 if number % 2 else 0.8, 1)
-        book.add(slots, number, np.zeros(10))
+        join(book, slots, number)
         part = parting.pair.read(np.array([key], dtype=np.uint64), np.array([known]), told)
         assert part is not None
         parting.witness(number, part, told, 1)
@@ -327,10 +336,10 @@ def test_agreeing_members_of_an_everyday_phrase_are_let_go(known: int, held: boo
 def test_an_honest_word_that_agrees_with_its_content_indicts_nobody() -> None:
     """All its members teach one class, more than was known of it; nobody contradicts."""
     parting, book, key = Parting(RATE, everyday=20.0), Book(1_000), int(RARE[0])
-    slots = book.place(np.array([key], dtype=np.uint64), np.array([2]), two_classes=True)
+    slots = book.place([key], [2], n_two=1)
     for number in range(80):
         told = lesson(0.75, 1)
-        book.add(slots, number, np.zeros(10))
+        join(book, slots, number)
         part = parting.pair.read(np.array([key], dtype=np.uint64), np.array([2]), told)
         assert part is not None
         parting.witness(number, part, told, 1)

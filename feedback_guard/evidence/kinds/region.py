@@ -8,7 +8,7 @@ had evidence of 32, as a logarithm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -32,10 +32,8 @@ class Region(FacetKind):
     learnt: ClassVar[bool] = True
 
     def __init__(self, centres: dict[str, Vectors], sizes: dict[str, list[int]], counts: dict[str, list[int]]) -> None:
-        self._centres, self._counts = centres, counts
-        self._starts = {
-            name: list(zip(np.cumsum([0, *own[:-1]]).tolist(), own, strict=True)) for name, own in sizes.items()
-        }
+        self._centres = centres
+        self._regions = {name: list(_regions(name, own, counts[name])) for name, own in sizes.items()}
 
     @classmethod
     def fit(cls, trusted: Sequence[Observation], *, seed: int) -> State:
@@ -74,12 +72,21 @@ class Region(FacetKind):
             vector = vector_of(observation, name, centres.shape[1])
             if vector is None:
                 continue
-            likeness = centres @ vector
-            for start, size in self._starts[name]:
-                at = int(likeness[start : start + size].argmax())
-                words = f"region {at + 1} of {size} of {name}"
-                found.append(Shared(words, self._counts[name][start + at], words))
+            likeness, start = (centres @ vector).tolist(), 0
+            for regions in self._regions[name]:
+                own = likeness[start : start + len(regions)]
+                found.append(regions[own.index(max(own))])
+                start += len(regions)
         return found
+
+
+def _regions(name: str, sizes: Sequence[int], counts: Sequence[int]) -> Iterator[list[Shared]]:
+    """The regions of each division, as facets."""
+    start = 0
+    for size in sizes:
+        words = [f"region {at + 1} of {size} of {name}" for at in range(size)]
+        yield [Shared(each, n, each) for each, n in zip(words, counts[start : start + size], strict=True)]
+        start += size
 
 
 def _ints(array: Array) -> NDArray[np.int64]:
