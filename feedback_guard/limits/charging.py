@@ -47,7 +47,7 @@ def _add(digest: hashlib._Hash, part: str) -> None:
 def charge_levels(
     charges: Sequence[Charge],
     keys: Sequence[str],
-    levels: Mapping[str, Level],
+    levels: Mapping[str, Level | None],
     now_us: int,
     *,
     force: bool = False,
@@ -61,7 +61,7 @@ def charge_levels(
     keys
         The counter of each charge.
     levels
-        What is stored; a key that is absent was never charged.
+        What is stored; a key that is absent, or has None, was never charged.
     now_us
         Microseconds since the epoch.
     force

@@ -10,8 +10,7 @@ This is the generic cell rate algorithm in its continuous-state leaky bucket for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from feedback_guard.errors import LimitError
 from feedback_guard.limits.interface import Balance, Budget
@@ -22,8 +21,7 @@ _MAX_USED_MICRO: Final = 2**62
 """Where a debt stops growing, so that it still fits a 64-bit column."""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """What one key has used of a budget, at the latest time it was charged.
 
     Parameters

@@ -55,6 +55,8 @@ class GroupBudgets:
 
     def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
         """What `charge` would return, without charging."""
+        if not charges:
+            return None
         keys = [budget_key(charge.budget, charge.key) for charge in charges]
         outcome = charge_levels(charges, keys, self._read(keys), now_us)
         return outcome if isinstance(outcome, Refusal) else None
@@ -133,16 +135,21 @@ class GroupBudgets:
         outcome = charge_levels(charges, keys, self._read(keys), now_us, force=force)
         if isinstance(outcome, Refusal):
             return outcome
-        names = {key: charge.budget.name for charge, key in zip(charges, keys, strict=True)}
-        for key, level in outcome.items():
-            self._undo.append((key, self._levels[key], key in self._changed))
-            self._levels[key] = level
-            self._changed[key] = names[key]
+        levels, changed, undo = self._levels, self._changed, self._undo
+        for charge, key in zip(charges, keys, strict=True):
+            level = outcome[key]
+            if levels[key] is not level:  # several charges may be against one counter
+                undo.append((key, levels[key], key in changed))
+                levels[key] = level
+                changed[key] = charge.budget.name
         return None
 
-    def _read(self, keys: Sequence[str]) -> dict[str, Level]:
-        unread = [key for key in dict.fromkeys(keys) if key not in self._levels]
+    def _read(self, keys: Sequence[str]) -> Mapping[str, Level | None]:
+        """All levels that are known here, and those of the keys among them."""
+        levels = self._levels
+        unread = [key for key in keys if key not in levels]
         if unread:
+            unread = list(dict.fromkeys(unread))
             found = read_levels(self._connection, unread)
-            self._levels.update((key, found.get(key)) for key in unread)
-        return {key: level for key in keys if (level := self._levels[key]) is not None}
+            levels.update((key, found.get(key)) for key in unread)
+        return levels

@@ -7,9 +7,9 @@ A rate budget is a token bucket in its GCRA form (ATM Forum TM 4.0, also RFC 269
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from feedback_guard.embedding.interface import Vectors
 
@@ -64,9 +64,8 @@ class Budget:
         return hash(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """A cost against one budget for one value of its facet."""
+class Charge(NamedTuple):
+    """A cost against one budget for one value of its facet. Some dozens are made for each contribution."""
 
     budget: Budget
     key: str
@@ -144,7 +143,7 @@ def merged(charges: Iterable[Charge], *, of: int = 2) -> list[Charge]:
     for charge in charges:
         where = (charge.budget.name, charge.key)
         before = found.get(where)
-        found[where] = replace(charge, cost_micro=charge.cost_micro + before.cost_micro) if before else charge
+        found[where] = charge._replace(cost_micro=charge.cost_micro + before.cost_micro) if before else charge
     return list(found.values())
 
 

@@ -97,7 +97,7 @@ class Plan:
             for limit in found
             if not limit.shared
         )
-        self._said = tuple((limit, limit.name) for limit in found if limit.shared)
+        self._said = tuple((budget_of(limit), limit.name) for limit in found if limit.shared)
         self._pots = frozenset(budget.measure for budget, _ in self._own if budget.facet == "anonymous")
 
     def of_sender(
@@ -125,9 +125,9 @@ class Plan:
     def of_content(self, keys: Mapping[str, Sequence[str]], weight_micro: int) -> list[Charge]:
         """What one accepted contribution costs the budgets on what is said, by the names of the limits."""
         charges = []
-        for limit, name in self._said:
+        for budget, name in self._said:
             if said := keys.get(name):
-                charges += shared_charges(limit, said, weight_micro)
+                charges += _shared(budget, said, weight_micro)
         return charges
 
 
@@ -149,6 +149,9 @@ def shared_charges(limit: LimitPolicy, keys: Sequence[str], weight_micro: int) -
     >>> [c.cost_micro for c in shared_charges(limit, ["3f9a"], 250_000)]
     [1000000]
     """
-    budget = budget_of(limit)
+    return _shared(budget_of(limit), keys, weight_micro)
+
+
+def _shared(budget: Budget, keys: Sequence[str], weight_micro: int) -> list[Charge]:
     cost = UNIT if budget.measure is Measure.COUNT else weight_micro
     return [Charge(budget, key, cost) for key in keys]

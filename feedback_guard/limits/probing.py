@@ -79,6 +79,15 @@ class Probing:
     """
 
     policy: ProbingPolicy = field(default_factory=ProbingPolicy)
+    _budgets: tuple[Budget | None, Budget | None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        held, near = self.policy.held, self.policy.near_copies
+        budgets = (
+            None if held is None else _budget(HELD, held, Measure.TOLD),
+            None if near is None else _budget(NEAR_COPIES, near, Measure.COUNT),
+        )
+        object.__setattr__(self, "_budgets", budgets)
 
     def early(self, submission: Submission) -> list[Charge]:
         """What must have room before anything costly is done."""
@@ -101,25 +110,27 @@ class Probing:
             As the detectors proposed them. What could not be scored is held, too, and tells nothing.
         """
         near, held = self._near(submission, assessments), self._held(submission)
+        both = [*near, *held]
         told = any(each.decision is not Decision.ACCEPT and not each.unscored for each in assessments)
         if told:
-            return budgets.charge([*near, *held], now_us)
-        return budgets.peek([*near, *held], now_us) or budgets.charge(near, now_us)
+            return budgets.charge(both, now_us)
+        return budgets.peek(both, now_us) or budgets.charge(near, now_us)
 
     def _held(self, submission: Submission) -> list[Charge]:
-        if self.policy.held is None:
+        budget = self._budgets[0]
+        if budget is None:
             return []
-        budget = _budget(HELD, self.policy.held, Measure.TOLD)
         names = {_name(item, anonymous=submission.anonymous) for item in submission.contributions}
         return [Charge(budget, name, UNIT) for name in sorted(names)]
 
     def _near(self, submission: Submission, assessments: Sequence[Assessment]) -> list[Charge]:
-        if self.policy.near_copies is None:
+        budget = self._budgets[1]
+        if budget is None:
             return []
-        budget = _budget(NEAR_COPIES, self.policy.near_copies, Measure.COUNT)
         return merged(
-            Charge(budget, f"{len(key)}:{key}{_name(item, anonymous=submission.anonymous)}", UNIT)
+            Charge(budget, f"{len(key)}:{key}{name}", UNIT)
             for item, each in zip(submission.contributions, assessments, strict=True)
+            for name in (_name(item, anonymous=submission.anonymous),)
             for key in each.variants
         )
 

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +95,7 @@ class NothingWrong(Mutant):
 class BackwardsRefills(Mutant):
     def settle(self, budget: Budget, level: Level | None, now_us: int) -> Level:
         if level is not None and now_us < level.last_us and budget.period_us:
-            level = replace(level, last_us=now_us - (level.last_us - now_us))
+            level = level._replace(last_us=now_us - (level.last_us - now_us))
         return gcra.settle(budget, level, now_us)
 
 
@@ -105,7 +104,7 @@ class TimeRunsBackwards(Mutant):
 
     def settle(self, budget: Budget, level: Level | None, now_us: int) -> Level:
         settled = gcra.settle(budget, level, now_us)
-        return replace(settled, last_us=now_us)
+        return settled._replace(last_us=now_us)
 
 
 class NoClamp(Mutant):
@@ -146,7 +145,7 @@ class ForgetsTheFraction(Mutant):
     """Rounds the level down to whole micro-units."""
 
     def settle(self, budget: Budget, level: Level | None, now_us: int) -> Level:
-        return replace(gcra.settle(budget, level, now_us), rest=0)
+        return gcra.settle(budget, level, now_us)._replace(rest=0)
 
 
 class LifetimeRefills(Mutant):
@@ -206,7 +205,7 @@ class ForcesNothing(Mutant):
 
 class TakesNegativeCosts(Mutant):
     def attempt(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
-        return super().attempt([replace(charge, cost_micro=abs(charge.cost_micro)) for charge in charges], now_us)
+        return super().attempt([charge._replace(cost_micro=abs(charge.cost_micro)) for charge in charges], now_us)
 
 
 def _failed(mutant: type[Mutant]) -> set[str]:

@@ -77,14 +77,13 @@ def redis_alone() -> None:
 
 def trusts_its_own_clock() -> None:
     """Takes the caller's time as it is, so that going back and forth refills each time."""
-    from dataclasses import replace
 
     from feedback_guard.limits import gcra
 
     settle, charged = gcra.settle, gcra.charged
 
     def wrong(budget: Budget, level: Level | None, now_us: int) -> Level:
-        return replace(settle(budget, level, now_us), last_us=now_us)
+        return settle(budget, level, now_us)._replace(last_us=now_us)
 
     def wrongly(budget: Budget, level: Level | None, cost_micro: int, now_us: int) -> Level | None:
         return charged(budget, None if level is None else wrong(budget, level, now_us), cost_micro, now_us)
