@@ -115,8 +115,8 @@ class Follower:
         Parameters
         ----------
         look
-            Whether to look for what other processes recorded after the latest entry that is known here. What lies
-            before that entry is read in any case.
+            Whether to look for what other processes recorded after the latest entry that is known here, and to set
+            the gauges. What lies before that entry is read in any case.
         """
         async with self._folding:  # two at once would read, and fold, the same events
             while True:
@@ -133,12 +133,8 @@ class Follower:
                 self._fold_all(events)
                 if not events or (missing is None and len(events) < limit):
                     break
-        status = self._memory.status
-        if status is not None:
-            self._metrics.drift(status.statistic, status.alarm)
-        taught = self._memory.teaching
-        if taught is not None:
-            self._metrics.teaching(taught.divergence, taught.statistic, taught.loudest, taught.named)
+        if look:
+            self._gauge()
         await self.pull_back()
         await self.tell_drift()
 
@@ -189,6 +185,15 @@ class Follower:
             except StoreError:
                 log.exception("the ledger could not be read; trying again")
                 self._metrics.failed("store")
+
+    def _gauge(self) -> None:
+        """Say how the stream stands. It takes as long as folding several events, so it is not done after each."""
+        status = self._memory.status
+        if status is not None:
+            self._metrics.drift(status.statistic, status.alarm)
+        taught = self._memory.teaching
+        if taught is not None:
+            self._metrics.teaching(taught.divergence, taught.statistic, taught.loudest, taught.named)
 
     def _fold_all(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -79,7 +79,8 @@ class Writer:
         self._new_group = new_group
         self._max_group = max_group
         self._on_commit = on_commit
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(queue_size)
+        # Only who holds the gate puts something in, so the bound is kept without the locks of a bounded queue.
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._queue_size = queue_size
         self._connection: Connection | None = None
         self._closing = False
@@ -110,12 +111,11 @@ class Writer:
         with self._gate:
             if self._closing:
                 raise StoreError(f"the store is closed; {_NOT_RECORDED}")
-            try:
-                self._queue.put_nowait(waiting)
-            except queue.Full:
+            if self._queue.qsize() >= self._queue_size:
                 raise StoreError(
                     f"{self._queue_size} writes wait already (store.queue_size); {_NOT_RECORDED}, try again later"
-                ) from None
+                )
+            self._queue.put(waiting)
         return waiting.future
 
     def close(self) -> None:
