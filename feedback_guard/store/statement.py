@@ -53,7 +53,10 @@ class Statement:
         try:
             cursor = connection.connection.cursor()
             try:
-                cursor.executemany(text, given)
+                if len(given) == 1:
+                    cursor.execute(text, given[0])
+                else:
+                    cursor.executemany(text, given)
             finally:
                 cursor.close()
         except Exception as error:

@@ -8,7 +8,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,7 +147,7 @@ def test_a_copy_of_what_the_store_no_longer_knows_is_gone_within_a_minute(tmp_pa
     full = {budget_key(charge.budget, charge.key): Level(10 * UNIT, 0, 0, NOW) for charge in ALL[:1]}
     try:
         with opened(f"sqlite:///{tmp_path}/restored.db") as store, redis_server.client as client:
-            store.submit(lambda tx: tx.budgets.charge([replace(ALL[0], cost_micro=UNIT)], NOW)).result(30)
+            store.submit(lambda tx: tx.budgets.charge([ALL[0]._replace(cost_micro=UNIT)], NOW)).result(30)
             store.tell_levels(front.note)
             front.note(full)
             assert front.flush()
@@ -165,7 +164,7 @@ def test_a_copy_of_what_the_store_no_longer_knows_is_gone_within_a_minute(tmp_pa
             assert isinstance(left, int)
             assert 0 < left <= 20_000
             client.pexpire(name, 0)
-            rest = [replace(ALL[0], cost_micro=9 * UNIT)]
+            rest = [ALL[0]._replace(cost_micro=9 * UNIT)]
             assert front.peek_now(rest, NOW) is None
             assert store.submit(lambda tx: tx.budgets.charge(rest, NOW)).result(30) is None
     finally:

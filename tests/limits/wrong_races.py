@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import redis
 from sqlalchemy import text
@@ -23,7 +23,7 @@ def read_then_write() -> None:
     seen: dict[str, Level | None] = {}
     read = GroupBudgets._read
 
-    def stale(self: GroupBudgets, keys: Sequence[str]) -> dict[str, Level]:
+    def stale(self: GroupBudgets, keys: Sequence[str]) -> Mapping[str, Level | None]:
         self._levels.update((key, seen[key]) for key in keys if key in seen and key not in self._levels)
         return read(self, keys)
 
