@@ -169,22 +169,27 @@ class Contents:
             else:
                 names.update([f"{which} {left} {right}" for left, right in itertools.pairwise(said)])
         below = limit.rare if limit.rare is not None else self._rare_by_default
-        n_trusted = self._trusted(names)
-        numbers = {self._background.named(name) % BUCKETS for name in names if n_trusted[name] < below}
+        numbers = {self._background.named(name) % BUCKETS for name in self._below(names, below)}
         return tuple([f"{bucket:06x}" for bucket in sorted(numbers)])
 
-    def _trusted(self, names: set[str]) -> dict[str, int]:
-        """In how many trusted contributions each phrase stands. Most phrases come again and again: those are kept."""
-        kept = self._n_trusted
-        found = {name: kept[name] for name in names if name in kept}
-        if len(found) < len(names):
-            new = [name for name in names if name not in found]
+    def _below(self, names: set[str], below: int) -> list[str]:
+        """Phrases that stand in fewer trusted contributions. Most come again and again: in how many is kept."""
+        kept, found, new = self._n_trusted, list[str](), list[str]()
+        for name in names:
+            n_trusted = kept.get(name)
+            if n_trusted is None:
+                new.append(name)
+            elif n_trusted < below:
+                found.append(name)
+        if new:
             numbers = np.fromiter(map(self._background.named, new), dtype=np.uint64, count=len(new))
-            counted = dict(zip(new, self._background.count(numbers).tolist(), strict=True))
             if len(kept) >= _KEPT:
                 kept.clear()
-            kept.update((name, n) for name, n in counted.items() if len(name) <= _KEPT_CHARS)
-            found |= counted
+            for name, n_trusted in zip(new, self._background.count(numbers).tolist(), strict=True):
+                if n_trusted < below:
+                    found.append(name)
+                if len(name) <= _KEPT_CHARS:
+                    kept[name] = n_trusted
         return found
 
     def _target(self, observation: Observation) -> str:

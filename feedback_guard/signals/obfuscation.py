@@ -15,6 +15,7 @@ mixture of kinds that the trusted set has.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -38,6 +39,7 @@ SORTS: tuple[tuple[str, float, float, str, str], ...] = (
     ("encoded_chars", 0.4, 48.0, "{} character of encoded text", "{} characters of encoded text"),
 )
 """Each sort of trace: its field, its weight, the count at which half of the weight is reached, and its words."""
+_COUNTS = operator.attrgetter(*(name for name, *_ in SORTS))
 _DENSITY = 200
 """Characters in which the same count gives the same part for density as for number."""
 
@@ -52,9 +54,10 @@ def severity(traces: Traces) -> float:
     >>> severity(Traces(zero_width=1, n_chars=40)) < severity(Traces(zero_width=12, n_chars=40)) < 0.7
     True
     """
-    total = 0.0
-    for name, weight, half, *_ in SORTS:
-        count = getattr(traces, name)
+    counts, total = _COUNTS(traces), 0.0
+    if not any(counts):
+        return total
+    for count, (_, weight, half, *_) in zip(counts, SORTS, strict=True):
         if count > 0:
             density = count * _DENSITY / max(traces.n_chars, 1)
             total += weight * (_levelled(count / half) + _levelled(density / half)) / 2.0

@@ -176,14 +176,18 @@ def encoded_chars(text: str) -> int:
     >>> encoded_chars("3f2b8c1e-9d44-4c11-8f0a-6f2d1b7c9e55")
     0
     """
-    total = sum(len(run) for run in _ESCAPES.findall(text))
+    total = 0
+    if "\\" in text or "&#" in text:
+        total += sum(len(run) for run in _ESCAPES.findall(text))
     if "%" in text:
         total += sum(len(run) for run in _PERCENT.findall(text) if _names_ascii(run))
         outside = _URL.sub(" ", text)  # an address in another script is percent-encoded by every browser
         total += sum(len(run) for run in _PERCENT.findall(outside) if len(run) >= _RUN and not _names_ascii(run))
-    total += sum(_hex_chars(run) for run in _HEX.findall(text))
     total += sum(_readable_bytes(_unhex(run), 12) * 3 for run in _HEX_BYTES.findall(text))
-    return min(len(text), total + sum(_base64_chars(run) for run in _BASE64.findall(text)))
+    if max(map(len, text.split()), default=0) >= _RUN:  # no run of base64 or hex holds a blank
+        total += sum(_hex_chars(run) for run in _HEX.findall(text))
+        total += sum(_base64_chars(run) for run in _BASE64.findall(text))
+    return min(len(text), total)
 
 
 def _count(kind: regex.Pattern[str], characters: Counter[str]) -> int:

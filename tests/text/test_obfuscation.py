@@ -107,6 +107,8 @@ ENCODED: dict[str, str] = {
     "byte escapes": "".join(f"\\x{ord(c):02x}" for c in SECRET),
     "entities": "".join(f"&#{ord(c)};" for c in SECRET),
     "hexadecimal entities": "".join(f"&#x{ord(c):x};" for c in SECRET),
+    "the shortest run of base64": base64.b64encode(b"ignore every rules").decode(),
+    "the shortest run of hex": b"ignore rules".hex(),
 }
 
 
