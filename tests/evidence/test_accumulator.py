@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -356,3 +357,29 @@ def evidence_of_kinds() -> Evidence:
     """Evidence by a trusted set of every kind of contribution."""
     trusted = material.stream(tuple(Kind), 200, seed=40)
     return Evidence(Background.fit(trusted, seed=0), Disagreement.from_state(Disagreement.fit(trusted, seed=0)), 0.1)
+
+
+def test_what_was_read_of_a_contribution_is_not_taken_for_another_of_its_name(evidence: Evidence) -> None:
+    """A contribution that could not be recorded may come again under its name with another text."""
+    follow(evidence, mixed(list(labelled(200, seed=3)), triggered(40, accounts=40)))
+    bad, honest = triggered(1, accounts=1, seed=21)[0], next(iter(labelled(1, seed=22)))
+    charged, same_name = observe([replace(bad, id="again"), replace(honest, id="again")])
+    assert evidence.charge(charged) is not None
+    assert evidence.charge(same_name) is None
+
+
+def test_the_garbage_collector_passes_over_what_is_remembered(evidence: Evidence) -> None:
+    """It looks at every object that it knows on each of its rounds; there are a dozen facets to a contribution."""
+    stream = observe(labelled(1_100, seed=31))
+    for n, each in enumerate(stream[:600]):
+        evidence.witness(each, Decision.ACCEPT, n)
+    before = known_to_the_collector()
+    for n, each in enumerate(stream[600:]):
+        evidence.witness(each, Decision.ACCEPT, n)
+    assert known_to_the_collector() - before < 50
+
+
+def known_to_the_collector() -> int:
+    for _ in range(3):  # a tuple is let go once what it holds was
+        gc.collect()
+    return len(gc.get_objects())
