@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from feedback_guard.evidence.campaigns import Campaign
 from feedback_guard.evidence.facets import Facets
+from feedback_guard.evidence.telling import MAX_PHRASE_CHARS
 from feedback_guard.signals.lesson import NUMBERED, Lesson
 
 
@@ -79,7 +80,7 @@ class Entry(NamedTuple):
             NUMBERED[lesson.kind],
             lesson.taught,
             accepted,
-            "\n".join(facets.words),
+            "\n".join(each[:MAX_PHRASE_CHARS] for each in facets.words),
             facets.phrases,
             facets.shared.keys,
             facets.shared.words,

@@ -29,6 +29,9 @@ Keys = NDArray[np.uint64]
 
 MAX_PHRASES: Final = 256
 """Most phrases of one contribution and kind; of more, those with the smallest keys, which nobody can choose."""
+_MOST_REMEMBERED: Final = 200_000
+_MOST_CHARS: Final = 200
+"""Length up to which phrases are remembered with their numbers: users make up words as long as they like."""
 MAX_TOKENS: Final = 4_096
 """Most tokens of a text that phrases are made of."""
 MAX_BACKGROUND: Final = 1_000_000
@@ -252,9 +255,11 @@ class Background:
         """`number`, remembered: for phrases, which come again and again."""
         found = self._memo.get(name)
         if found is None:
-            if len(self._memo) >= 200_000:
-                self._memo.clear()
-            found = self._memo[name] = self.number(name)
+            found = self.number(name)
+            if len(name) <= _MOST_CHARS:
+                if len(self._memo) >= _MOST_REMEMBERED:
+                    self._memo.clear()
+                self._memo[name] = found
         return found
 
 

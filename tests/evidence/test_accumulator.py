@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -383,3 +384,18 @@ def known_to_the_collector() -> int:
     for _ in range(3):  # a tuple is let go once what it holds was
         gc.collect()
     return len(gc.get_objects())
+
+
+def test_made_up_words_of_any_length_are_not_kept_whole(evidence: Evidence) -> None:
+    """Texts of one endless word each would otherwise fill the memory with phrases: 20 MiB here, gigabytes in a day."""
+    items = labelled(300, seed=8)
+    words = ("".join(random.Random(n).choices("abcdefgh", k=20_000)) for n in range(300))
+    observed = observe(replace(item, input=word) for item, word in zip(items, words, strict=True))
+    tracemalloc.start()
+    try:
+        for each in observed:
+            evidence.witness(each, Decision.ACCEPT, each.contribution.at_us)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
