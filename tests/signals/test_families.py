@@ -44,6 +44,20 @@ def test_an_account_counts_once_however_often_it_repeats() -> None:
     assert index.n_seen == 1, "repetitions do not move the window"
 
 
+def test_a_text_between_families_is_near_to_all_of_them() -> None:
+    """Each leader has another quarter of the text replaced, so they are alike to it and not to each other."""
+    words = text(1, n_words=24).split()
+    leaders = []
+    for quarter in range(4):
+        other = text(100 + quarter, n_words=6).split()
+        leaders.append(SKETCHER.sketch(" ".join(words[: 6 * quarter] + other + words[6 * quarter + 6 :])))
+    assert all(similarity(a.hashes, b.hashes) < ALIKE for n, a in enumerate(leaders) for b in leaders[:n])
+    index = FamilyIndex(SKETCHER, 100)
+    for account, leader in enumerate(leaders):
+        index.add(leader, account)
+    assert accounts(index, SKETCHER.sketch(" ".join(words))) == {0, 1, 2, 3}
+
+
 def test_the_window_forgets_the_oldest_first() -> None:
     index = FamilyIndex(SKETCHER, 50)
     for seed in range(80):
