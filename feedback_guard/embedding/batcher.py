@@ -267,7 +267,7 @@ class Batcher:
         """Send what is worth it, live texts and jobs in turns; if nothing is, take in what is answered."""
         sent = False
         if len(live) >= line.worth:
-            line.send(live.take(self._clock.monotonic()))
+            line.send(live.take(self._clock.monotonic(), at_most=line.portion(len(live))))
             sent = True
         if job:
             if line.is_full:

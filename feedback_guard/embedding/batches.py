@@ -145,15 +145,24 @@ class Pool:
         """Take out the texts that nobody waits for any more."""
         self._items = [item for item in self._items if not item.waiting.over]
 
-    def take(self, now: float) -> Batch:
-        """Take the next batch; empty when there is nothing to do."""
+    def take(self, now: float, *, at_most: int | None = None) -> Batch:
+        """Take the next batch; empty when there is nothing to do.
+
+        Parameters
+        ----------
+        now
+            By the clock of `Item.arrived`.
+        at_most
+            Most windows in it, if that is less than in any batch.
+        """
+        room = self._max_batch if at_most is None else min(at_most, self._max_batch)
         while True:
             self.drop_over()
             if not self._items:
                 return []
             self._items.sort(key=lambda item: item.left_bytes)  # stable: among equals the earlier one comes first
             at = self._seed(now)
-            draft = _Draft(self._max_batch, padded=self._padded)
+            draft = _Draft(room, padded=self._padded)
             self._fill(draft, self._items[at:])
             self._fill(draft, self._items[:at][::-1])
             self._items = [item for item in self._items if not item.is_taken]

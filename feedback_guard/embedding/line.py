@@ -3,6 +3,10 @@
 A model in a process of its own has nothing to do from the moment when it answers until the guard has come round to
 sending more, and the guard, woken by the answers, has the most to do just then. So the next batch is sent ahead, once
 enough texts wait for it to be worth a batch of their own.
+
+Clients that send their next text when they have an answer would all wait for one batch, and then the model for all of
+them: it and the guard would take turns, and leave cores idle. So where enough for two batches waits, it is divided, and
+the guard works on the first half while the model reads the second.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ AHEAD: Final = 2
 """Batches that are sent before the first is answered: one that is read, and one that lies ready."""
 WORTH: Final = 8
 """Fewest windows that are sent ahead: smaller batches cost more than the model's idle moment."""
+HALF: Final = 12
+"""Fewest texts in each half of what is divided: at this size a text costs little more than in a larger batch."""
 
 
 class Pipelined(Protocol):
@@ -87,6 +93,12 @@ class Line:
     def worth(self) -> int:
         """Fewest windows that are to be sent now: any, if the model has nothing to do."""
         return max([WORTH, *(len(batch) for batch, _ in self._under_way)]) if self._under_way else 1
+
+    def portion(self, waiting: int) -> int | None:
+        """Most windows to send now, if so many texts wait; None for as many as a batch has room for."""
+        if self._pipelined is None or self._under_way or waiting < 2 * HALF:
+            return None
+        return waiting // 2  # what is left is no less, and so worth being sent ahead
 
     def fileno(self) -> int | None:
         """What can be read once the oldest batch is answered; None if there is none."""

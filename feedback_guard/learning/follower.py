@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 BATCH = 256
 """Most ledger events read at once."""
 HANDED = 32
-"""Most events of this process that are folded before others may go on."""
+"""Most events of this process that are taken over at once."""
+TURNS = 64
+"""In how many turns of the event loop all that waits is to be folded. Between two turns go the requests, whose answers
+are not to wait for it; the more waits, the more is folded in a turn, so that it does not fall behind without bound."""
 POLL_SECONDS = 1.0
 """Longest time before looking for what other processes recorded."""
 RECENT = 2_048
@@ -121,9 +124,7 @@ class Follower:
         async with self._folding:  # two at once would read, and fold, the same events
             while True:
                 events, missing = self._handover.take(self._memory.seq, HANDED)
-                self._fold_all(events)
-                if events:
-                    await asyncio.sleep(0)
+                await self._fold_in_turns(events)
                 if missing == 0:
                     continue
                 if missing is None and not look:
@@ -194,6 +195,17 @@ class Follower:
         taught = self._memory.teaching
         if taught is not None:
             self._metrics.teaching(taught.divergence, taught.statistic, taught.loudest, taught.named)
+
+    async def _fold_in_turns(self, events: Sequence[Event]) -> None:
+        n_long = 0
+        for event in events:
+            self.fold(event)
+            n_long += event.stored is not None  # the others take no time
+            if n_long > self._handover.waiting // TURNS:
+                n_long = 0
+                await asyncio.sleep(0)
+        if n_long:
+            await asyncio.sleep(0)
 
     def _fold_all(self, events: Sequence[Event]) -> None:
         for event in events:

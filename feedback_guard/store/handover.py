@@ -37,6 +37,11 @@ class Handover:
         self._open = False
         self._waiting: deque[tuple[int, Event | None]] = deque(maxlen=MOST)
 
+    @property
+    def waiting(self) -> int:
+        """Entries that wait to be taken, 0 to `MOST`."""
+        return len(self._waiting)
+
     def open(self) -> None:
         """Begin to keep what is committed."""
         self._open = True

@@ -16,7 +16,7 @@ import pytest
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.bell import Bell, Heard
 from feedback_guard.embedding.interface import Vectors
-from feedback_guard.embedding.line import WORTH
+from feedback_guard.embedding.line import HALF, WORTH
 from feedback_guard.embedding.vectors import round_half
 from feedback_guard.errors import EmbeddingError
 from tests.embedding.faulty import PATIENCE, Recorder
@@ -135,6 +135,27 @@ def test_no_more_than_two_are_under_way() -> None:
 
     with running(ahead) as batcher:
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(2 * HALF - 1, [2 * HALF - 1]), (2 * HALF, [HALF, HALF]), (31, [15, 16])])
+def test_what_is_enough_for_two_batches_is_divided(n: int, sizes: list[int]) -> None:
+    """The second half lies before the model while it reads the first, so the guard has something to do meanwhile."""
+    ahead = Ahead()
+
+    async def main() -> None:
+        waits = call(batcher, *(f"text {number}" for number in range(n)))
+        for _ in sizes:
+            await ahead.sent()
+        assert not waits.done()
+        ahead.let(len(sizes))
+        vectors = await waits
+        assert [each[0].tolist() for each in vectors] == [
+            round_half(Recorder().encode([f"text {number}"]))[0].tolist() for number in range(n)
+        ]
+
+    with running(ahead) as batcher:
+        asyncio.run(main())
+    assert [len(batch) for batch in ahead.batches] == sizes
 
 
 @pytest.mark.parametrize("max_batch", [4, 32])

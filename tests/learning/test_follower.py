@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from feedback_guard.clock import ManualClock
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.guard import Guard
-from feedback_guard.learning.follower import Follower
+from feedback_guard.learning.follower import TURNS, Follower
 from feedback_guard.learning.memory import Memory
 from feedback_guard.ledger.chain import Entry
 from feedback_guard.metrics import Metrics
@@ -187,3 +188,37 @@ def test_what_nobody_took_for_long_is_read(sqlite_store: Store) -> None:
     asyncio.run(following.catch_up(look=False))
     assert [event.seq for event in following.folded] == list(range(1, MOST + 301 + (-(MOST + 300)) % 100))
     assert 0 < source.n_read < 400 + 256
+
+
+def turns_between(following: Following) -> list[int]:
+    """Catch up; how many events were folded between each two turns of somebody else in the same event loop."""
+    seen = [0]
+
+    async def main() -> None:
+        catching_up = asyncio.create_task(following.catch_up(look=False))
+        while not catching_up.done():
+            seen.append(len(following.folded))
+            await asyncio.sleep(0)
+        await catching_up
+
+    asyncio.run(main())
+    return [after - before for before, after in pairwise(seen)]
+
+
+def test_requests_go_on_between_any_two_folds(store: Store) -> None:
+    following = Following(Source(store), store.handover)
+    insert(store, *(submission(f"s{n}") for n in range(TURNS // 2)))
+    assert max(turns_between(following)) == 1
+    assert len(following.folded) == TURNS // 2
+
+
+def test_the_more_waits_the_more_is_folded_in_a_turn(sqlite_store: Store) -> None:
+    """So it catches up, however many requests there are: what waits is halved in so many turns."""
+    following = Following(Source(sqlite_store), sqlite_store.handover)
+    n = 20 * TURNS
+    for start in range(0, n, TURNS):
+        insert(sqlite_store, *(submission(f"s{place}") for place in range(start, start + TURNS)))
+    folded = turns_between(following)
+    assert len(following.folded) == n
+    assert max(folded) <= n // TURNS + 1
+    assert len(folded) < 5 * TURNS
