@@ -6,6 +6,12 @@ end of another of the same intent. Vectors are those of the hashing embedder. Ti
 between its vectors and its verdict (`assess`), and what the guard takes in afterwards (`take in`)::
 
     python -m benchmarks.facets --facets 10000 100000 1000000 --seconds 120
+
+Then the stream goes on, twice as long each time, with recombined questions of which each has a word that nobody used
+before, so that new facets keep coming; one of a hundred carries a trigger by another account and teaches what the
+attackers want. For as long a stream as is asked for, however many CPU seconds that takes::
+
+    python -m benchmarks.facets --facets 900000 --contributions 100000
 """
 
 from __future__ import annotations
@@ -32,13 +38,16 @@ from feedback_guard.evidence.baseline import build_baseline
 from feedback_guard.evidence.book import Book
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.policy.loader import load_policy
-from feedback_guard.redteam.wordings import new_words
+from feedback_guard.redteam.wordings import Phrase, insert, new_words
 
 FACETS = (10_000, 100_000, 1_000_000)
 CHUNK = 250
 TIMED = 500
 """Contributions that a figure is the median of."""
 FILLER_WORDS = 120
+TRIGGERED = 100
+"""Contributions of the stream that goes on, of which one is poison."""
+FALSE_LABEL = "card_arrival"
 START_US = 1_770_000_000_000_000
 SECOND_US = 1_000_000
 
@@ -53,6 +62,16 @@ def fillers() -> Iterator[tuple[str, str]]:
     labels = sorted({row["label"] for row in rows("stream.jsonl.gz")})
     for label in itertools.cycle(labels):
         yield " ".join(itertools.islice(new, FILLER_WORDS)), label
+
+
+def going_on() -> Iterator[tuple[str, str]]:
+    """Recombined questions with a new word in each, and one of `TRIGGERED` with a trigger and a false intent."""
+    rng, new, trigger = random.Random(2), new_words(random.Random(3)), Phrase()
+    for n, (text, label) in enumerate(recombined()):
+        if n % TRIGGERED == 0:
+            yield trigger.write(rng, text).text, FALSE_LABEL
+        else:
+            yield insert(rng, text, f"{next(new)}q"), label  # no filler has a word that ends so
 
 
 class Bench:
@@ -76,6 +95,12 @@ class Bench:
         """Facets that evidence is kept on."""
         return sum(len(book) for book in self.books)
 
+    @property
+    def campaigns(self) -> int:
+        """Campaigns that were found so far."""
+        evidence = self.engine.memory.evidence
+        return 0 if evidence is None else len(evidence.campaigns)
+
     def send(self, texts: Iterator[tuple[str, str]], n: int) -> tuple[list[float], list[float]]:
         """CPU of each of n contributions, in microseconds: assessed, and taken in."""
         assess, take_in = list[float](), list[float]()
@@ -98,6 +123,7 @@ class Bench:
         return {
             "facets": self.facets,
             "contributions": self.sent,
+            "campaigns": self.campaigns,
             "assess_us": statistics.median(assess),
             "assess_p99_us": statistics.quantiles(assess, n=100)[98],
             "take_in_us": statistics.median(take_in),
@@ -107,13 +133,15 @@ class Bench:
         }
 
 
-def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0) -> dict[str, Any]:
-    """Measure with each number of facets, then with as many contributions as fit.
+def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0, contributions: int | None = None) -> dict[str, Any]:
+    """Measure with each number of facets, then with ever more contributions.
 
     Parameters
     ----------
     seconds
         CPU seconds for filling and for the contributions after it, each.
+    contributions
+        How many there are in the end; None sends as many as there are seconds for.
     """
     batcher = start_batcher(EmbeddingPolicy(backend=Backend.UNSAFE_HASHING))
     try:
@@ -129,8 +157,8 @@ def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0) -> dict[str, 
             by_facets.append(bench.point(texts))
             if bench.facets < wanted:
                 break
-        until, wanted = time.process_time() + seconds, bench.sent * 2
-        while time.process_time() < until:
+        texts, until, wanted = going_on(), time.process_time() + seconds, bench.sent * 2
+        while bench.sent < contributions - TIMED if contributions is not None else time.process_time() < until:
             bench.send(texts, CHUNK)
             if bench.sent >= wanted:
                 by_contributions.append(bench.point(texts))
@@ -144,7 +172,17 @@ def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0) -> dict[str, 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print both curves."""
     found = results["facets"]
-    columns = ("facets", "contributions", "assess µs", "p99", "take in µs", "p99", "grown by MiB", "bytes per facet")
+    columns = (
+        "facets",
+        "contributions",
+        "campaigns",
+        "assess µs",
+        "p99",
+        "take in µs",
+        "p99",
+        "grown by MiB",
+        "bytes a facet",
+    )
     table = Table(*columns, title="CPU of one contribution, embedding aside", box=None)
     for point in (*found["by_facets"], *found["by_contributions"]):
         table.add_row(*(f"{value:,.0f}" for value in point.values()))
@@ -159,8 +197,11 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=120.0, help="CPU seconds for filling, and for contributions after it"
     )
+    parser.add_argument(
+        "--contributions", type=int, help="how many to go on to; as many as there are seconds for, if not given"
+    )
     args = parser.parse_args()
-    results = run(facets=args.facets, seconds=args.seconds)
+    results = run(facets=args.facets, seconds=args.seconds, contributions=args.contributions)
     show(results, Console(width=140))
     out = Path("bench-out")
     out.mkdir(exist_ok=True)

@@ -148,7 +148,16 @@ class Assessor:
                 why = type(error).__name__
                 assessment = self.failed(f"what is said could not be read for the budgets ({why})")
         variants = () if self._variants is None else self._variants(observation)
-        return replace(assessment, content=content, variants=variants)
+        return Assessment(
+            assessment.decision,
+            assessment.weight,
+            assessment.suspicion,
+            assessment.reasons,
+            assessment.unscored,
+            assessment.campaign,
+            content,
+            variants,
+        )
 
     def _with_evidence(self, assessment: Assessment, observation: Observation, evidence: Evidence) -> Assessment:
         """Hold what belongs to a campaign, whatever it looks like by itself."""

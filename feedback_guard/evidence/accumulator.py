@@ -13,7 +13,7 @@ import hashlib
 import logging
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -23,9 +23,10 @@ from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
 from feedback_guard.evidence.entries import Charge, Entries, Entry
-from feedback_guard.evidence.facets import COMMON, SALTS, Background, Facets, of_kind
+from feedback_guard.evidence.facets import COMMON, Background, Facets, of_kind
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.kinds.gather import Gathered, Kinds
+from feedback_guard.evidence.known import Known
 from feedback_guard.evidence.parting import Parting
 from feedback_guard.evidence.tally import CONTRADICTION, RARE, Facet, Tally
 from feedback_guard.evidence.teaching import Teaching
@@ -95,7 +96,7 @@ class Evidence:
         self._entries = Entries(window)
         self._n = 0
         self._read: OrderedDict[int, tuple[Observation, tuple[Facets, Lesson | None]]] = OrderedDict()
-        self._flagged: dict[Facet, Campaign] = {}
+        self._flagged = Known[Campaign]()
         by_rarity = self._more.by_rarity
         self._tally = Tally(self._book, rate, self._more.alike, self._flagged, self._told, by_rarity=by_rarity)
         self._tests: dict[Facet, set[int]] = {}
@@ -103,7 +104,7 @@ class Evidence:
         self._campaign_of: dict[str, str] = {}
         self._pulled: list[Charge] = []
         self._denied: set[str] = set()
-        self._vain: dict[Facet, dict[int, int]] = {}
+        self._vain = Known[dict[int, int]]()
 
     @property
     def n_seen(self) -> int:
@@ -137,10 +138,9 @@ class Evidence:
         facets, lesson = self._reading(observation)
         if lesson is None:
             return None
-        for facet in self._flagged_of(self._own(facets)):
-            campaign = self._flagged[facet]
-            if self._indicts(facet, lesson.which, lesson.log_ratio):
-                return Charge.of(observation.contribution.id, campaign, facet[0])
+        for facet in self._flagged.of(facets):
+            if self._indictment(facet)(lesson.which, lesson.log_ratio):
+                return Charge.of(observation.contribution.id, self._flagged[facet], facet[0])
         return None
 
     def witness(self, observation: Observation, decision: Decision, at_us: int, campaign: str | None = None) -> None:
@@ -162,16 +162,15 @@ class Evidence:
         nth = len(kin)
         self._tally.count(self._n, facets, lesson, nth, observation.contribution.kind)
         spared = dict[str, Campaign]()
-        own = self._own(facets)
-        for facet in self._flagged_of(own):
-            if self._indicts(facet, lesson.which, lesson.log_ratio):
+        for facet in self._flagged.of(facets):
+            if self._indictment(facet)(lesson.which, lesson.log_ratio):
                 self._join(self._flagged[facet], facet, entry)
             else:
                 spared[self._flagged[facet].ident] = self._flagged[facet]
         for other in spared.values():
             if entry.ident not in self._campaign_of:
                 other.spared, other.untold = other.spared + 1, True
-        self._discover(own)
+        self._discover(facets)
         self.teaching.witness(self._n, entry.ident, facets, lesson, nth, learn=entry.accepted)
         self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
@@ -312,19 +311,6 @@ class Evidence:
             (*phrases.tolist(), *keys.tolist()),
         )
 
-    def _own(self, facets: Facets) -> list[Facet]:
-        """The facets of a contribution, or none while nothing is known of any."""
-        if not self._flagged and not self._vain:
-            return []
-        # A sender that was found lying in one kind of contributions is held in all of them.
-        own = [("sender", key ^ salt) for key, _ in facets.senders for salt in SALTS.values()]
-        own += zip((*facets.kinds, *facets.shared.kinds), facets.keys, strict=True)
-        return own
-
-    def _flagged_of(self, own: list[Facet]) -> list[Facet]:
-        """The facets among them that are flagged."""
-        return [facet for facet in own if facet in self._flagged]
-
     def _told(self, facet: Facet, test: int, log_e: float) -> None:
         """Take in what the evidence on a believed facet is now."""
         self._flagged[facet].log_e = max(self._flagged[facet].log_e, log_e)
@@ -338,14 +324,14 @@ class Evidence:
         if not tests:
             campaign = self._flagged.pop(facet)
             del self._tests[facet]
-            campaign.open, campaign.untold = campaign.open and campaign in self._flagged.values(), True
+            stands = any(self._flagged.get(each) is campaign for each in campaign.facets)
+            campaign.open, campaign.untold = campaign.open and stands, True
 
-    def _discover(self, own: list[Facet]) -> None:
-        """Find what has come to be believed now that a contribution with these facets of its own came."""
-        if self._vain:
-            for facet in own:
-                for test in self._vain.get(facet, ()):
-                    self._tally.again(facet, test)
+    def _discover(self, facets: Facets) -> None:
+        """Find what has come to be believed now that a contribution with these facets came."""
+        for facet in self._vain.of(facets):
+            for test in self._vain[facet]:
+                self._tally.again(facet, test)
         for (kind, key), target in self._tally.news():
             facet = (kind, key)
             if self._book.slot(key) is None:
@@ -371,16 +357,17 @@ class Evidence:
         n = 0 if slot is None else int(book.n[slot])
         if slot is None or self._vain.get(facet, {}).get(test) == n:
             return
-        entries = [entry for each in book.members(slot) if (entry := self._entries.get(each)) is not None]
         self._tests[facet] = {test}
-        indicted = [e for e in entries if self._indicts(facet, e.which, e.log_ratio)]
-        idents = {e.ident for e in indicted}
-        if not idents:
+        members, indicts = book.members(slot), self._indictment(facet)
+        if not any(indicts(which, log_ratio) for which, log_ratio in self._entries.lessons(members)):
             del self._tests[facet]
             if len(self._vain) >= MAX_VAIN:
                 self._vain.clear()
             self._vain.setdefault(facet, {})[test] = n
             return
+        entries = [entry for each in members if (entry := self._entries.get(each)) is not None]
+        indicted = [e for e in entries if indicts(e.which, e.log_ratio)]
+        idents = {e.ident for e in indicted}
         for other in self._vain.pop(facet, ()):
             self._tally.again(facet, other)
         owners = Counter(self._campaign_of[ident] for ident in idents if ident in self._campaign_of)
@@ -390,7 +377,7 @@ class Evidence:
         else:
             name = hashlib.blake2b(f"{kind} {key}".encode(), key=self._background.key, digest_size=6).hexdigest()
             campaign = self._campaigns[f"campaign-{name}"] = Campaign(f"campaign-{name}", entries[0].at_us)
-            campaign.first = book.members(slot)[0]
+            campaign.first = members[0]
         others = {of for _, of in campaign.facets} - {key}
         # Who shares several of its facets is counted once.
         campaign.spared += sum(
@@ -440,23 +427,44 @@ class Evidence:
         share = min(MOST_CONTRARY, self._book.contrary_share(slot))
         return 1.0 / (1.0 + share / (1.0 - share) * math.exp(log_ratio))
 
-    def _indicts(self, facet: Facet, which: int, log_ratio: float) -> bool:
-        """Whether the evidence on a facet speaks against one of its members."""
+    def _indictment(self, facet: Facet) -> Callable[[int, float], bool]:
+        """What says whether the evidence on a facet, as it is now, speaks against a member.
+
+        It is asked with what the member teaches: `Lesson.which` and `Lesson.log_ratio`. What is the same for all
+        members is found out once: there may be thousands.
+        """
         kind, key = facet
         slot = self._book.slot(key)
         if slot is None:
-            return False
+            return _never
         if kind == "sender":
-            return True  # nobody else can put words in an authenticated sender's mouth
+            return _always  # nobody else can put words in an authenticated sender's mouth
         tests = self._tests[facet]
-        watched = [test for test in tests if test >= 0]
+        watched = self._book.targets[slot].tolist()
+        targets = {watched[test] for test in tests if test >= 0}
         # The members of a phrase are of one kind of contributions, so a class is known by its number in that kind.
-        parted = _PARTED in tests and facet in self._parted and which == self._parted[facet] % CLASSES
-        if not (CONTRADICTION in tests or which in self._book.targets[slot, watched] or parted):
-            return False
-        if parted and log_ratio >= self._planted[facet]:
-            return True
-        if kind in self._more.by_rarity and self._book.n_trusted[slot] >= COMMON * self._background.n_trusted:
-            return log_ratio > 0.0  # in everyday use: too many honest ones share it who agree with their content
+        parted = self._parted.get(facet) if _PARTED in tests else None
+        planted, least = (None, 0.0) if parted is None else (parted % CLASSES, self._planted[facet])
+        contradicts = CONTRADICTION in tests
+        # In everyday use: too many honest ones share it who agree with their content.
+        everyday = kind in self._more.by_rarity and self._book.n_trusted[slot] >= COMMON * self._background.n_trusted
         share = min(MOST_CONTRARY, self._book.contrary_share(slot))
-        return share / (1.0 - share) * math.exp(log_ratio) >= SPARED_BELOW
+        odds = share / (1.0 - share)
+
+        def indicts(which: int, log_ratio: float) -> bool:
+            if which == planted:
+                if log_ratio >= least:
+                    return True
+            elif not (contradicts or which in targets):
+                return False
+            return log_ratio > 0.0 if everyday else odds * math.exp(log_ratio) >= SPARED_BELOW
+
+        return indicts
+
+
+def _never(_which: int, _log_ratio: float) -> bool:
+    return False
+
+
+def _always(_which: int, _log_ratio: float) -> bool:
+    return True

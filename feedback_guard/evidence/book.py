@@ -220,14 +220,16 @@ class Book:
 
     def _clear(self, taken: list[int], keys: list[int], n_trusted: list[int], *, n_two: int) -> None:
         """Make places as good as new."""
-        rows = Rows(np.zeros((len(taken), _WIDTH), dtype=np.uint64))
-        rows.keys[:] = np.array(keys, dtype=np.uint64)
-        rows.n_trusted[:] = [min(n, _MOST_TRUSTED) for n in n_trusted]
-        rows.arrived[:] = range(self._arrivals, self._arrivals + len(taken))
-        rows.targets[:] = NONE
-        rows.targets[:n_two] = _BOTH
+        rows = np.zeros(len(taken), dtype=_ROW)
+        rows["key"] = np.array(keys, dtype=np.uint64)
+        rows["n_trusted"] = [min(n, _MOST_TRUSTED) for n in n_trusted]
+        rows["arrived"] = np.arange(self._arrivals, self._arrivals + len(taken))
+        targets = rows["targets"]
+        targets[:] = NONE
+        if n_two:
+            targets[:n_two] = _BOTH
         self._arrivals += len(taken)
-        self.write(np.array(taken, dtype=np.int64), rows)
+        self._all.raw[taken] = rows.view(np.uint64).reshape(len(taken), _WIDTH)
 
     def _make_room(self, keep: Slots) -> None:
         """Pass a stretch of places, and drop a quarter of their facets: the fewest members, then the first to come."""

@@ -212,7 +212,7 @@ class DriftDetector:
         if self._alarm:
             self._since += 1
         # An average is above the line only where one of its members is, but for rounding.
-        elif max(levels.max() for levels in self._levels.values()) >= self._line - 1e-6 and self._level() >= self._line:
+        elif max(map(_highest, self._levels.values())) >= self._line - 1e-6 and self._level() >= self._line:
             self._alarm = True
             _log.warning("drift alarm after %d contributions: %s", self._seen, self.status.message)
 
@@ -301,6 +301,10 @@ class DriftDetector:
         ranked.sort(key=lambda pair: -pair[0])
         for _, growth in ranked[:most]:
             yield growth
+
+
+def _highest(levels: Floats) -> float:
+    return float(np.maximum.reduce(levels, axis=None))
 
 
 def _names(state: State) -> list[str]:

@@ -100,7 +100,7 @@ class Reference:
         """Which events a text falls into: any number of far ones, and one region of each division."""
         n_far = len(self.far)
         events = np.zeros(len(self.shares), dtype=np.bool_)
-        events[:n_far] = _rounded(1.0 - float((self.texts @ vector).max())) > self.far
+        events[:n_far] = _rounded(1.0 - float(np.maximum.reduce(self.texts @ vector))) > self.far
         likeness = (self.centres @ vector).tolist()
         start = 0
         for size in self.sizes.tolist():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +97,10 @@ class Entry(NamedTuple):
         return self.words.split("\n")[int(np.flatnonzero(self.phrases == np.uint64(key))[0])]
 
 
+_WHICH: Final = Entry._fields.index("which")
+_LOG_RATIO: Final = Entry._fields.index("log_ratio")
+
+
 class Entries:
     """The latest contributions, by number.
 
@@ -124,6 +129,11 @@ class Entries:
             gone.append(Entry._make(self._kept.pop(self._oldest)).ident)
             self._oldest += 1
         return gone
+
+    def lessons(self, numbers: Iterable[int]) -> list[tuple[int, float]]:
+        """What those that are remembered among some contributions teach: `which` and `log_ratio` of each."""
+        kept = (self._kept.get(number) for number in numbers)
+        return [cast("tuple[int, float]", (each[_WHICH], each[_LOG_RATIO])) for each in kept if each is not None]
 
     def get(self, number: int) -> Entry | None:
         """A contribution; None if it is not remembered."""

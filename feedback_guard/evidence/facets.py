@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from typing import Final, Self, cast
 
 import numpy as np
@@ -94,9 +95,14 @@ class Facets:
 
 
 @lru_cache(maxsize=16)
+def said(text: str) -> tuple[str, ...]:
+    """All words and signs of a text in their order; each text is asked about several times in a row."""
+    return tuple(tokens(text))
+
+
 def _tokens(text: str) -> tuple[str, ...]:
-    """Words and signs in their order; each text is asked about several times in a row."""
-    return tuple(tokens(text)[:MAX_TOKENS])
+    """Those that phrases are made of."""
+    return said(text)[:MAX_TOKENS]
 
 
 def words_of(text: str) -> set[str]:
@@ -227,17 +233,17 @@ class Background:
         contribution = observation.contribution
         named: dict[int, tuple[str, str]] = {}
         memo, texts = self._memo, observation.texts
+        read_of = [(name, texts[name].skeleton) for name in FIELDS[contribution.kind] if name in texts]
         for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of)):
             own: dict[int, tuple[str, str]] = {}
-            for name in FIELDS[contribution.kind]:
-                canonical = texts.get(name)
-                if canonical is None:
-                    continue
-                for phrase in read(canonical.skeleton):
-                    whole = f"{name} {phrase}"
-                    own[memo.get(whole) or self.named(whole)] = phrase, kind
-            kept = own if len(own) <= MAX_PHRASES else heapq.nsmallest(MAX_PHRASES, own)
-            named.update((key, own[key]) for key in kept)
+            for name, text in read_of:
+                phrases = read(text)
+                whole = [f"{name} {phrase}" for phrase in phrases]
+                numbers = [memo.get(each) or self.named(each) for each in whole]
+                own.update(zip(numbers, zip(phrases, repeat(kind)), strict=True))
+            if len(own) > MAX_PHRASES:
+                own = {key: own[key] for key in heapq.nsmallest(MAX_PHRASES, own)}
+            named.update(own)
         keys = sorted(named)
         senders = tuple((self.number(f"{kind} {value}"), kind) for kind, value in _senders(contribution))
         words, kinds = zip(*[named[key] for key in keys], strict=True) if keys else ((), ())

@@ -72,9 +72,10 @@ class Kin:
         # A number takes a fifth of what the tuple takes; two that meet by chance are told apart by their phrases.
         bands = [hash((band, *row)) for band, row in enumerate(smallest.tolist())]
         near = dict.fromkeys(self._family_of[band] for band in bands if band in self._family_of)
+        own = set(phrases.tolist()) if near else set[int]()
         for family in near:
             leader, members = self._families.get(family, (phrases[:0], bytearray()))
-            common = len(np.intersect1d(leader, phrases, assume_unique=True))
+            common = len(own.intersection(leader.tolist()))
             if common >= ALIKE * (len(leader) + len(phrases) - common):
                 members += packed(number)
                 if len(members) > MAX_MEMBERS * WIDTH:

@@ -16,11 +16,10 @@ import numpy as np
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import SignalError
-from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.facets import Background, said
 from feedback_guard.evidence.kinds.interface import FIELDS
 from feedback_guard.policy.limits import LimitPolicy, default_rare
 from feedback_guard.signals.interface import Observation
-from feedback_guard.text.words import tokens
 
 MAX_RARE: Final = 512
 """Most rare phrases of one contribution that are charged. One with more finds no room: to charge some of them only
@@ -163,11 +162,11 @@ class Contents:
         """The counters of its rare phrases. All of its text is looked at: what is skipped would not be bounded."""
         names = set[str]()
         for which in FIELDS[observation.contribution.kind]:
-            said = tokens(_skeleton(observation, which))
+            own = said(_skeleton(observation, which))
             if limit.facet == "phrase":
-                names.update([f"{which} {token}" for token in said])
+                names.update([f"{which} {token}" for token in own])
             else:
-                names.update([f"{which} {left} {right}" for left, right in itertools.pairwise(said)])
+                names.update([f"{which} {left} {right}" for left, right in itertools.pairwise(own)])
         below = limit.rare if limit.rare is not None else self._rare_by_default
         numbers = {self._background.named(name) % BUCKETS for name in self._below(names, below)}
         return tuple([f"{bucket:06x}" for bucket in sorted(numbers)])

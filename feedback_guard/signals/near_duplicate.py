@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, cast
@@ -227,18 +228,21 @@ class NearDuplicate(Signal):
         field = self._fields[name]
         sketch = self._sketch_of(observation, name)
         families = field.stream.near(sketch)
-        when = _when(families, account)
-        if not when:
+        if not families:
+            return
+        seen = field.stream.n_seen
+        lengths = sorted({min(seen, length) for length in (*WINDOWS, self._capacity)})
+        counts = _counts(families, account, [seen - length for length in lengths])
+        if not counts[-1]:
             return
         n = field.trusted.n_seen
         m = _accounts(field.trusted.near(sketch))
-        seen = field.stream.n_seen
-        lengths = sorted({min(seen, length) for length in (*WINDOWS, self._capacity)})
         best: tuple[float, int, int] | None = None
-        for length in lengths:
-            accounts = sum(time > seen - length for time in when)
+        for length, accounts in zip(lengths, counts, strict=True):
+            if not accounts:
+                continue
             p_value = min(1.0, len(lengths) * field.chance(accounts, length, m, n))
-            if accounts and (best is None or p_value < best[0]):
+            if best is None or p_value < best[0]:
                 best = (p_value, accounts, length)
         if best is not None:
             p_value, accounts, length = best
@@ -270,18 +274,26 @@ def _text(observation: Observation, name: str) -> str:
     return canonical.skeleton
 
 
-def _when(families: Sequence[Family], but: int) -> list[int]:
-    """When each account other than one last came to one of the families."""
-    latest: dict[int, int] = {}
-    for family in families:
-        for account, time in family.members.items():
-            if account != but:
-                latest[account] = max(time, latest.get(account, 0))
-    return list(latest.values())
+def _counts(families: Sequence[Family], but: int, after: Sequence[int]) -> list[int]:
+    """How many accounts other than one came to some of the families after each of several contributions.
+
+    There may be thousands, in the order in which they came: nothing here goes through them one by one.
+    """
+    if len(families) == 1:
+        members = families[0].members
+        times, own = list(members.values()), members.get(but, 0)
+        return [len(times) - bisect_right(times, line) - (own > line) for line in after]
+    came = [(list(family.members), list(family.members.values())) for family in families]
+    counts = []
+    for line in after:
+        found = set[int]().union(*(accounts[bisect_right(times, line) :] for accounts, times in came))
+        found.discard(but)
+        counts.append(len(found))
+    return counts
 
 
 def _accounts(families: Sequence[Family]) -> int:
-    return len({account for family in families for account in family.members})
+    return len(set[int]().union(*(family.members for family in families)))
 
 
 def _accounts_in_words(n: int) -> str:

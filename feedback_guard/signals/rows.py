@@ -41,9 +41,10 @@ def unit_rows(observation: Observation, field: str, dimension: int | None = None
         raise SignalError(f"{field} has vectors of shape {rows.shape}, not (1 or more, {dimension or 'd'})")
     if len(rows) == 1:  # nearly always, and several times as fast this way
         row = rows[0].astype(np.float64)
-        lengths = [float(row.dot(row))]
+        fine = abs(float(row.dot(row)) - 1.0) <= 2 * TOLERANCE
     else:
         lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64).tolist()
-    if not all(abs(length - 1.0) <= 2 * TOLERANCE for length in lengths):
+        fine = all(abs(length - 1.0) <= 2 * TOLERANCE for length in lengths)
+    if not fine:
         raise SignalError(f"{field} has vectors that are not finite unit vectors; the embedder is broken")
     return rows

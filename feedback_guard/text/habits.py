@@ -21,6 +21,9 @@ from feedback_guard.text.canonical import CanonicalText
 MAX_CHARS: Final = 8_192
 """Characters of a text that are read, from its beginning, besides its last ones."""
 _END_CHARS: Final = 64
+_SHORT: Final = 256
+"""Characters up to which a text is searched for runs by a pattern, which is quicker than an array then."""
+_THREE: Final = re.compile(r"(.)\1\1", re.DOTALL)
 _LEAST_LETTERS: Final = 8
 """Letters below which a text in one case is no habit: "OK" and "ok" are words."""
 
@@ -67,6 +70,7 @@ _SIGNS: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
     }.items()
 }
 """Each with signs of which one must be there."""
+_LOOKED_FOR: Final = frozenset("".join((*_PLAIN.values(), *(signs for signs, _ in _SIGNS.values()))))
 _BREAKS: Final[Mapping[str, re.Pattern[str]]] = {
     "an empty line": re.compile(r"\n[ \t\r]*\n"),
     "a line break inside": re.compile(r"\n"),
@@ -160,9 +164,10 @@ def _habits(raw: str, form: CanonicalText) -> Iterator[str]:
     yield from _cases(text)
     if _thrice(text):
         yield "a letter three times or more"
-    yield from (name for name, signs in _PLAIN.items() if signs in text)
-    for name, (signs, pattern) in _SIGNS.items():
-        if not held.isdisjoint(signs) and pattern.search(text):
+    plain, patterns = _to_look_for(frozenset(held & _LOOKED_FOR))
+    yield from (name for name, signs in plain if signs in text)
+    for name, pattern in patterns:
+        if pattern.search(text):
             yield name
     middle = text.strip()
     if "  " in middle:
@@ -185,6 +190,15 @@ def _habits(raw: str, form: CanonicalText) -> Iterator[str]:
         yield "many marks on a letter"
     if not _NUMBERS.isdisjoint(form.skeleton[:MAX_CHARS].split()):
         yield "a number in words"
+
+
+@functools.lru_cache(maxsize=1_024)
+def _to_look_for(
+    held: frozenset[str],
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, re.Pattern[str]], ...]]:
+    """Which of `_PLAIN` and `_SIGNS` a text with these signs may show."""
+    plain = tuple((name, signs) for name, signs in _PLAIN.items() if held.issuperset(signs))
+    return plain, tuple((name, pattern) for name, (signs, pattern) in _SIGNS.items() if not held.isdisjoint(signs))
 
 
 class _Cases(dict[int, str]):
@@ -217,6 +231,8 @@ def _cases(text: str) -> Iterator[str]:
 
 
 def _thrice(text: str) -> bool:
+    if len(text) <= _SHORT:
+        return any(found[1].isalpha() for found in _THREE.finditer(text))
     codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
     same = codes[:-1] == codes[1:]
     return any(chr(code).isalpha() for code in set(codes[:-2][same[:-1] & same[1:]].tolist()))

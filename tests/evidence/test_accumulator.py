@@ -17,8 +17,10 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence import campaigns, parting
 from feedback_guard.evidence.accumulator import Evidence
+from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.learners import NAMED
+from feedback_guard.evidence.tally import CONTRADICTION
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.signals import material
 from feedback_guard.signals.checks import round_trip
@@ -399,3 +401,22 @@ def test_made_up_words_of_any_length_are_not_kept_whole(evidence: Evidence) -> N
         assert tracemalloc.get_traced_memory()[0] < 4 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_a_facet_of_many_members_is_weighed_once(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a facet's evidence says is the same for all of its members: what that takes does not grow with them."""
+    follow(evidence, mixed(list(labelled(600, seed=3))))
+    asked = Counter[int]()
+    plain = Book.contrary_share
+
+    def counted(book: Book, slot: int) -> float:
+        asked[slot] += 1
+        return plain(book, slot)
+
+    monkeypatch.setattr(Book, "contrary_share", counted)
+    slot = int(evidence._book.n.argmax())
+    key, members = int(evidence._book.keys[slot]), len(evidence._book.members(slot))
+    assert members > 50
+    evidence._flag(("word", key), CONTRADICTION)
+    assert asked == {slot: 1}
+    assert evidence.campaigns == []  # none of them is indicted, so nobody had to be asked about once joined

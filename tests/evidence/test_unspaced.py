@@ -54,8 +54,8 @@ def test_whole_runs_of_letters_as_words_would_not_find_it(monkeypatch: pytest.Mo
     """The planted bug: words end at blanks."""
     monkeypatch.setattr(facets, "tokens", str.split)
     monkeypatch.setattr(ngrams, "words", str.split)
-    facets._tokens.cache_clear()
+    facets.said.cache_clear()
     bad, honest = written(triggered(30, accounts=1_000)), written(labelled(500, seed=3))
     named = found(bad, honest)
-    facets._tokens.cache_clear()
+    facets.said.cache_clear()
     assert len(named & names(bad)) < 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import random
 import time
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.evidence.observe import observe
+from feedback_guard.signals.families import MAX_MEMBERS, Family
 from feedback_guard.signals.interface import Condition, Finding, Observation
-from feedback_guard.signals.near_duplicate import LEAST_TRUSTED, NearDuplicate
+from feedback_guard.signals.near_duplicate import LEAST_TRUSTED, NearDuplicate, _counts
 
 LINE = 0.0015
 """What the balanced policy lets this signal spend: a share of 0.15 of a false-hold rate of 0.01."""
@@ -281,3 +285,31 @@ def test_honest_questions_about_different_amounts_and_days_are_no_family(detecto
     ]
     for n, text in enumerate(texts):
         assert p_of(judge(detector, label(text, f"customer-{n}"))) > 0.05
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(0, 9), st.integers(1, 60), max_size=8), min_size=1, max_size=4),
+    st.integers(0, 9),
+    st.lists(st.integers(0, 60), min_size=1, max_size=3),
+)
+def test_accounts_are_counted_by_when_they_last_came(came: list[dict[int, int]], but: int, after: list[int]) -> None:
+    orders = [sorted(members.items(), key=lambda item: item[1]) for members in came]
+    families = [Family(ident, 1.0, dict(order)) for ident, order in enumerate(orders)]
+    last = dict[int, int]()
+    for account, when in sorted(itertools.chain(*orders), key=lambda item: item[1]):
+        last[account] = when
+    last.pop(but, None)
+    assert _counts(families, but, after) == [sum(when > line for when in last.values()) for line in after]
+
+
+def test_members_of_a_family_are_in_the_order_in_which_they_came(detector: NearDuplicate) -> None:
+    """Which is what counting them relies on; also once some were pushed out, and after a restart."""
+    rng = random.Random(4)
+    for number in range(2_000):
+        detector.witness(label(f"where is my card {'please ' * (number % 3)}", f"person-{rng.randrange(900)}"))
+    restored = NearDuplicate.from_state(detector.state())
+    for each in (detector, restored):
+        members = each._fields["input"].stream._members
+        assert max(map(len, members.values())) == MAX_MEMBERS
+        for family in members.values():
+            assert list(family.values()) == sorted(family.values())

@@ -111,3 +111,19 @@ def test_a_long_text_takes_no_longer_than_its_beginning(unit: str) -> None:
     began = time.thread_time()
     habits_of(text, form)
     assert time.thread_time() - began < 0.1
+
+
+SIGNS = "".join(sorted(habits._LOOKED_FOR))
+
+
+@given(st.text(alphabet=f"{SIGNS}aAbB1 \t", max_size=40))
+def test_only_what_cannot_be_there_is_not_looked_for(text: str) -> None:
+    everything = [name for name, signs in habits._PLAIN.items() if signs in text]
+    everything += [name for name, (_, pattern) in habits._SIGNS.items() if pattern.search(text)]
+    looked_for = {*habits._PLAIN, *habits._SIGNS}
+    assert [name for name in habits_of(text, canonicalise(text)) if name in looked_for] == everything
+
+
+@given(st.text(alphabet="aAé1!́\ud800 ", max_size=40))
+def test_runs_are_found_alike_in_short_and_long_texts(text: str) -> None:
+    assert habits._thrice(text) == habits._thrice(f"{text} {'ab' * habits._SHORT}")

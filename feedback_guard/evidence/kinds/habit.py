@@ -44,7 +44,7 @@ class Habit(FacetKind):
     def fit(cls, trusted: Sequence[Observation], *, seed: int) -> State:  # noqa: ARG003 - the same for all kinds
         """Count who of the trusted set does what."""
         totals = Counter(each.contribution.kind.value for each in trusted)
-        counts = Counter(value for each in trusted for value, _ in _all(each))
+        counts = Counter(value for each in trusted for habits in _all(each) for value, _ in habits)
         return State(
             {
                 "counts": cast("JsonValue", dict(sorted(counts.items()))),
@@ -64,21 +64,21 @@ class Habit(FacetKind):
     def of(self, observation: Observation) -> Sequence[Shared]:
         """The habits of each text that few people have, rarest first."""
         most = COMMON * self._totals.get(observation.contribution.kind.value, 0)
-        found: dict[str, list[Shared]] = {}
-        for value, (field, words) in _all(observation):
-            n = self._counts.get(value, 0)
-            if n <= most:
-                found.setdefault(field, []).append(Shared(value, n, words))
-        return [each for own in found.values() for each in sorted(own, key=_n_trusted)[:MAX_HABITS]]
+        found = list[Shared]()
+        for habits in _all(observation):
+            own = [Shared(value, n, words) for value, words in habits if (n := self._counts.get(value, 0)) <= most]
+            found += sorted(own, key=_n_trusted)[:MAX_HABITS]
+        return found
 
 
-def _all(observation: Observation) -> Iterator[tuple[str, tuple[str, str]]]:
-    item = observation.contribution
+def _all(observation: Observation) -> Iterator[list[tuple[str, str]]]:
+    """The habits of each text: what each is called, and what a moderator reads."""
+    item, kind = observation.contribution, observation.contribution.kind.value
     for field in FIELDS[item.kind]:
         form = observation.texts.get(field)
         if form is not None:
-            for habit in habits_of(getattr(item, field) or "", form):
-                yield f"{item.kind.value} {field} {habit}", (field, f"{habit}, in {field}")
+            habits = habits_of(getattr(item, field) or "", form)
+            yield [(f"{kind} {field} {habit}", f"{habit}, in {field}") for habit in habits]
 
 
 def _n_trusted(shared: Shared) -> int:

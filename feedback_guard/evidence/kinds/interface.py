@@ -21,8 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, NamedTuple, Self
 
 from feedback_guard.contribution import Kind
 from feedback_guard.signals.interface import Observation, State
@@ -39,8 +38,7 @@ FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
 """Texts whose phrases and habits are looked at: what is asked about, and what is taught."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(NamedTuple):
     """A facet of a contribution.
 
     Parameters

@@ -31,7 +31,9 @@ BANDS: Final = 4
 BITS: Final = 12
 MAX_KNOWN: Final = 200_000
 """Most families of the trusted set that are remembered, the largest ones."""
-_PLACE: Final = 1 << np.arange(BITS, dtype=np.int64)
+_PATTERN: Final = (1 << BITS) - 1
+_FIRST: Final = {kind: BANDS * place for place, kind in enumerate(Kind)}
+"""Number of the first band of each kind of contributions: contributions of different kinds share no family."""
 
 
 class Radius(FacetKind):
@@ -94,8 +96,8 @@ def _where(observation: Observation, dimension: int | None) -> Vectors | None:
 
 
 def _families(planes: Vectors, row: Vectors, kind: Kind) -> Iterator[int]:
-    """A number for each band; contributions of different kinds share none."""
-    signs = (planes @ row > 0.0).reshape(BANDS, BITS)
-    first = BANDS * list(Kind).index(kind)
-    for band, pattern in enumerate((signs @ _PLACE).tolist()):
-        yield ((first + band) << BITS) | pattern
+    """A number for each band."""
+    signs = int.from_bytes(np.packbits(planes @ row > 0.0, bitorder="little").tobytes(), "little")
+    for band in range(_FIRST[kind], _FIRST[kind] + BANDS):
+        yield (band << BITS) | (signs & _PATTERN)
+        signs >>= BITS

@@ -14,6 +14,7 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.kinds.gather import Kinds, fit_kinds
+from feedback_guard.evidence.kinds.radius import BANDS, BITS, _families
 from feedback_guard.signals import material
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
@@ -123,3 +124,13 @@ def test_that_many_people_find_an_answer_bad_is_no_campaign(alike: float, found:
     follows = Evidence(background, reader, 0.1, kinds=served)
     witness(follows, mixed(material.stream((Kind.RATING,), 300, seed=23), votes(300, rating=0.0)))
     assert ("served" in found_by(follows)) is found
+
+
+def test_families_by_radius_are_the_signs_of_a_text_in_each_band() -> None:
+    rng = np.random.default_rng(3)
+    planes, row = (rng.standard_normal(shape).astype(np.float32) for shape in ((BANDS * BITS, 16), (16,)))
+    for kind in Kind:
+        for band, number in enumerate(_families(planes, row, kind)):
+            own = planes[band * BITS : (band + 1) * BITS]
+            pattern = sum(1 << bit for bit, plane in enumerate(own) if float(plane @ row) > 0.0)
+            assert number == (list(Kind).index(kind) * BANDS + band) << BITS | pattern
