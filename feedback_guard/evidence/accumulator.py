@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -23,17 +23,18 @@ from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
 from feedback_guard.evidence.entries import Charge, Entries, Entry
-from feedback_guard.evidence.facets import COMMON, Background, Facets, of_kind
+from feedback_guard.evidence.facets import COMMON, Background
 from feedback_guard.evidence.kin import Kin
-from feedback_guard.evidence.kinds.gather import Gathered, Kinds
+from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.evidence.known import Known
 from feedback_guard.evidence.parting import Parting
+from feedback_guard.evidence.reading import Reading, Readings
 from feedback_guard.evidence.tally import CONTRADICTION, RARE, Facet, Tally
 from feedback_guard.evidence.teaching import Teaching
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
-from feedback_guard.signals.lesson import CLASSES, Lesson
+from feedback_guard.signals.lesson import CLASSES
 from feedback_guard.verdict import Decision
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,6 @@ MAX_VAIN: Final = 10_000
 """Most believed facets of which it is remembered that none of their members is indicted: that can change only with a
 further member, or because another test speaks against the facet too."""
 _PARTED: Final = -2
-_RECENT: Final = 2_048
 
 
 class Evidence:
@@ -85,17 +85,16 @@ class Evidence:
         window: int = WINDOW,
     ) -> None:
         self._background = background
-        self._reader = reader
         self._book = Book(capacity)
         self._kin = Kin(background.number("kin"))
         self._more = kinds if kinds is not None else Kinds()
+        self._readings = Readings(background, self._more, reader)
         self.teaching = Teaching(Parting(rate, max(1.0, COMMON * background.n_trusted)), self._more.learnt)
         """The pair of learners, and where it parts."""
         self._parted: dict[Facet, int] = {}
         self._planted: dict[Facet, float] = {}
         self._entries = Entries(window)
         self._n = 0
-        self._read: OrderedDict[int, tuple[Observation, tuple[Facets, Lesson | None]]] = OrderedDict()
         self._flagged = Known[Campaign]()
         by_rarity = self._more.by_rarity
         self._tally = Tally(self._book, rate, self._more.alike, self._flagged, self._told, by_rarity=by_rarity)
@@ -135,10 +134,11 @@ class Evidence:
         """
         if not self._flagged:
             return None
-        facets, lesson = self._reading(observation)
+        reading = self._readings.of(observation)
+        lesson = reading.lesson
         if lesson is None:
             return None
-        for facet in self._flagged.of(facets):
+        for facet in self._flagged.of(reading):
             if self._indictment(facet)(lesson.which, lesson.log_ratio):
                 return Charge.of(observation.contribution.id, self._flagged[facet], facet[0])
         return None
@@ -146,12 +146,13 @@ class Evidence:
     def witness(self, observation: Observation, decision: Decision, at_us: int, campaign: str | None = None) -> None:
         """Take in a contribution that was judged; `campaign` names the one that the verdict gave it to."""
         try:
-            facets, lesson = self._reading(observation)
+            reading = self._readings.take(observation)
         except SignalError:
             return
-        self._read.pop(id(observation), None)
+        lesson = reading.lesson
         if lesson is None:
             return
+        facets = reading.facets
         self._n += 1
         accepted = decision is Decision.ACCEPT
         entry = Entry.of(self._n, observation.contribution.id, at_us, facets, lesson, accepted=accepted)
@@ -162,7 +163,7 @@ class Evidence:
         nth = len(kin)
         self._tally.count(self._n, facets, lesson, nth, observation.contribution.kind)
         spared = dict[str, Campaign]()
-        for facet in self._flagged.of(facets):
+        for facet in self._flagged.of(reading):
             if self._indictment(facet)(lesson.which, lesson.log_ratio):
                 self._join(self._flagged[facet], facet, entry)
             else:
@@ -170,7 +171,7 @@ class Evidence:
         for other in spared.values():
             if entry.ident not in self._campaign_of:
                 other.spared, other.untold = other.spared + 1, True
-        self._discover(facets)
+        self._discover(reading)
         self.teaching.witness(self._n, entry.ident, facets, lesson, nth, learn=entry.accepted)
         self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
@@ -183,12 +184,11 @@ class Evidence:
     def approved(self, observation: Observation) -> None:
         """Take in that a moderator let a contribution through: it will be learnt."""
         try:
-            facets, lesson = self._reading(observation)
+            reading = self._readings.take(observation)
         except SignalError:
             return
-        self._read.pop(id(observation), None)
-        if lesson is not None:
-            self.teaching.learn(observation.contribution.id, facets, lesson)
+        if reading.lesson is not None:
+            self.teaching.learn(observation.contribution.id, reading.facets, reading.lesson)
 
     def withdrawn(self, ident: str) -> None:
         """Take in that a contribution which was let through is held again, denied or withdrawn: nobody learns it."""
@@ -286,31 +286,6 @@ class Evidence:
         pulled, self._pulled = self._pulled, []
         return pulled
 
-    def _reading(self, observation: Observation) -> tuple[Facets, Lesson | None]:
-        # By the object, which is kept with its reading: another of the same name may say something else.
-        known = self._read.get(id(observation))
-        if known is not None and known[0] is observation:
-            return known[1]
-        found = self._facets_of(observation), self._reader.lesson(observation)
-        self._read[id(observation)] = observation, found
-        while len(self._read) > _RECENT:
-            self._read.popitem(last=False)
-        return found
-
-    def _facets_of(self, observation: Observation) -> Facets:
-        facets, kind = self._background.of(observation), observation.contribution.kind
-        shared = self._more.of(observation, self._background.named)
-        phrases, keys = of_kind(facets.phrases, kind), of_kind(shared.keys, kind)
-        return Facets(
-            facets.senders,
-            phrases,
-            facets.words,
-            facets.kinds,
-            Gathered(keys, shared.n_trusted, shared.kinds, shared.words),
-            self._background.count(facets.phrases),
-            (*phrases.tolist(), *keys.tolist()),
-        )
-
     def _told(self, facet: Facet, test: int, log_e: float) -> None:
         """Take in what the evidence on a believed facet is now."""
         self._flagged[facet].log_e = max(self._flagged[facet].log_e, log_e)
@@ -327,9 +302,9 @@ class Evidence:
             stands = any(self._flagged.get(each) is campaign for each in campaign.facets)
             campaign.open, campaign.untold = campaign.open and stands, True
 
-    def _discover(self, facets: Facets) -> None:
-        """Find what has come to be believed now that a contribution with these facets came."""
-        for facet in self._vain.of(facets):
+    def _discover(self, reading: Reading) -> None:
+        """Find what has come to be believed now that a contribution came."""
+        for facet in self._vain.of(reading):
             for test in self._vain[facet]:
                 self._tally.again(facet, test)
         for (kind, key), target in self._tally.news():
@@ -388,14 +363,14 @@ class Evidence:
         campaign.since_us = min(campaign.since_us, entries[0].at_us)
         evidence = float(book.contradiction_evidence(np.array([slot]))[0])
         campaign.log_e = max(campaign.log_e, evidence)
-        self._flagged[facet] = campaign
+        phrase = "" if kind == "sender" or kind in self._more.names else entries[-1].phrase(key)
+        self._flagged.put(facet, campaign, phrase)
         campaign.untold = campaign.open = True
         if kind in self._more.names:
             if len(campaign.named) < 2 * MAX_NAMED:
                 last = entries[-1]
                 campaign.named.append((facet, last.shared_words[last.shared.tolist().index(key)]))
         elif kind != "sender" and len(campaign.phrases) < MAX_NAMED:
-            phrase = entries[-1].phrase(key)
             campaign.phrases.append(phrase)
             campaign.named.append((facet, phrase))
         elif kind == "sender" and len(campaign.named) < 2 * MAX_NAMED:

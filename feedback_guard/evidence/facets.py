@@ -50,6 +50,9 @@ MAX_COMMON: Final = 200
 """Most common words."""
 
 
+Phrases = list[tuple[str, list[tuple[str, set[str]]]]]
+"""Phrases of a contribution: kind of phrase, field, and those of this kind in this text."""
+
 SALTS: Final[Mapping[Kind, int]] = {
     kind: 0 if kind is Kind.LABEL else int.from_bytes(hashlib.blake2b(kind.encode(), digest_size=8).digest(), "big")
     for kind in Kind
@@ -228,16 +231,33 @@ class Background:
         np.minimum(at, len(self.phrases) - 1, out=at)
         return np.where(self.phrases[at] == phrases, self.counts[at], 0)
 
-    def of(self, observation: Observation) -> Facets:
-        """The facets of a contribution."""
-        contribution = observation.contribution
+    def phrases_of(self, observation: Observation) -> Phrases:
+        """All phrases of a contribution, without their numbers: of each kind, of each text."""
+        texts = observation.texts
+        read_of = [(name, texts[name].skeleton) for name in FIELDS[observation.contribution.kind] if name in texts]
+        return [
+            (kind, [(name, read(text)) for name, text in read_of])
+            for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of))
+        ]
+
+    def of(
+        self,
+        observation: Observation,
+        phrases_of: Phrases | None = None,
+        senders_of: tuple[tuple[int, str], ...] | None = None,
+    ) -> Facets:
+        """The facets of a contribution.
+
+        Parameters
+        ----------
+        phrases_of, senders_of
+            What the functions of these names said of it, where they were asked before.
+        """
         named: dict[int, tuple[str, str]] = {}
-        memo, texts = self._memo, observation.texts
-        read_of = [(name, texts[name].skeleton) for name in FIELDS[contribution.kind] if name in texts]
-        for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of)):
+        memo = self._memo
+        for kind, texts in self.phrases_of(observation) if phrases_of is None else phrases_of:
             own: dict[int, tuple[str, str]] = {}
-            for name, text in read_of:
-                phrases = read(text)
+            for name, phrases in texts:
                 whole = [f"{name} {phrase}" for phrase in phrases]
                 numbers = [memo.get(each) or self.named(each) for each in whole]
                 own.update(zip(numbers, zip(phrases, repeat(kind)), strict=True))
@@ -245,9 +265,13 @@ class Background:
                 own = {key: own[key] for key in heapq.nsmallest(MAX_PHRASES, own)}
             named.update(own)
         keys = sorted(named)
-        senders = tuple((self.number(f"{kind} {value}"), kind) for kind, value in _senders(contribution))
+        senders = self.senders_of(observation.contribution) if senders_of is None else senders_of
         words, kinds = zip(*[named[key] for key in keys], strict=True) if keys else ((), ())
         return Facets(senders, np.array(keys, dtype=np.uint64), words, kinds)
+
+    def senders_of(self, contribution: Contribution) -> tuple[tuple[int, str], ...]:
+        """Keys of the contributor and of each group, with their kind."""
+        return tuple((self.number(f"{kind} {value}"), kind) for kind, value in _senders(contribution))
 
     def _shapes_of(self, text: str) -> set[str]:
         return shapes_of(text, self.common)
