@@ -322,7 +322,8 @@ class Guard:
         """
         retries = self._retries if again else None
         await self.store.run(
-            lambda tx: tx.deliver(submission_id, to, now_us=tx.now_us(), detail=detail, fence=fence, retries=retries)
+            lambda tx: tx.deliver(submission_id, to, now_us=tx.now_us(), detail=detail, fence=fence, retries=retries),
+            outcome_of="" if fence else submission_id,
         )
         self.metrics.delivery(to.value)
 

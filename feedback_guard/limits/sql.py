@@ -16,12 +16,10 @@ from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.store import tables
 from feedback_guard.store.locks import take_writer_lock
-from feedback_guard.store.statement import Statement
+from feedback_guard.store.statement import Statement, padded
 
 _B: Final = tables.budget.c
 _ALL_LEVELS: Final = select(_B.key, _B.used_micro, _B.rest, _B.period_us, _B.last_us)
-_AT_ONCE: Final = 256
-"""Most counters in one statement."""
 _CHANGING: Final = ("used_micro", "rest", "period_us", "last_us")
 
 
@@ -105,11 +103,8 @@ class SqlBudgets:
 def read_levels(connection: Connection, keys: Sequence[str]) -> dict[str, Level]:
     """The stored levels of counters, by key; one that was never charged is absent."""
     levels: dict[str, Level] = {}
-    for start in range(0, len(keys), _AT_ONCE):
-        part = keys[start : start + _AT_ONCE]
-        # One statement for each power of two, so that few are compiled; what is missing is asked twice.
-        size = 1 << (len(part) - 1).bit_length()
-        rows = _levels_of(size).rows(connection, (*part, *[part[-1]] * (size - len(part))))
+    for part in padded(keys):
+        rows = _levels_of(len(part)).rows(connection, part)
         levels.update((key, Level(used, rest, period, last)) for key, used, rest, period, last in rows)
     return levels
 

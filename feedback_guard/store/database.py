@@ -128,7 +128,9 @@ class Store:
         """Writes that wait now."""
         return self._writer.depth
 
-    def submit(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = ()) -> Future[T]:
+    def submit(
+        self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = (), *, outcome_of: str = ""
+    ) -> Future[T]:
         """Have the writer run a job in a transaction.
 
         Parameters
@@ -139,6 +141,8 @@ class Store:
             what it did is undone and its future raises the same.
         lookups
             Charges whose counters it is likely to need; they are read in one statement for all jobs of a transaction.
+        outcome_of
+            The submission that it records the outcome of, if it does: they are looked up together as well.
 
         Returns
         -------
@@ -151,15 +155,15 @@ class Store:
         StoreError
             If too many writes wait already, or the store is closed.
         """
-        return self._writer.submit(job, lookups)
+        return self._writer.submit(job, lookups, outcome_of=outcome_of)
 
-    async def run(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = ()) -> T:
+    async def run(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = (), *, outcome_of: str = "") -> T:
         """`submit` for coroutines. A caller that is cancelled leaves; the job is done all the same."""
         loop = asyncio.get_running_loop()
         gathering = self._gatherings.get(loop)
         if gathering is None:
             gathering = self._gatherings[loop] = Gathering(loop, self.submit)
-        return await gathering.run(job, lookups)
+        return await gathering.run(job, lookups, outcome_of=outcome_of)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -164,12 +164,15 @@ def _at_once(group: Group, submission_id: str, to: Delivery, *, now_us: int, det
     """Record the outcome of a request that is not kept; False if this is none, and nothing was done."""
     known = canonical_json(detail) if detail else None
     told = {"detail_sha256": None if known is None else sha256_hex(known), "fence": 0, **_status(detail)}
-    row = group.last.execute(
-        _OUTCOME, {"which": submission_id, "to": to.value, "now": now_us, "known": known}
-    ).one_or_none()
-    if row is None:
-        return False
-    move = {"from": Delivery.DISPATCHING.value, "to": to.value, "worker": row.worker}
+    worker = group.outcomes.record(submission_id, to, now_us=now_us, detail=known)
+    if worker is None:
+        row = group.last.execute(
+            _OUTCOME, {"which": submission_id, "to": to.value, "now": now_us, "known": known}
+        ).one_or_none()
+        if row is None:
+            return False
+        worker = row.worker
+    move = {"from": Delivery.DISPATCHING.value, "to": to.value, "worker": worker}
     group.append("delivery", submission_id, {**move, **told}, now_us)
     return True
 

@@ -32,32 +32,32 @@ class Gathering:
         Hands a job over; raises `StoreError` if it is not taken.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, submit: Callable[[Any, Sequence[Charge]], Future[Any]]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, submit: Callable[..., Future[Any]]) -> None:
         # Whoever remembers loops may forget one that nobody uses any more; this is no reason to keep it.
         self._loop = weakref.ref(loop)
         self._submit = submit
-        self._jobs: list[tuple[Callable[[Any], Any], Sequence[Charge], asyncio.Future[Any]]] = []
+        self._jobs: list[tuple[Callable[[Any], Any], Sequence[Charge], str, asyncio.Future[Any]]] = []
         self._done: deque[tuple[Future[Any], asyncio.Future[Any]]] = deque()
         self._telling = False
         self._lock = threading.Lock()
 
-    async def run(self, job: Callable[[Any], T], lookups: Sequence[Charge] = ()) -> T:
-        """Have a job done; `lookups` are charges whose counters it is likely to need.
+    async def run(self, job: Callable[[Any], T], lookups: Sequence[Charge] = (), *, outcome_of: str = "") -> T:
+        """Have a job done; what it is likely to need is told as to `Store.submit`.
 
         A caller that is cancelled leaves; the job is done all the same.
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
-        self._jobs.append((job, lookups, waiter))
+        self._jobs.append((job, lookups, outcome_of, waiter))
         if len(self._jobs) == 1:
             loop.call_soon(self._send)  # behind everything that can go on already
         return await waiter
 
     def _send(self) -> None:
         jobs, self._jobs = self._jobs, []
-        for job, lookups, waiter in jobs:
+        for job, lookups, outcome_of, waiter in jobs:
             try:
-                future = self._submit(job, lookups)
+                future = self._submit(job, lookups, outcome_of=outcome_of)
             except StoreError as error:
                 if not waiter.done():
                     waiter.set_exception(error)

@@ -17,6 +17,7 @@ from feedback_guard.store import tables
 from feedback_guard.store.campaigns import NewMember, join
 from feedback_guard.store.new_rows import ContributionRow, SubmissionRow
 from feedback_guard.store.opening import NOTHING, Opening
+from feedback_guard.store.outcomes import GroupOutcomes
 from feedback_guard.store.records import StoredContribution
 from feedback_guard.store.statement import Statement
 from feedback_guard.store.timing import store_time
@@ -38,14 +39,15 @@ class _Mark(NamedTuple):
     entries: int
     held: tuple[int, int] | None
     budgets: tuple[int, int]
+    outcomes: int
 
 
 class Group:
     """The shared part of one write transaction. Only the writer's thread touches it.
 
-    What only adds to the record is kept back and written together: ledger entries, new submissions, budgets. A job
-    that does nothing else needs no statement of its own, and no savepoint. Whoever asks for `connection` gets a
-    savepoint for the present job, and a database in which the new submissions stand.
+    What only adds to the record is kept back and written together: ledger entries, new submissions, budgets, outcomes.
+    A job that does nothing else needs no statement of its own, and no savepoint. Whoever asks for `connection` gets a
+    savepoint for the present job, and a database in which all of it stands.
 
     Parameters
     ----------
@@ -73,6 +75,7 @@ class Group:
         self._clock = clock
         self._hold_capacity = hold_capacity
         self.budgets = GroupBudgets(connection, points, opening.levels)
+        self.outcomes = GroupOutcomes(connection)
         self._head = opening.head
         self._pending: list[Entry] = []
         self._stored: list[StoredContribution | None] = []  # what each of them is about, where that is at hand
@@ -81,7 +84,7 @@ class Group:
         self._contributions: list[ContributionRow] = []
         self._replays: dict[str, dict[str, Any]] = {}
         self._members: dict[str, Sequence[NewMember]] = {}
-        self._mark = _Mark(None, 0, None, (0, 0))
+        self._mark = _Mark(None, 0, None, (0, 0), 0)
         self._own = (0, 0)  # where the present job's submissions and contributions begin
         self._job = 0
         self._saved = False
@@ -96,16 +99,20 @@ class Group:
         if not self._saved:
             own_submissions, own_contributions = self._split()
             self._insert()  # of earlier jobs: they stay if this one is undone
+            self.outcomes.flush(self._mark.outcomes)
             self._connection.exec_driver_sql(f"SAVEPOINT job_{self._job}")
             self._saved = True
             self._submissions, self._contributions = own_submissions, own_contributions
         self._insert()
+        self.outcomes.flush()
+        self.outcomes.forget()
         return self._connection
 
     @property
     def last(self) -> Connection:
         """The connection, for the one statement of a job that does nothing afterwards that could fail: no savepoint."""
         self._insert()
+        self.outcomes.flush()
         return self._connection
 
     def begin_job(self) -> None:
@@ -113,7 +120,7 @@ class Group:
         self._job += 1
         self._saved = False
         self._own = len(self._submissions), len(self._contributions)
-        self._mark = _Mark(self._head, len(self._pending), self._held, self.budgets.mark())
+        self._mark = _Mark(self._head, len(self._pending), self._held, self.budgets.mark(), self.outcomes.mark())
 
     def end_job(self, *, undo: bool) -> None:
         """The present job is over; `undo` takes back all that it did."""
@@ -127,6 +134,7 @@ class Group:
             self._head, self._held = self._mark.head, self._mark.held
             del self._pending[self._mark.entries :], self._stored[self._mark.entries :]
             self.budgets.reset(self._mark.budgets)
+            self.outcomes.reset(self._mark.outcomes)
         if self._saved:
             self._connection.exec_driver_sql(f"RELEASE SAVEPOINT job_{self._job}")
             self._saved = False
@@ -209,6 +217,7 @@ class Group:
     def flush(self) -> None:
         """Write what was kept back. Only after it may the transaction commit."""
         self._insert()
+        self.outcomes.flush()
         self.budgets.flush()
         if self._pending:
             _APPEND.many(self._connection, self._pending)

@@ -7,7 +7,7 @@ nothing here but `executemany` and `fetchall`, in the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -16,6 +16,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
 
+_AT_ONCE: Final = 256
+"""Most values that are asked for in one statement."""
 _POSITIONAL: Final = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
 
 
@@ -95,6 +97,22 @@ class Statement:
             order = tuple(self._names.index(name) for name in getattr(compiled, "positiontup", None) or ())
             found = self._texts[dialect.name] = str(compiled), None if order == tuple(range(len(order))) else order
         return found
+
+
+def padded(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Divide keys into parts for statements that ask for any of them: each is as long as a power of two.
+
+    So few statements are compiled; the last key stands there several times.
+
+    Examples
+    --------
+    >>> list(padded(["a", "b", "c"]))
+    [('a', 'b', 'c', 'c')]
+    """
+    for start in range(0, len(keys), _AT_ONCE):
+        part = keys[start : start + _AT_ONCE]
+        size = 1 << (len(part) - 1).bit_length()
+        yield (*part, *[part[-1]] * (size - len(part)))
 
 
 def _told(connection: Connection, text: str, error: Exception) -> BaseException:

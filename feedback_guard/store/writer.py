@@ -44,6 +44,7 @@ _REFUSED: Final = (IntegrityError, DataError, InternalError, ProgrammingError)
 class _Waiting:
     job: Job
     lookups: Sequence[Charge]
+    outcome_of: str
     future: Future[Any] = field(default_factory=Future)
     result: Any = None
     error: Exception | None = None
@@ -94,8 +95,12 @@ class Writer:
         """Jobs that wait now."""
         return self._queue.qsize()
 
-    def submit(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = ()) -> Future[T]:
+    def submit(
+        self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = (), *, outcome_of: str = ""
+    ) -> Future[T]:
         """Queue a job, with the charges whose counters it is likely to need: they are read at once for a group.
+
+        So is the submission that it records the outcome of, if it does.
 
         Its future cannot be cancelled: what is queued is done, whoever still waits for it.
 
@@ -106,7 +111,7 @@ class Writer:
         """
         if os.getpid() != self._owner:
             raise StoreError("the store was opened before this process was forked; open it in every process anew")
-        waiting = _Waiting(job, lookups)
+        waiting = _Waiting(job, lookups, outcome_of)
         waiting.future.set_running_or_notify_cancel()
         with self._gate:
             if self._closing:
@@ -171,6 +176,7 @@ class Writer:
             counters = [budget_key(each.budget, each.key) for waiting in group for each in waiting.lookups]
             shared = self._new_group(connection, self._engines.begin_and_look(connection, counters))
             shared.budgets.prefetch(counters)
+            shared.outcomes.expect([waiting.outcome_of for waiting in group if waiting.outcome_of])
             for waiting in group:
                 _attempt(shared, waiting)
             shared.flush()

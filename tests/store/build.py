@@ -88,7 +88,9 @@ def deliver(store: Store, ident: str, to: Delivery, **detail: Any) -> None:
     """Record an outcome as whoever has the latest claim."""
     found = store.submission(ident)
     fence = found.fence if found is not None else 0
-    store.submit(lambda tx: tx.deliver(ident, to, now_us=NOW, detail=detail, fence=fence)).result()
+    store.submit(
+        lambda tx: tx.deliver(ident, to, now_us=NOW, detail=detail, fence=fence), outcome_of="" if fence else ident
+    ).result()
 
 
 def claims(store: Store, worker: str = "w1", *, limit: int = 10, routes: Sequence[str] = ("feedback",)) -> list[str]:
