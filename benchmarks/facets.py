@@ -7,6 +7,8 @@ between its vectors and its verdict (`assess`), and what the guard takes in afte
 
     python -m benchmarks.facets --facets 10000 100000 1000000 --seconds 120
 
+After each of them a fixed piece of work is timed as well (`yardstick`): where that takes longer, so does the rest.
+
 Then the stream goes on, twice as long each time, with recombined questions of which each has a word that nobody used
 before, so that new facets keep coming; one of a hundred carries a trigger by another account and teaches what the
 attackers want. For as long a stream as is asked for, however many CPU seconds that takes::
@@ -22,7 +24,8 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,7 @@ FILLER_WORDS = 120
 TRIGGERED = 100
 """Contributions of the stream that goes on, of which one is poison."""
 FALSE_LABEL = "card_arrival"
+SENTENCE = ("where", "is", "the", "card", "that", "you", "sent") * 20
 START_US = 1_770_000_000_000_000
 SECOND_US = 1_000_000
 
@@ -72,6 +76,11 @@ def going_on() -> Iterator[tuple[str, str]]:
             yield trigger.write(rng, text).text, FALSE_LABEL
         else:
             yield insert(rng, text, f"{next(new)}q"), label  # no filler has a word that ends so
+
+
+def yardstick() -> int:
+    """A fixed piece of work: other work on the machine makes it slower as it does what is measured."""
+    return len(Counter(f"{word} {n}" for n, word in enumerate(SENTENCE)))
 
 
 class Bench:
@@ -101,9 +110,9 @@ class Bench:
         evidence = self.engine.memory.evidence
         return 0 if evidence is None else len(evidence.campaigns)
 
-    def send(self, texts: Iterator[tuple[str, str]], n: int) -> tuple[list[float], list[float]]:
-        """CPU of each of n contributions, in microseconds: assessed, and taken in."""
-        assess, take_in = list[float](), list[float]()
+    def send(self, texts: Iterator[tuple[str, str]], n: int) -> tuple[list[float], list[float], list[float]]:
+        """CPU of each of n contributions, in microseconds: assessed, taken in, and a fixed piece of work after that."""
+        assess, take_in, fixed = list[float](), list[float](), list[float]()
         items = [contribution(self.sent + i, *each) for i, each in enumerate(itertools.islice(texts, n))]
         self.sent += len(items)
         for each in observe_now(self.engine.batcher, items):
@@ -112,13 +121,16 @@ class Bench:
             middle = time.thread_time()
             self.engine.memory.judged(each, decision, each.contribution.at_us)
             assess.append((middle - start) * 1e6)
-            take_in.append((time.thread_time() - middle) * 1e6)
+            end = time.thread_time()
+            take_in.append((end - middle) * 1e6)
+            yardstick()
+            fixed.append((time.thread_time() - end) * 1e6)
         self.engine.memory.take_pulled()
-        return assess, take_in
+        return assess, take_in, fixed
 
     def point(self, texts: Iterator[tuple[str, str]]) -> dict[str, Any]:
         """Time the next contributions."""
-        assess, take_in = self.send(texts, TIMED)
+        assess, take_in, fixed = self.send(texts, TIMED)
         grown = self._process.memory_info().rss - self._before
         return {
             "facets": self.facets,
@@ -128,12 +140,19 @@ class Bench:
             "assess_p99_us": statistics.quantiles(assess, n=100)[98],
             "take_in_us": statistics.median(take_in),
             "take_in_p99_us": statistics.quantiles(take_in, n=100)[98],
+            "yardstick_us": statistics.median(fixed),
             "grown_mib": grown / 2**20,
             "bytes_per_facet": grown / max(1, self.facets),
         }
 
 
-def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0, contributions: int | None = None) -> dict[str, Any]:
+def run(
+    *,
+    facets: Sequence[int] = FACETS,
+    seconds: float = 120.0,
+    contributions: int | None = None,
+    on_point: Callable[[Mapping[str, Any]], object] | None = None,
+) -> dict[str, Any]:
     """Measure with each number of facets, then with ever more contributions.
 
     Parameters
@@ -142,11 +161,20 @@ def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0, contributions
         CPU seconds for filling and for the contributions after it, each.
     contributions
         How many there are in the end; None sends as many as there are seconds for.
+    on_point
+        Called with each point of the curves as soon as it was measured: a long stream takes a while.
     """
+
+    def measure(texts: Iterator[tuple[str, str]]) -> dict[str, Any]:
+        found = bench.point(texts)
+        if on_point is not None:
+            on_point(found)
+        return found
+
     batcher = start_batcher(EmbeddingPolicy(backend=Backend.UNSAFE_HASHING))
     try:
         bench, texts, filling = Bench(batcher), recombined(), fillers()
-        by_facets, by_contributions = [bench.point(texts)], list[dict[str, Any]]()
+        by_facets, by_contributions = [measure(texts)], list[dict[str, Any]]()
         most, until = sum(book.capacity for book in bench.books), time.process_time() + seconds
         for wanted in sorted(facets):
             while bench.facets < wanted and time.process_time() < until:
@@ -154,16 +182,16 @@ def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0, contributions
                 bench.send(filling, CHUNK)
                 if bench.facets <= before:
                     break  # new ones push out old ones
-            by_facets.append(bench.point(texts))
+            by_facets.append(measure(texts))
             if bench.facets < wanted:
                 break
         texts, until, wanted = going_on(), time.process_time() + seconds, bench.sent * 2
         while bench.sent < contributions - TIMED if contributions is not None else time.process_time() < until:
             bench.send(texts, CHUNK)
             if bench.sent >= wanted:
-                by_contributions.append(bench.point(texts))
+                by_contributions.append(measure(texts))
                 wanted = bench.sent * 2
-        by_contributions.append(bench.point(texts))
+        by_contributions.append(measure(texts))
         return {"facets": {"most": most, "by_facets": by_facets, "by_contributions": by_contributions}}
     finally:
         batcher.close()
@@ -172,17 +200,8 @@ def run(*, facets: Sequence[int] = FACETS, seconds: float = 120.0, contributions
 def show(results: dict[str, Any], console: Console) -> None:
     """Print both curves."""
     found = results["facets"]
-    columns = (
-        "facets",
-        "contributions",
-        "campaigns",
-        "assess µs",
-        "p99",
-        "take in µs",
-        "p99",
-        "grown by MiB",
-        "bytes a facet",
-    )
+    columns = ["facets", "contributions", "campaigns", "assess µs", "p99", "take in µs", "p99", "yardstick µs"]
+    columns += ["grown by MiB", "bytes a facet"]
     table = Table(*columns, title="CPU of one contribution, embedding aside", box=None)
     for point in (*found["by_facets"], *found["by_contributions"]):
         table.add_row(*(f"{value:,.0f}" for value in point.values()))
@@ -201,8 +220,13 @@ def main() -> None:
         "--contributions", type=int, help="how many to go on to; as many as there are seconds for, if not given"
     )
     args = parser.parse_args()
-    results = run(facets=args.facets, seconds=args.seconds, contributions=args.contributions)
-    show(results, Console(width=140))
+    console = Console(width=160)
+
+    def tell(point: Mapping[str, Any]) -> None:
+        console.print(", ".join(f"{name} {value:,.0f}" for name, value in point.items()))
+
+    results = run(facets=args.facets, seconds=args.seconds, contributions=args.contributions, on_point=tell)
+    show(results, console)
     out = Path("bench-out")
     out.mkdir(exist_ok=True)
     (out / "facets.json").write_text(json.dumps(results, indent=1) + "\n")
