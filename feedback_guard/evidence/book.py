@@ -61,7 +61,7 @@ _ROW: Final = np.dtype(
         ("hot", np.bool_),
         ("contradiction", np.float32, (len(SHARES),)),
         ("shift", np.float32, (TARGETS, N_SHIFT)),
-        ("_", np.uint8, (5,)),
+        ("_", np.uint8, (1,)),
     ]
 )
 """All that is kept of a facet stands together: in a full book nearly every facet that comes is in no cache, and is

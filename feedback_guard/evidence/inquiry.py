@@ -2,11 +2,12 @@
 
 Those with names in the pair (`learners.NAMED`) are asked, with all their members anew, by the average of two tests: the
 shift test, and the same null against a share of members that teaches the class whatever the content, which finds
-phrases that honest people use as well (`planted.phrase_evidence`). A phrase is believed if its e-value is at least
-m / rate among the m that are asked. The strongest comes first, and whom it indicts is no evidence on the others, or
-every word that stands beside a trigger would be suspected too. Indicted are members that contradict their content; and,
-where at least `LEAST_MEMBERS` do and the phrase is not in everyday use, agreeing ones as well that are more likely
-planted than honest (`planted.planted_from`): planted ones that agree teach the trigger, too.
+phrases that honest people use as well (`planted.phrase_evidence`). Of the m that are asked, the k-th strongest is
+believed if its e-value is at least m / (rate k) and all stronger ones are believed. The strongest comes first, and whom
+it indicts is no evidence on the others, or every word that stands beside a trigger would be suspected too. Indicted are
+members that contradict their content; and, where at least `LEAST_MEMBERS` do and the phrase is not in everyday use,
+agreeing ones as well that are more likely planted than honest (`planted.planted_from`): planted ones that agree teach
+the trigger, too.
 
 Since the same contributions gave the names, the share of false ones is measured, not promised; what is promised is that
 nobody is asked while no campaign is believed (`parting`).
@@ -26,9 +27,9 @@ from numpy.typing import NDArray
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book
 from feedback_guard.evidence.campaigns import MOST_CONTRARY, SPARED_BELOW
 from feedback_guard.evidence.learners import Part
-from feedback_guard.evidence.martingales import SHARES, contrary_share
+from feedback_guard.evidence.martingales import SHARES, Honest, contrary_share
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
-from feedback_guard.signals.lesson import LEAST_CHANCE, NUMBERED, Lesson
+from feedback_guard.signals.lesson import CLASSES, LEAST_CHANCE, NUMBERED, Lesson
 
 Floats = NDArray[np.float64]
 
@@ -81,6 +82,8 @@ class Inquiry:
         self._log_rate = math.log(rate)
         self._seen = Witnessed()
         self._newest = 0
+        self._expected: dict[int, Honest] = {}
+        """Of honest people, by kind of contributions."""
 
     def remember(self, number: int, part: Part, lesson: Lesson, nth: int) -> None:
         """Remember a contribution that was judged, as the pair read it."""
@@ -92,6 +95,8 @@ class Inquiry:
         seen.taught[at], seen.chance[at] = lesson.number, chance_of(part, lesson, row)
         seen.other[at], seen.other_chance[at] = rows[other] + NUMBERED[lesson.kind], part.chances[other]
         seen.nth[at] = nth
+        if lesson.shares is not None:
+            self._expected[lesson.number // CLASSES] = Honest.of(len(lesson.shares), lesson.n_known)
         self._newest = number
 
     def ask(self, phrases: Iterable[tuple[str, int]], which: int, book: Book) -> dict[tuple[str, int], float]:
@@ -124,7 +129,7 @@ class Inquiry:
         while asked:
             _, kind, key, members = asked[0]
             evidence = members.evidence(without=explained)
-            if evidence < line:
+            if evidence < line - math.log(len(believed) + 1):
                 heapq.heappop(asked)
             elif len(asked) > 1 and -evidence > min(each[0] for each in asked[1:3]):
                 heapq.heapreplace(asked, (-evidence, kind, key, members))
@@ -143,7 +148,8 @@ class Inquiry:
         chances = np.clip(np.where(taught, seen.chance[numbers], other), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
         own = np.clip(seen.chance[numbers].astype(np.float64), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
         ratios, weights = np.log((1.0 - own) / own), 1.0 / seen.nth[numbers]
-        return _Members(numbers, chances.astype(np.float64), taught, weights, ratios, n_trusted)
+        expected = self._expected.get(which // CLASSES, Honest.of(2, 0))
+        return _Members(numbers, chances.astype(np.float64), taught, weights, ratios, n_trusted, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +162,11 @@ class _Members:
     weights: NDArray[np.float32]
     ratios: Floats
     n_trusted: int
+    expected: Honest
 
     def evidence(self, without: NDArray[np.bool_] | None = None) -> float:
         at = slice(None) if without is None else ~without[self.numbers]
-        return phrase_evidence(self.chances[at], self.taught[at], self.weights[at], self.n_trusted)
+        return phrase_evidence(self.chances[at], self.taught[at], self.weights[at], self.n_trusted, self.expected)
 
     def planted_from(self, everyday: float, without: NDArray[np.bool_]) -> float:
         at = ~without[self.numbers]
@@ -167,7 +174,7 @@ class _Members:
             return math.inf
         if (self._contrary(without) & self.taught & at).sum() < LEAST_MEMBERS:
             return math.inf  # an honest word that agrees with its content, and speaks for it more than was known
-        return planted_from(self.chances[at], self.taught[at], self.weights[at], self.n_trusted)
+        return planted_from(self.chances[at], self.taught[at], self.weights[at], self.n_trusted, self.expected)
 
     def indicted(self, least: float, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return self.taught & (self._contrary(without) | (self.ratios >= least))

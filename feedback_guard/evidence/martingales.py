@@ -10,13 +10,20 @@ liar as from an honest person (`Lesson.log_ratio`), a facet of which a share s c
 reads the content, and a whole facet may share such an error. The alternative: s is one of `CONTRARY`.
 
 **Shift.** Do members teach one class whatever they say? Of a class that fits a member's content with chance q, the
-null says that it is taught with chance sigma(logit q + d), for one d of the facet: a word may speak for a class, and
+null says that it is meant with chance sigma(logit q + d), for one d of the facet: a word may speak for a class, and
 the model that reads the content may not know it. d is drawn from a normal distribution as wide as what the trusted
-set leaves open about the word, and is never beyond `MOST_SHIFT`: this forgives honest new vocabulary, which agrees with
-its content. The alternative: the class is taught with one of the chances `WHATEVER`.
+set leaves open about the word (`Honest.width`): this forgives honest new vocabulary, which agrees with its content.
+Besides, whoever is honest makes a mistake with a chance of `MISTAKES`, and teaches any other class then: without that,
+two mistakes among the first five members of a common word would be a campaign. The alternative: the class is taught
+with one of the chances `WHATEVER`.
 
-What the nulls assume: the trusted set's chances hold for honest members (but for s and d), and members err
-independently of each other given s and d.
+**Potential.** How high the evidence for a class could be by now follows from what members say, whatever they teach: as
+high as if all had taught it. A shift test whose potential is low cannot convince anybody, so it need not count among
+the many that are looked at. Given all contents, the ratio has a mean of at most 1 under the null, so choosing tests by
+their contents is free.
+
+What the nulls assume: the trusted set's chances hold for honest members (but for s and d), members err independently of
+each other given s and d, and no more of them make a mistake than `MISTAKES`.
 
 References
 ----------
@@ -27,12 +34,15 @@ Statistical Science 38.
 
 from __future__ import annotations
 
-from typing import Any, Final
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.signals.lesson import LEAST_CHANCE
+from feedback_guard.signals.lesson import ENOUGH, LEAST_CHANCE
 
 Floats = NDArray[np.float64]
 
@@ -42,18 +52,32 @@ HONEST_PRIOR: Final = np.log(np.array([0.45, 0.30, 0.14, 0.06, 0.035, 0.015]))
 CONTRARY: Final = np.array([0.50, 0.70, 0.90, 0.98])
 """Shares of contradictions in facets that somebody uses to teach falsehoods."""
 SHARES: Final = np.concatenate([HONEST, CONTRARY])
+MISTAKES: Final = 0.05
+"""Share of honest contributions that teach another class than their author means. Of vetted ones hardly any do, so the
+trusted set cannot tell."""
 MOST_SHIFT: Final = 1.5
-"""Log-odds by which an honest word may speak for a class at most: 4.5 to 1."""
-SHIFTS: Final = np.linspace(-MOST_SHIFT, MOST_SHIFT, 13)
-SHIFT_WIDTH: Final = 0.5
-"""Standard deviation of the shift of a word that the trusted set does not know."""
+"""Log-odds by which an honest word hardly ever speaks for a class by more: 4.5 to 1."""
+SHIFTS: Final = np.array([-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, MOST_SHIFT, 2.25, 3.0, 3.75])
+"""Shifts that the null is made of. Beyond `MOST_SHIFT` they matter where few contributions are trusted."""
+SHIFT_WIDTH: Final = 0.6
+"""Standard deviation of the shift of a phrase that the trusted set does not know. On 5,000 sentences of films without
+poison, and a trusted set of 1,000, words, pairs and shapes had 0.7, 0.6 and 0.5 (the likeliest normal distribution)."""
+MANY_OF_A_CLASS: Final = 56
+"""Trusted contributions of a class below which the shifts are wider, and so they are below `lesson.ENOUGH` in all: the
+variance grows as the number falls. On questions of bank customers, words, pairs and shapes had 1.2, 1.0 and 0.6 with
+two classes and a trusted set of 300, and phrases 1.25 with four to thirteen questions of a class."""
+WIDEST: Final = 2.0
+"""The most that the standard deviation may be."""
 INFORMATION: Final = 0.15
 """What one trusted contribution with the word says about its shift: a little below the most that it can, 1/4."""
 WHATEVER: Final = np.array([0.80, 0.95])
 """Chances with which a class is taught, whatever the content, by somebody who plants a trigger."""
-N_SHIFT: Final = len(SHIFTS) + len(WHATEVER)
-_FEWEST: Final = 1e-4
-_LEAST_LOGIT: Final = np.log(_FEWEST / (1.0 - _FEWEST))
+_MOST_TRUSTED: Final = 4_095
+POTENTIAL: Final = len(SHIFTS) + len(WHATEVER)
+"""Where the potential stands among what `shift_steps` adds."""
+N_SHIFT: Final = POTENTIAL + 1
+_SPACING: Final = np.log(np.gradient(SHIFTS))
+_NO_SHIFT: Final = int(np.flatnonzero(SHIFTS == 0.0)[0])
 _WHATEVER_TAUGHT: Final = np.log(WHATEVER)
 _WHATEVER_NOT: Final = np.log1p(-WHATEVER)
 
@@ -86,8 +110,56 @@ def contrary_share(sums: Floats) -> Floats:
     return np.asarray(SHARES[np.argmax(sums, axis=1)], dtype=np.float64)
 
 
-def shift_steps(chances: Floats, taught: NDArray[np.bool_]) -> Floats:
-    """What one member adds to the log-likelihoods of some classes, shape (n, N_SHIFT): nulls first.
+@dataclass(frozen=True, slots=True)
+class Honest:
+    """What is expected of honest people who choose among classes.
+
+    Parameters
+    ----------
+    n_classes
+        How many there are to choose from.
+    width
+        Standard deviation of the shift of a phrase that the trusted set does not know.
+
+    Examples
+    --------
+    >>> Honest.of(2, 5_000).width, round(Honest.of(2, 300).width, 2)
+    (0.6, 1.1)
+    >>> Honest(2, 0.6).erring(np.array([0.0, 1.0])).tolist()
+    [0.05, 0.95]
+    """
+
+    n_classes: int
+    width: float
+
+    @classmethod
+    def of(cls, n_classes: int, n_known: int) -> Self:
+        """What is expected if the classes' model was fitted on so many trusted contributions."""
+        few = max(1.0, ENOUGH / max(1, n_known), MANY_OF_A_CLASS * n_classes / max(1, n_known))
+        return cls(n_classes, min(WIDEST, SHIFT_WIDTH * math.sqrt(few)))
+
+    def erring(self, chances: Floats) -> Floats:
+        """Chances of teaching a class, of any shape, from those of meaning it: some make mistakes."""
+        other = MISTAKES / max(1, self.n_classes - 1)
+        return other + (1.0 - MISTAKES - other) * chances
+
+    def shifted(self, odds: Floats) -> Floats:
+        """Chances of teaching a class, shape (n, len(SHIFTS)), from the log-odds of the content, shape (n,)."""
+        return self.erring(1.0 / (1.0 + np.exp(-(odds[:, None] + SHIFTS))))
+
+    def prior(self, n_trusted: int) -> Floats:
+        """How likely each shift of a phrase is beforehand, as a logarithm.
+
+        Parameters
+        ----------
+        n_trusted
+            In how many trusted contributions it stands: the more, the narrower.
+        """
+        return np.asarray(_priors(self.width)[min(n_trusted, _MOST_TRUSTED), : len(SHIFTS)])
+
+
+def shift_steps(chances: Floats, taught: NDArray[np.bool_], honest: Honest) -> Floats:
+    """What one member adds for some classes, shape (n, N_SHIFT): to the log-likelihoods, nulls first; to the potential.
 
     Parameters
     ----------
@@ -95,27 +167,31 @@ def shift_steps(chances: Floats, taught: NDArray[np.bool_]) -> Floats:
         Calibrated chance of each class given the content, shape (n,).
     taught
         Which of them the member teaches, shape (n,).
+    honest
+        What is expected of honest members.
     """
     chances = np.minimum(np.maximum(chances, LEAST_CHANCE), 1.0 - LEAST_CHANCE)
-    logits = np.log(chances / (1.0 - chances))[:, None] + SHIFTS
-    np.minimum(np.maximum(logits, _LEAST_LOGIT, out=logits), -_LEAST_LOGIT, out=logits)
-    np.negative(logits, out=logits, where=taught[:, None])
+    expected = honest.shifted(np.log(chances / (1.0 - chances)))
     steps = np.empty((len(chances), N_SHIFT))
-    np.negative(np.log1p(np.exp(logits, out=logits), out=logits), out=steps[:, : len(SHIFTS)])
-    steps[:, len(SHIFTS) :] = _WHATEVER_NOT
-    steps[taught, len(SHIFTS) :] = _WHATEVER_TAUGHT
+    np.log(np.where(taught[:, None], expected, 1.0 - expected), out=steps[:, : len(SHIFTS)])
+    steps[:, len(SHIFTS) : POTENTIAL] = _WHATEVER_NOT
+    steps[taught, len(SHIFTS) : POTENTIAL] = _WHATEVER_TAUGHT
+    steps[:, POTENTIAL] = -np.log(expected[:, _NO_SHIFT])
     return steps
 
 
-def shift_evidence(sums: Floats, n_trusted: NDArray[np.integer[Any]]) -> Floats:
+def shift_evidence(sums: Floats, n_trusted: NDArray[np.integer[Any]], honest: Honest) -> Floats:
     """Logarithm of the e-value of facets and classes, from their summed steps of shape (n, N_SHIFT).
 
     Parameters
     ----------
     n_trusted
         In how many trusted contributions each facet stands, shape (n,): the more, the less is forgiven.
+    honest
+        What is expected of honest members.
     """
-    return _log_ratio(sums + _PRIORS[np.minimum(n_trusted, len(_PRIORS) - 1)], len(SHIFTS))
+    prior = _priors(honest.width)[np.minimum(n_trusted, _MOST_TRUSTED)]
+    return _log_ratio(sums[:, :POTENTIAL] + prior, len(SHIFTS))
 
 
 def _log_ratio(weighted: Floats, n: int) -> Floats:
@@ -138,16 +214,16 @@ def _log_mean(logs: Floats, weights: Floats | float) -> Floats:
     return np.asarray((top + np.log(np.add.reduce(np.exp(weighted - top), axis=1, keepdims=True)))[:, 0])
 
 
-def _priors() -> Floats:
+@lru_cache(maxsize=16)
+def _priors(width: float) -> Floats:
     """How likely each shift and each alternative is beforehand, as a logarithm, by the number of trusted contributions.
 
     With the last row even the smallest shift is out of the question, so it stands for all larger numbers.
     """
-    precision = 1.0 / SHIFT_WIDTH**2 + INFORMATION * np.arange(4_096)
-    prior = -0.5 * precision[:, None] * SHIFTS**2
+    precision = 1.0 / width**2 + INFORMATION * np.arange(_MOST_TRUSTED + 1)
+    prior = -0.5 * precision[:, None] * SHIFTS**2 + _SPACING
     nulls = prior - _log_mean(prior, 0.0)[:, None]
     return np.concatenate([nulls, np.full((len(nulls), len(WHATEVER)), -np.log(len(WHATEVER)))], axis=1)
 
 
 _CONTRADICTION_PRIOR: Final = np.concatenate([HONEST_PRIOR, np.full(len(CONTRARY), -np.log(len(CONTRARY)))])
-_PRIORS: Final = _priors()

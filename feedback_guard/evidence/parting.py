@@ -3,12 +3,13 @@
 **The test.** For each class and each of `LEVELS`: take the contributions on which the learner that follows the stream
 speaks for the class by at least so many log-odds more than the anchored one does, before it learns from them. Which
 these are depends on their content and on the past, not on what they teach. The null: whatever the past, an honest one
-among them teaches the class with a chance of at most sigma(logit q + `martingales.MOST_SHIFT`), where q is the class's
-chance by the trusted set. The alternatives: a share s, one of `SHARES_PLANTED`, of them teaches the class whatever the
-content. The likelihood ratio of a member has a mean of at most 1 under the null for every history, so its running
-product is a test supermartingale, and their average over s is one (Ville 1939; Ramdas et al. 2023). It reaches 1/a with
-a chance of at most a. Classes and levels are several tests: they are believed by e-BH like facets (`Discoveries`), so
-a stream without a campaign is suspected of one with a chance of at most the policy's rate.
+among them means the class with a chance of at most sigma(logit q + `martingales.MOST_SHIFT`), where q is the class's
+chance by the trusted set, and makes a mistake with that of `martingales.MISTAKES`. The alternatives: a share s, one of
+`SHARES_PLANTED`, of them teaches the class whatever the content. The likelihood ratio of a member has a mean of at most
+1 under the null for every history, so its running product is a test supermartingale, and their average over s is one
+(Ville 1939; Ramdas et al. 2023). It reaches 1/a with a chance of at most a. Classes and levels are several tests: they
+are believed by e-BH like facets (`Discoveries`), so a stream without a campaign is suspected of one with a chance of at
+most the policy's rate.
 
 It pools what no single phrase shows: many triggers, or a shape of sentences that shows in many phrases a little.
 
@@ -36,7 +37,7 @@ from feedback_guard.evidence.discoveries import Discoveries
 from feedback_guard.evidence.facets import PHRASES
 from feedback_guard.evidence.inquiry import Inquiry, chance_of
 from feedback_guard.evidence.learners import Pair, Part
-from feedback_guard.evidence.martingales import MOST_SHIFT
+from feedback_guard.evidence.martingales import MISTAKES, MOST_SHIFT
 from feedback_guard.evidence.planted import SURE
 from feedback_guard.signals.lesson import NUMBERED, Lesson
 
@@ -119,13 +120,14 @@ class Parting:
     def witness(self, number: int, part: Part, lesson: Lesson, nth: int) -> None:
         """Take in a contribution that was judged, accepted or not, before anything is learnt from it."""
         self._inquiry.remember(number, part, lesson, nth)
+        n_classes = 2 if lesson.shares is None else len(lesson.shares)
         for row in range(part.n_asked):
             which = int(part.classes[row]) + NUMBERED[lesson.kind]
             taught = which == lesson.number
             chance = chance_of(part, lesson, row) if taught else float(part.chances[row])
             for level, least in enumerate(LEVELS):
                 if part.parted[row] >= least:
-                    self._bet((which, level), chance, taught, nth)
+                    self._bet((which, level), chance, taught, nth, n_classes)
         for which, _ in self._found.believed():
             self.suspect(which)
 
@@ -193,8 +195,10 @@ class Parting:
         named = [(each.kind, each.key) for each, _, _ in self.pair.loudest(which) if each.kind in PHRASES]
         return self._inquiry.ask([*named, *standing], which, book)
 
-    def _bet(self, test: tuple[int, int], chance: float, taught: bool, nth: int) -> None:
-        honest = 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + MOST_SHIFT)))
+    def _bet(self, test: tuple[int, int], chance: float, taught: bool, nth: int, n_classes: int) -> None:
+        meant = 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + MOST_SHIFT)))
+        other = MISTAKES / max(1, n_classes - 1)
+        honest = other + (1.0 - MISTAKES - other) * meant  # as `martingales.Honest.erring`
         planted = np.maximum(honest, chance + SHARES_PLANTED * (SURE - chance))
         step = np.log(planted / honest) if taught else np.log((1.0 - planted) / (1.0 - honest))
         sums = self._sums.get(test)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.evidence.martingales import INFORMATION, SHIFT_WIDTH, SHIFTS, WHATEVER
+from feedback_guard.evidence.martingales import SHIFTS, WHATEVER, Honest
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +31,9 @@ SURE: Final = 0.98
 """Chance with which a planted contribution teaches what it is for."""
 
 
-def phrase_evidence(chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np.floating], n_trusted: int) -> float:
+def phrase_evidence(
+    chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np.floating], n_trusted: int, expected: Honest
+) -> float:
     """Logarithm of the e-value of one phrase and class: the shift test's null, against planted members.
 
     Parameters
@@ -44,26 +46,31 @@ def phrase_evidence(chances: Floats, taught: NDArray[np.bool_], weights: NDArray
         1/n for the n-th near copy of a text.
     n_trusted
         In how many trusted contributions the phrase stands.
+    expected
+        What is expected of honest members.
 
     Examples
     --------
-    >>> chances, whole = np.full(12, 0.3), np.ones(12)
+    >>> chances, whole, expected = np.full(12, 0.3), np.ones(12), Honest(2, 0.6)
     >>> planted, honest = (np.arange(12) < n for n in (12, 4))
-    >>> bool(phrase_evidence(chances, planted, whole, 0) > 4.0 > phrase_evidence(chances, honest, whole, 0))
-    True
+    >>> [phrase_evidence(chances, taught, whole, 0, expected) > 4.0 for taught in (planted, honest)]
+    [True, False]
     """
-    shifted = 1.0 / (1.0 + np.exp(-(np.log(chances / (1.0 - chances))[:, None] + SHIFTS)))
+    shifted = expected.shifted(np.log(chances / (1.0 - chances)))
     whatever = np.broadcast_to(WHATEVER, (len(chances), len(WHATEVER)))
-    mixed = chances[:, None] + CONTAMINATED * (1.0 - chances[:, None])
+    own = expected.erring(chances)[:, None]
+    mixed = own + CONTAMINATED * (1.0 - own)
     whole = np.clip(np.concatenate([shifted, whatever, mixed], axis=1), 1e-4, 1.0 - 1e-4)
     logs = np.log(np.where(taught[:, None], whole, 1.0 - whole)).T @ np.asarray(weights, dtype=np.float64)
-    prior = -0.5 * (1.0 / SHIFT_WIDTH**2 + INFORMATION * n_trusted) * SHIFTS**2
+    prior = expected.prior(n_trusted)
     n, m = len(SHIFTS), len(SHIFTS) + len(WHATEVER)
     planted = np.concatenate([logs[n:m] - math.log(2 * len(WHATEVER)), logs[m:] - math.log(2 * len(CONTAMINATED))])
-    return float(np.logaddexp.reduce(planted) - np.logaddexp.reduce(logs[:n] + prior - np.logaddexp.reduce(prior)))
+    return float(np.logaddexp.reduce(planted) - np.logaddexp.reduce(logs[:n] + prior))
 
 
-def planted_from(chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np.floating], n_trusted: int) -> float:
+def planted_from(
+    chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np.floating], n_trusted: int, expected: Honest
+) -> float:
     """From which log-ratio on a member of a phrase that teaches a class is more likely planted than honest.
 
     Whoever plants a phrase does not ask whether a text agrees with what it is to teach, so an agreeing one may be
@@ -72,7 +79,7 @@ def planted_from(chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np
 
     Parameters
     ----------
-    chances, taught, weights, n_trusted
+    chances, taught, weights, n_trusted, expected
         As for `phrase_evidence`.
 
     Returns
@@ -80,15 +87,14 @@ def planted_from(chances: Floats, taught: NDArray[np.bool_], weights: NDArray[np
     float
         Infinite if no member is.
     """
-    odds = np.log(chances / (1.0 - chances))
-    honest = 1.0 / (1.0 + np.exp(-(odds[:, None] + SHIFTS)))
+    honest = expected.shifted(np.log(chances / (1.0 - chances)))
     mixed = PLANTED[:, None, None] * SURE + (1.0 - PLANTED[:, None, None]) * honest
     mixed = np.clip(mixed, 1e-4, 1.0 - 1e-4)
     logs = np.log(np.where(taught[:, None], mixed, 1.0 - mixed)).transpose(0, 2, 1) @ np.asarray(weights, np.float64)
-    logs += -0.5 * (1.0 / SHIFT_WIDTH**2 + INFORMATION * n_trusted) * SHIFTS**2
+    logs += expected.prior(n_trusted)
     likely = np.exp(logs - logs.max())
     likely /= likely.sum()
-    own = 1.0 / (1.0 + np.exp(RATIOS[:, None, None] - SHIFTS))
+    own = expected.shifted(-RATIOS)[:, None]
     share = PLANTED[:, None]
     chance = (likely * share * SURE / (share * SURE + (1.0 - share) * own)).sum(axis=(1, 2))
     enough = np.flatnonzero(chance >= 0.5)

@@ -6,6 +6,7 @@ evidence changed, and may ask which facets have come to be believed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,8 @@ from feedback_guard.evidence.book import LEAST_MEMBERS, NONE, TARGETS, Book, Row
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.facets import PHRASES, SALTS, Facets
 from feedback_guard.evidence.martingales import (
+    POTENTIAL,
+    Honest,
     contradiction_evidence,
     contradiction_step,
     shift_evidence,
@@ -45,7 +48,9 @@ RARE: Final = 2
 """Trusted contributions up to which a phrase is rare, and is asked about by the contradiction test: of a common one the
 trusted set knows more than any prior says."""
 LOOKED_AT: Final = 100
-"""Facets that of a further kind count as looked at beforehand: one of few is not believed at 10 to 1."""
+"""Facets that of a further kind count as looked at beforehand: one of few is not believed at 10 to 1. Where classes are
+chosen, so many phrases of each kind do: common ones are asked from the start, when the line is lowest. So their line
+never is below log(LOOKED_AT / rate), and a shift test whose potential is lower is not asked."""
 _BY_RARITY: Final = ("word", "pair")
 """Kinds that are the likelier to be planted the rarer they are in the trusted set, besides those that say so."""
 
@@ -87,6 +92,9 @@ class Tally:
         self._found = {kind: Discoveries[tuple[int, int]](rate) for kind in self._kinds}
         for kind in alike:
             self._found[kind].look(LOOKED_AT, LOOKED_AT)
+        self._least_potential = math.log(LOOKED_AT / rate)
+        self._chosen = False
+        """Whether anybody chose among classes so far."""
 
     def news(self) -> Iterator[tuple[Facet, int]]:
         """The facets that have come to be believed since the last call, or are and were told of or asked for since,
@@ -136,14 +144,18 @@ class Tally:
             share = np.minimum(1.0 / nth, (1.0 + self._alike[kinds[n_own:]] * rows.n[n_own:]) ** -2.0)
             rows.contradiction[n_own:] += (step * share[:, None]).astype(np.float32)
         book.join(slots, rows, number)
-        shifts = None if lesson.shares is None else _shift(rows, n_own, lesson.shares, lesson.which, nth)
+        shifts = _shift(rows, n_own, lesson, nth)
+        if shifts is not None and not self._chosen:
+            self._chosen = True
+            for each in PHRASES:
+                self._found[each].look(LOOKED_AT, LOOKED_AT)
         ready = rows.n >= LEAST_MEMBERS
         if ready.any():
             # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
             contradict = np.ones(len(keys), dtype=np.bool_)
             contradict[n_senders:n_own] = lesson.shares is None and rows.n_trusted[n_senders:n_own] <= RARE
             counted = _Counted(keys, kinds, trusted, rows)
-            self._look(counted, contradict)
+            self._look(counted, contradict, shifts)
             most = self._weigh(counted, ready, contradict, shifts)
             line = np.full(len(keys), FORGOTTEN_BELOW)
             line[:n_own] -= REMEMBERED_EACH * rows.n_trusted[:n_own]
@@ -153,16 +165,20 @@ class Tally:
                 book.renew(slots, rows, past, n_two=n_two)
         book.write(slots, rows)
 
-    def _look(self, counted: _Counted, contradict: NDArray[np.bool_]) -> None:
-        """Count the facets that have just become hypotheses, with their weights."""
-        new = [i for i, n in enumerate(counted.rows.n.tolist()) if n == LEAST_MEMBERS]
-        if not new:
-            return
-        looks = (contradict[new] + (counted.rows.targets[new] > NONE).sum(axis=1)).tolist()
+    def _look(self, counted: _Counted, contradict: NDArray[np.bool_], shifts: _Shifts | None) -> None:
+        """Count the tests that have just become hypotheses, with the weights of their facets."""
+        n = counted.rows.n
+        looks = (contradict & (n == LEAST_MEMBERS)).astype(np.int64)
+        if shifts is not None:
+            members = n[shifts.rows]
+            new = (shifts.potential >= self._least_potential) & (members >= LEAST_MEMBERS)
+            new &= (shifts.before < self._least_potential) | (members == LEAST_MEMBERS)
+            np.add.at(looks, shifts.rows[new], 1)
         found = dict[int, tuple[float, int]]()
-        for i, n in zip(new, looks, strict=True):
+        for i in np.flatnonzero(looks).tolist():
             weights, total = found.get(counted.kinds[i], (0.0, 0))
-            found[counted.kinds[i]] = weights + n * self._weight(counted, i), total + n
+            many = int(looks[i])
+            found[counted.kinds[i]] = weights + many * self._weight(counted, i), total + many
         for kind, (weights, total) in found.items():
             self._found[self._kinds[kind]].look(weights, total)
 
@@ -185,11 +201,12 @@ class Tally:
         old = np.flatnonzero(ready[shifts.rows])
         if len(old):
             at, targets = shifts.rows[old], shifts.targets[old]
-            evidence = shift_evidence(shifts.sums[old].astype(np.float64), rows.n_trusted[at])
+            evidence = shift_evidence(shifts.sums[old].astype(np.float64), rows.n_trusted[at], shifts.honest)
             by_target = np.full((len(ready), TARGETS), -np.inf)
             by_target[at, targets] = evidence
             np.maximum(most, by_target.max(axis=1), out=most)
-            self._tell(counted, at, targets, evidence)
+            asked = np.flatnonzero(shifts.potential[old] >= self._least_potential)
+            self._tell(counted, at[asked], targets[asked], evidence[asked])
         return most
 
     def _tell(self, counted: _Counted, at: Numbers, targets: Numbers | None, evidence: Floats) -> None:
@@ -220,15 +237,37 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class _Shifts:
-    """Shift tests of the facets of a contribution: where each is among them and among its targets, and its sums."""
+    """Shift tests of the facets of a contribution.
+
+    Parameters
+    ----------
+    rows, targets
+        Where each is among the facets, and among the targets of its facet.
+    sums
+        With this contribution.
+    before
+        Potential without it.
+    honest
+        What is expected of honest members.
+    """
 
     rows: Numbers
     targets: Numbers
     sums: NDArray[np.float32]
+    before: NDArray[np.float32]
+    honest: Honest
+
+    @property
+    def potential(self) -> NDArray[np.float32]:
+        """With this contribution."""
+        return self.sums[:, POTENTIAL]
 
 
-def _shift(rows: Rows, n: int, shares: Floats, which: int, nth: int) -> _Shifts:
+def _shift(rows: Rows, n: int, lesson: Lesson, nth: int) -> _Shifts | None:
     """Add a member to the shift tests of the first n facets, and watch them for what it teaches from now on."""
+    if lesson.shares is None:
+        return None
+    shares, which = lesson.shares, lesson.which
     watched = rows.targets[:n]
     at, targets = np.nonzero(watched > NONE)
     # The step depends on the class alone, and a contribution's facets are watched for few of them.
@@ -236,13 +275,15 @@ def _shift(rows: Rows, n: int, shares: Floats, which: int, nth: int) -> _Shifts:
     classes = np.flatnonzero(np.bincount(of, minlength=len(shares)))
     where = np.zeros(len(shares), dtype=np.int64)
     where[classes] = np.arange(len(classes))
-    steps = shift_steps(shares[classes], classes == which)
+    honest = Honest.of(len(shares), lesson.n_known)
+    steps = shift_steps(shares[classes], classes == which, honest)
     steps /= nth
     sums = rows.shift[at, targets]
+    before = sums[:, POTENTIAL].copy()
     sums += steps.astype(np.float32)[where[of]]
     rows.shift[at, targets] = sums
     # Places are filled in order, so the last one is the last to be vacant.
     wanted = np.flatnonzero((watched[:, -1] == NONE) & (watched != which).all(axis=1))
     if len(wanted):
         watched[wanted, (watched[wanted] == NONE).argmax(axis=1)] = which
-    return _Shifts(at, targets, sums)
+    return _Shifts(at, targets, sums, before, honest)

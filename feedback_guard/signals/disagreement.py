@@ -67,6 +67,7 @@ class _Classified:
     ruler: Mondrian
     classes: Mapping[str, int]
     counts: tuple[int, ...]
+    n_known: int
     middle: float
     scale: Scale
     steepness: float
@@ -169,7 +170,7 @@ class Disagreement(Signal):
             ratio = min(ratio, p_log_ratio(fitted.ruler.p_value(score, str(which)), fitted.steepness))
         name = f"label {taught[:_MOST_NAMED]!r}" if contribution.kind is Kind.LABEL else _LESSONS[taught]
         chosen = None if contribution.kind is Kind.PREFERENCE else shares
-        return Lesson(name, which, ratio, chosen, comparable=True, kind=contribution.kind)
+        return Lesson(name, which, ratio, chosen, comparable=True, kind=contribution.kind, n_known=fitted.n_known)
 
     def _contradiction(
         self, fitted: _Classified, observation: Observation, which: int
@@ -301,6 +302,7 @@ def _restore_classified(kind: Kind, about: Mapping[str, JsonValue], arrays: Mapp
         Mondrian.of(scores, taught, minimum=OWN_RULER),
         {name: i for i, name in enumerate(names)},
         tuple(cast("list[int]", about["counts"])),
+        int(cast("int", about["n"])),
         float(cast("float", about["middle"])),
         Scale(float(cast("float", about["temperature"])), float(cast("float", about["noise"]))),
         float(cast("float", about["steepness"])),

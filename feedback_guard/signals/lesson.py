@@ -63,6 +63,8 @@ class Lesson:
         answers that resemble neither the prompt nor other answers, whoever writes them.
     kind
         Kind of contributions whose classes these are.
+    n_known
+        How many trusted contributions of this kind there were to learn the classes from.
     """
 
     taught: str
@@ -71,6 +73,7 @@ class Lesson:
     shares: Floats | None
     comparable: bool
     kind: Kind = Kind.LABEL
+    n_known: int = ENOUGH
 
     @property
     def number(self) -> int:

@@ -65,7 +65,7 @@ def surprising(drawn: tuple[Observer, Drawn], lesson: str) -> set[str]:
         session = Session(Engine.assemble(POLICY, "digest", observer.batcher, frozen))
         for each in items:
             session.judge(each)
-        counts.update(declared(session))
+        counts.update(declared(session.engine.memory.evidence))
     rate = POLICY.evidence.false_campaign_rate
     return {kind for kind, n in counts.items() if binom.sf(n - 1, STREAMS, rate) < BY_CHANCE}
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from feedback_guard.evidence import martingales
 from feedback_guard.evidence.martingales import (
     CONTRARY,
     HONEST,
     HONEST_PRIOR,
+    MISTAKES,
     MOST_SHIFT,
+    N_SHIFT,
+    POTENTIAL,
     SHIFT_WIDTH,
+    Honest,
     contradiction_evidence,
     contradiction_step,
     contrary_share,
@@ -22,6 +27,7 @@ from feedback_guard.signals.lesson import two_way_log_ratio
 LEVEL = 0.05
 RUNS = 1_500
 MEMBERS = 60
+EXPECTED = Honest(2, SHIFT_WIDTH)
 
 
 def chances(rng: np.random.Generator, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -40,14 +46,26 @@ def contradiction_run(rng: np.random.Generator, share: float) -> float:
     return highest
 
 
-def shift_run(rng: np.random.Generator, shift: float, n_trusted: int = 0, *, whatever: float | None = None) -> float:
-    """The same for a facet that speaks for a class by so many log-odds, or that teaches it whatever the content."""
-    sums, highest = np.zeros((1, 15)), 0.0
+def shift_run(
+    rng: np.random.Generator,
+    shift: float,
+    n_trusted: int = 0,
+    *,
+    mistakes: float = 0.0,
+    whatever: float | None = None,
+    least_potential: float = 0.0,
+) -> float:
+    """The same for a facet that speaks for a class by so many log-odds, or that teaches it whatever the content.
+
+    It is not looked at before its potential is at least `least_potential`.
+    """
+    sums, highest = np.zeros((1, N_SHIFT)), 0.0
     for q in chances(rng, MEMBERS):
         true = 1.0 / (1.0 + np.exp(-(np.log(q / (1.0 - q)) + shift)))
-        taught = rng.random() < (true if whatever is None else whatever)
-        sums += shift_steps(np.array([q]), np.array([taught]))
-        highest = max(highest, float(shift_evidence(sums, np.array([n_trusted]))[0]))
+        taught = (rng.random() < (true if whatever is None else whatever)) != (rng.random() < mistakes)
+        sums += shift_steps(np.array([q]), np.array([taught]), EXPECTED)
+        if sums[0, POTENTIAL] >= least_potential:
+            highest = max(highest, float(shift_evidence(sums, np.array([n_trusted]), EXPECTED)[0]))
     return highest
 
 
@@ -63,10 +81,39 @@ def test_honest_facets_rarely_reach_the_line() -> None:
     assert not too_often([contradiction_run(rng, share) for share in shares])
 
 
-def test_an_honest_word_may_speak_for_a_class() -> None:
+def honest_runs(mistakes: float, *, n_trusted: int = 0, least_potential: float = 0.0) -> list[float]:
     rng = np.random.default_rng(2)
-    shifts = np.clip(rng.normal(0.0, SHIFT_WIDTH, RUNS), -MOST_SHIFT, MOST_SHIFT)
-    assert not too_often([shift_run(rng, shift) for shift in shifts])
+    width = 1.0 / np.sqrt(1.0 / SHIFT_WIDTH**2 + 0.15 * n_trusted)
+    shifts = np.clip(rng.normal(0.0, width, RUNS), -MOST_SHIFT, MOST_SHIFT)
+    return [shift_run(rng, shift, n_trusted, mistakes=mistakes, least_potential=least_potential) for shift in shifts]
+
+
+@pytest.mark.parametrize("mistakes", [0.0, MISTAKES])
+@pytest.mark.parametrize(("n_trusted", "least_potential"), [(0, 0.0), (60, 0.0), (0, 7.0)])
+def test_an_honest_word_may_speak_for_a_class_and_who_uses_it_may_err(
+    mistakes: float, n_trusted: int, least_potential: float
+) -> None:
+    assert not too_often(honest_runs(mistakes, n_trusted=n_trusted, least_potential=least_potential))
+
+
+def test_a_null_that_knows_of_no_mistakes_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(martingales, "MISTAKES", 1e-6)
+    assert too_often(honest_runs(0.10, n_trusted=60))
+
+
+def test_the_potential_is_what_the_contents_allow_whatever_is_taught() -> None:
+    """Otherwise a choice by potential would be a choice by evidence, and the rate would not hold."""
+    q = np.array([0.1, 0.5, 0.9])
+    yes, no = (shift_steps(q, np.full(3, taught), EXPECTED)[:, POTENTIAL] for taught in (True, False))
+    assert yes.tolist() == no.tolist() == pytest.approx((-np.log(EXPECTED.erring(q))).tolist())
+
+
+@pytest.mark.parametrize("n_trusted", [0, 30])
+def test_no_evidence_is_much_above_its_potential(n_trusted: int) -> None:
+    """So a test with little of it is not worth counting."""
+    q = np.full(8, 0.2)
+    sums = shift_steps(q, np.ones(8, dtype=np.bool_), EXPECTED).sum(axis=0, keepdims=True)
+    assert shift_evidence(sums, np.array([n_trusted]), EXPECTED)[0] <= sums[0, POTENTIAL] + 2.0
 
 
 def test_a_test_that_forgives_nothing_would_be_noticed() -> None:

@@ -12,7 +12,7 @@ import pytest
 from feedback_guard.contribution import Kind
 from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
 from feedback_guard.evidence.learners import Part
-from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH
+from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH, Honest
 from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
 from feedback_guard.signals.lesson import NUMBERED, Lesson, two_way_log_ratio
@@ -20,6 +20,7 @@ from feedback_guard.signals.lesson import NUMBERED, Lesson, two_way_log_ratio
 RATE = 0.1
 RUNS = 400
 LENGTH = 150
+EXPECTED = Honest(2, SHIFT_WIDTH)
 COMMON = np.arange(1, 41, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 RARE = COMMON + np.uint64(12_345)
 
@@ -92,16 +93,16 @@ def test_an_honest_phrase_rarely_has_evidence(n_trusted: int) -> None:
         shift = float(np.clip(rng.normal(0.0, width), -MOST_SHIFT, MOST_SHIFT))
         q = np.clip(rng.beta(1.0, 1.0, 40), 0.03, 0.97)
         taught = rng.random(40) < 1.0 / (1.0 + np.exp(-(np.log(q / (1.0 - q)) + shift)))
-        high += phrase_evidence(q, taught, np.ones(40), n_trusted) >= math.log(20)
+        high += phrase_evidence(q, taught, np.ones(40), n_trusted, EXPECTED) >= math.log(20)
     assert high / 1_500 <= 0.05 + 3.0 * math.sqrt(0.05 * 0.95 / 1_500)
 
 
 def test_a_phrase_that_honest_people_use_too_is_found() -> None:
-    """A third of its members teach the class whatever they say; the shift test alone hardly sees that."""
+    """Half of its members teach the class whatever they say."""
     rng = np.random.default_rng(10)
-    q = np.clip(rng.beta(1.0, 1.0, 200), 0.03, 0.97)
-    taught = (rng.random(200) < q) | (np.arange(200) % 3 == 0)
-    assert phrase_evidence(q, taught, np.ones(200), 10) > math.log(1_000)
+    q = np.clip(rng.beta(1.0, 1.0, 400), 0.03, 0.97)
+    taught = (rng.random(400) < q) | (np.arange(400) % 2 == 0)
+    assert phrase_evidence(q, taught, np.ones(400), 10, EXPECTED) > math.log(1_000)
 
 
 def join(book: Book, slots: Slots, member: int) -> None:
@@ -138,6 +139,14 @@ def test_an_inquiry_finds_the_other_triggers_of_a_campaign_and_no_word_beside_th
     found = parting.inquire(1, book)
     assert {key for _, key in found} == set(planted)
     assert parting.inquire(0, book) == {}
+
+
+def test_beside_others_that_are_believed_a_weaker_one_is_enough() -> None:
+    """The k-th strongest needs a k-th of what one alone would: a share of false ones among the believed is promised."""
+    weak, strong = int(RARE[0]), [int(key) for key in RARE[1:5]]
+    parting, book = Parting(0.001), Book(1_000)
+    stream(parting, book, {weak: 6, **dict.fromkeys(strong, 12)})
+    assert {key for _, key in parting.inquire(1, book)} == {weak, *strong}
 
 
 def test_what_was_believed_is_asked_again_without_its_name() -> None:
@@ -292,12 +301,12 @@ def members(rng: np.random.Generator, n: int, planted: float) -> tuple[Any, Any]
 def test_of_a_phrase_that_is_mostly_planted_agreeing_members_are_planted_too() -> None:
     rng = np.random.default_rng(11)
     q, taught = members(rng, 80, 0.8)
-    assert planted_from(q, taught, np.ones(80), 2) <= -1.5
+    assert planted_from(q, taught, np.ones(80), 2, EXPECTED) <= -1.5
 
 
 def test_the_fewer_are_planted_the_more_a_member_has_to_contradict() -> None:
     rng = np.random.default_rng(12)
-    found = [planted_from(*members(rng, 400, share), np.ones(400), 2) for share in (0.6, 0.3, 0.1)]
+    found = [planted_from(*members(rng, 400, share), np.ones(400), 2, EXPECTED) for share in (0.6, 0.3, 0.1)]
     assert found == sorted(found)
     assert found[1] < found[2]
 
@@ -310,7 +319,7 @@ def test_of_those_let_go_and_indicted_the_share_is_as_stated() -> None:
         q = np.clip(rng.beta(1.0, 1.0, 120), 0.03, 0.97)
         liar = rng.random(120) < share
         taught = (rng.random(120) < q) | liar
-        least = planted_from(q, taught, np.ones(120), 2)
+        least = planted_from(q, taught, np.ones(120), 2, EXPECTED)
         indicted = taught & (np.log((1.0 - q) / q) >= least)
         right += (liar == indicted)[taught].tolist()
     assert np.mean(right) >= 0.65
