@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.evidence.martingales import INFORMATION, SHIFT_WIDTH
+from feedback_guard.evidence.telling import MAX_PHRASE_CHARS
 from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
 
 Floats = NDArray[np.float64]
@@ -192,7 +193,8 @@ class Pair:
         self._taught[at] += 1
         if after[:, :, 0].max() >= NAMED:
             for i in np.flatnonzero(self._mean[at] >= NAMED).tolist():
-                self._name(Named(int(part.keys[i]), kinds[i], words[i], lesson.which, lesson.number, lesson.taught))
+                phrase = words[i][:MAX_PHRASE_CHARS]
+                self._name(Named(int(part.keys[i]), kinds[i], phrase, lesson.which, lesson.number, lesson.taught))
         self._learnt += 1
         if self._learnt % FADES == 0:
             self._fade()
