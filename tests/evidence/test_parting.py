@@ -149,6 +149,23 @@ def test_beside_others_that_are_believed_a_weaker_one_is_enough() -> None:
     assert {key for _, key in parting.inquire(1, book)} == {weak, *strong}
 
 
+def test_where_nobody_chooses_a_class_as_much_is_expected_of_honest_people() -> None:
+    """A preference says which of two is better: of its phrases no more is forgiven than where one of two is chosen."""
+    key, found = RARE[:1], list[list[tuple[str, int]]]()
+    for nobody_chooses in (False, True):
+        parting, book = Parting(RATE), Book(1_000)
+        for n in range(9):
+            told = lesson(0.25, 1)
+            slots = book.place(key.tolist(), [0], n_two=1)
+            join(book, slots, n)
+            part = parting.pair.read(key, np.zeros(1, np.int64), told)
+            assert part is not None
+            parting.witness(n, part, replace(told, shares=None) if nobody_chooses else told, 1)
+            parting.pair.learn(part, told, ("zq",), ("word",))
+        found.append(list(parting.inquire(1, book)))
+    assert found == [[("word", int(key[0]))]] * 2
+
+
 def test_what_was_believed_is_asked_again_without_its_name() -> None:
     parting, book, key = Parting(RATE), Book(1_000), int(RARE[0])
     stream(parting, book, {key: 12})
