@@ -41,9 +41,10 @@ nobody can choose, because the names of phrases are keyed."""
 FADES: Final = 50_000
 """Contributions that are learnt until all weights are halved, and what is left of small ones is forgotten: so there is
 room for new phrases, however long the stream, and an honest change that the baseline was rebuilt for is not kept."""
-_FAINT: Final = 0.1
 NAMED: Final = SHIFT_WIDTH / 2.0
 """Weight, in log-odds, from which a phrase has a name here: half of what an honest unknown word may differ by."""
+_FAINT: Final = 0.5 * NAMED
+"""What is left of a weight that one contribution moved, once it was halved, is less."""
 MAX_NAMED: Final = 1_024
 """Most phrases with names; of more, those that speak loudest."""
 MAX_ASKED: Final = 6

@@ -2,8 +2,8 @@
 
 Real questions of bank customers with all that makes honest streams awkward (`benchmarks/honest.py`): mistakes, new
 words, enthusiasm, long-tailed accounts, habits of typing. Every stream has a trusted set of its own. They are short and
-few, the embedding model is the hashing one, and what is taught are votes: with two labels the rate does not hold, and
-`docs/explanation/detection.md` says by how much. The last test plants a bug and sees that the same streams show it.
+few, and the embedding model is the hashing one; `docs/explanation/detection.md` has longer ones, where some have more.
+The last test plants a bug and sees that the same streams show it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from benchmarks import honest
 from benchmarks.clean_streams import Observer, declared
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.engine import Engine, start_batcher
+from feedback_guard.evidence import tally
 from feedback_guard.evidence.baseline import Baseline, build_baseline
 from feedback_guard.evidence.discoveries import Discoveries
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
@@ -30,7 +31,7 @@ STREAMS = 5
 TRUSTED, SENT = 300, 300
 BY_CHANCE = 0.001
 """How rarely as many streams with a campaign may come by chance, if the policy's rate holds."""
-LESSONS = ("votes",)
+LESSONS = ("votes", "2 labels")
 POLICY = Policy.model_validate(
     {**load_policy("balanced").policy.model_dump(mode="json", exclude={"embedding"}), "name": "clean"}
 )
@@ -79,4 +80,5 @@ def test_without_the_correction_for_the_number_of_facets_it_would_be_noticed(
     drawn: tuple[Observer, Drawn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Discoveries, "look", lambda self, weights=1.0, n=1: setattr(self, "_total_weight", 1.0))
-    assert surprising(drawn, "votes")
+    monkeypatch.setattr(tally, "LOOKED_AT", 1)
+    assert surprising(drawn, "2 labels")
