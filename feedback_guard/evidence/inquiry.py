@@ -95,8 +95,7 @@ class Inquiry:
         seen.taught[at], seen.chance[at] = lesson.number, chance_of(part, lesson, row)
         seen.other[at], seen.other_chance[at] = rows[other] + NUMBERED[lesson.kind], part.chances[other]
         seen.nth[at] = nth
-        n_classes = 2 if lesson.shares is None else len(lesson.shares)
-        self._expected[lesson.number // CLASSES] = Honest.of(n_classes, lesson.n_known)
+        self._expected[lesson.number // CLASSES] = Honest.of(lesson.n_classes, lesson.n_known)
         self._newest = number
 
     def ask(self, phrases: Iterable[tuple[str, int]], which: int, book: Book) -> dict[tuple[str, int], float]:

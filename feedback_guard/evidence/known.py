@@ -11,12 +11,11 @@ from typing import Final, TypeVar
 
 from feedback_guard.evidence.facets import PHRASES, SALTS
 from feedback_guard.evidence.reading import Reading
+from feedback_guard.evidence.tally import Facet
 from feedback_guard.evidence.telling import MAX_PHRASE_CHARS
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Hashable)
-Facet = tuple[str, int]
-"""Kind and key."""
 _SALTS: Final = tuple(SALTS.values())
 _ANY: Final = ""
 """In place of a phrase that is not known."""

@@ -37,7 +37,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ from numpy.typing import NDArray
 from feedback_guard.signals.lesson import ENOUGH, LEAST_CHANCE
 
 Floats = NDArray[np.float64]
+Chances = TypeVar("Chances", float, NDArray[np.float64])
 
 HONEST: Final = np.array([0.01, 0.05, 0.10, 0.15, 0.20, 0.30])
 """Shares of contradictions in honest facets."""
@@ -138,7 +139,7 @@ class Honest:
         few = max(1.0, ENOUGH / max(1, n_known), MANY_OF_A_CLASS * n_classes / max(1, n_known))
         return cls(n_classes, min(WIDEST, SHIFT_WIDTH * math.sqrt(few)))
 
-    def erring(self, chances: Floats) -> Floats:
+    def erring(self, chances: Chances) -> Chances:
         """Chances of teaching a class, of any shape, from those of meaning it: some make mistakes."""
         other = MISTAKES / max(1, self.n_classes - 1)
         return other + (1.0 - MISTAKES - other) * chances

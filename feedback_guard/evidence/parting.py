@@ -37,7 +37,7 @@ from feedback_guard.evidence.discoveries import Discoveries
 from feedback_guard.evidence.facets import PHRASES
 from feedback_guard.evidence.inquiry import Inquiry, chance_of
 from feedback_guard.evidence.learners import Pair, Part
-from feedback_guard.evidence.martingales import MISTAKES, MOST_SHIFT
+from feedback_guard.evidence.martingales import MOST_SHIFT, Honest
 from feedback_guard.evidence.planted import SURE
 from feedback_guard.signals.lesson import NUMBERED, Lesson
 
@@ -120,14 +120,14 @@ class Parting:
     def witness(self, number: int, part: Part, lesson: Lesson, nth: int) -> None:
         """Take in a contribution that was judged, accepted or not, before anything is learnt from it."""
         self._inquiry.remember(number, part, lesson, nth)
-        n_classes = 2 if lesson.shares is None else len(lesson.shares)
+        expected = Honest.of(lesson.n_classes, lesson.n_known)
         for row in range(part.n_asked):
             which = int(part.classes[row]) + NUMBERED[lesson.kind]
             taught = which == lesson.number
             chance = chance_of(part, lesson, row) if taught else float(part.chances[row])
             for level, least in enumerate(LEVELS):
                 if part.parted[row] >= least:
-                    self._bet((which, level), chance, taught, nth, n_classes)
+                    self._bet((which, level), chance, taught, nth, expected)
         for which, _ in self._found.believed():
             self.suspect(which)
 
@@ -195,10 +195,9 @@ class Parting:
         named = [(each.kind, each.key) for each, _, _ in self.pair.loudest(which) if each.kind in PHRASES]
         return self._inquiry.ask([*named, *standing], which, book)
 
-    def _bet(self, test: tuple[int, int], chance: float, taught: bool, nth: int, n_classes: int) -> None:
+    def _bet(self, test: tuple[int, int], chance: float, taught: bool, nth: int, expected: Honest) -> None:
         meant = 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + MOST_SHIFT)))
-        other = MISTAKES / max(1, n_classes - 1)
-        honest = other + (1.0 - MISTAKES - other) * meant  # as `martingales.Honest.erring`
+        honest = expected.erring(meant)
         planted = np.maximum(honest, chance + SHARES_PLANTED * (SURE - chance))
         step = np.log(planted / honest) if taught else np.log((1.0 - planted) / (1.0 - honest))
         sums = self._sums.get(test)

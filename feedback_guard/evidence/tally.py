@@ -275,7 +275,7 @@ def _shift(rows: Rows, n: int, lesson: Lesson, nth: int) -> _Shifts | None:
     classes = np.flatnonzero(np.bincount(of, minlength=len(shares)))
     where = np.zeros(len(shares), dtype=np.int64)
     where[classes] = np.arange(len(classes))
-    honest = Honest.of(len(shares), lesson.n_known)
+    honest = Honest.of(lesson.n_classes, lesson.n_known)
     steps = shift_steps(shares[classes], classes == which, honest)
     steps /= nth
     sums = rows.shift[at, targets]

@@ -76,6 +76,11 @@ class Lesson:
     n_known: int = ENOUGH
 
     @property
+    def n_classes(self) -> int:
+        """How many classes there are to choose from; two where nobody chooses: what is taught, and the contrary."""
+        return 2 if self.shares is None else len(self.shares)
+
+    @property
     def number(self) -> int:
         """Number of what is taught among the classes of all kinds."""
         return self.which + NUMBERED[self.kind]

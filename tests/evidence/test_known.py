@@ -12,9 +12,10 @@ from feedback_guard.evidence.entries import Entry
 from feedback_guard.evidence.facets import SALTS, Background
 from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.evidence.kinds.served import Served
-from feedback_guard.evidence.known import Facet, Known
+from feedback_guard.evidence.known import Known
 from feedback_guard.evidence.observe import observe
 from feedback_guard.evidence.reading import Reading
+from feedback_guard.evidence.tally import Facet
 from feedback_guard.evidence.telling import MAX_PHRASE_CHARS
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.lesson import Lesson
