@@ -124,8 +124,8 @@ class Honest:
 
     Examples
     --------
-    >>> Honest.of(2, 5_000).width, round(Honest.of(2, 300).width, 2)
-    (0.6, 1.1)
+    >>> [round(Honest.of(*known).width, 2) for known in ((2, 5_000), (2, 300), (77, 2_310))]
+    [0.6, 1.1, 0.82]
     >>> Honest(2, 0.6).erring(np.array([0.0, 1.0])).tolist()
     [0.05, 0.95]
     """

@@ -64,6 +64,14 @@ def test_a_test_counts_from_when_its_contents_could_convince_and_once_only() -> 
     assert counts == [0] * (first - 1) + [2] * (30 - first + 1)
 
 
+def test_nothing_is_said_of_a_test_before_its_contents_could_convince() -> None:
+    counting = Counting()
+    counting.add(LEAST_MEMBERS, 0.3, 1)
+    assert (counting.looked_at, counting.told) == (0, [])
+    counting.add(3, 0.3, 1)
+    assert (counting.looked_at, {test for _, test, _ in counting.told}) == (1, {1})
+
+
 def test_a_facet_that_begins_anew_counts_anew() -> None:
     counting = Counting()
     counting.tally = Tally(Book(1_000), RATE, {}, set(), lambda *told: None)
