@@ -22,6 +22,7 @@ import numpy as np
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.campaigns import MAX_NAMED, MOST_CONTRARY, OVERLAP, SPARED_BELOW, Campaign
+from feedback_guard.evidence.counting import CONTRADICTION
 from feedback_guard.evidence.entries import Charge, Entries, Entry
 from feedback_guard.evidence.facets import COMMON, Background
 from feedback_guard.evidence.kin import Kin
@@ -29,7 +30,7 @@ from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.evidence.known import Known
 from feedback_guard.evidence.parting import Parting
 from feedback_guard.evidence.reading import Reading, Readings
-from feedback_guard.evidence.tally import CONTRADICTION, RARE, Facet, Tally
+from feedback_guard.evidence.tally import RARE, Facet, Tally
 from feedback_guard.evidence.teaching import Teaching
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
 from feedback_guard.signals.disagreement import Disagreement

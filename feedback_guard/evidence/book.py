@@ -21,35 +21,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.evidence.martingales import (
-    N_SHIFT,
-    SHARES,
-    contradiction_evidence,
-    contrary_share,
-)
+from feedback_guard.evidence import counting
+from feedback_guard.evidence.counting import N_SHIFT, NONE, SHARES
+from feedback_guard.evidence.martingales import contradiction_evidence, contrary_share
 from feedback_guard.evidence.packed import WIDTH, packed, unpacked
 
 Slots = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Raw = NDArray[np.uint64]
 
 TARGETS: Final = 3
 """Most classes that a facet is watched for at a time."""
-LEAST_MEMBERS: Final = 5
-"""Members below which a facet is no hypothesis: fewer could not convince anybody."""
 MAX_MEMBERS: Final = 4_096
 """Most members that a facet remembers, the latest ones."""
 KEEP_ABOVE: Final = 3.0
 """Evidence, as a logarithm, above which a facet is not pushed out."""
 STRETCH: Final = 8_192
 """Places that the hand passes at a time: enough for the fewest among them to be few, and quickly looked through."""
-NONE: Final = -1
-"""No class is watched in a place among a facet's targets."""
 _ROW: Final = np.dtype(
     [
         ("key", np.uint64),
@@ -66,35 +58,18 @@ _ROW: Final = np.dtype(
 )
 """All that is kept of a facet stands together: in a full book nearly every facet that comes is in no cache, and is
 fetched once instead of once for each column."""
-_WIDTH: Final = _ROW.itemsize // np.dtype(np.uint64).itemsize
-_BOTH: Final = (0, 1, NONE)
-"""What a facet is watched for where there are two classes."""
-_MOST_TRUSTED: Final = int(np.iinfo(np.int32).max)
 
 
-class Rows:
-    """The columns of some places, as views: to write to one is to write to the rows.
+class Columns(NamedTuple):
+    """What is kept of all places, as views: to write to one is to write to the places."""
 
-    Parameters
-    ----------
-    raw
-        The rows, shape (n, `_WIDTH`), contiguous.
-    """
-
-    __slots__ = ("arrived", "contradiction", "first", "hot", "keys", "n", "n_trusted", "raw", "shift", "targets")
-
-    def __init__(self, raw: Raw) -> None:
-        rows = raw.view(_ROW)[:, 0]
-        self.raw = raw
-        self.keys: NDArray[np.uint64] = rows["key"]
-        self.n: NDArray[np.int32] = rows["n"]
-        self.n_trusted: NDArray[np.int32] = rows["n_trusted"]
-        self.targets: NDArray[np.int16] = rows["targets"]
-        self.hot: NDArray[np.bool_] = rows["hot"]
-        self.contradiction: NDArray[np.float32] = rows["contradiction"]
-        self.shift: NDArray[np.float32] = rows["shift"]
-        self.first: NDArray[np.int64] = rows["first"]
-        self.arrived: NDArray[np.int64] = rows["arrived"]
+    first: Slots
+    n: NDArray[np.int32]
+    n_trusted: NDArray[np.int32]
+    targets: NDArray[np.int16]
+    hot: NDArray[np.bool_]
+    contradiction: NDArray[np.float32]
+    shift: NDArray[np.float32]
 
 
 class Book:
@@ -114,9 +89,11 @@ class Book:
         self._hand = 0
         self._arrivals = 0
         # numpy leaves pages that were never written to the operating system: an empty book costs next to nothing
-        self._all = Rows(np.zeros((capacity, _WIDTH), dtype=np.uint64))
-        self.n, self.n_trusted, self.targets = self._all.n, self._all.n_trusted, self._all.targets
-        self.keys = self._all.keys
+        rows = np.zeros(capacity, dtype=_ROW)
+        self.columns = Columns(*(rows[name] for name in Columns._fields))
+        self.n, self.n_trusted, self.targets = self.columns.n, self.columns.n_trusted, self.columns.targets
+        self.keys: NDArray[np.uint64] = rows["key"]
+        self._arrived: Slots = rows["arrived"]
         self._members: dict[int, bytearray] = {}
         """Of facets with two members or more, packed: most never have a second."""
 
@@ -151,61 +128,45 @@ class Book:
             self._clear(taken, [keys[i] for i in new], [n_trusted[i] for i in new], n_two=n_new_two)
         return np.array(found, dtype=np.int64)
 
-    def read(self, slots: Slots) -> Rows:
-        """What is known of facets, to be changed and given to `write`."""
-        return Rows(self._all.raw.take(slots, axis=0))
-
-    def write(self, slots: Slots, rows: Rows) -> None:
-        """Keep what was read and changed."""
-        self._all.raw[slots] = rows.raw
-
-    def join(self, slots: Slots, rows: Rows, member: int) -> None:
-        """Count a member of facets that were read."""
-        rows.first[rows.n == 0] = member
+    def join(self, slots: Slots, before: Slots, member: int) -> None:
+        """Remember a further member of facets that had so many before, and whose columns count it already."""
         name, members = packed(member), self._members
-        for slot, n, first in zip(slots.tolist(), rows.n.tolist(), rows.first.tolist(), strict=True):
+        for slot, n in zip(slots.tolist(), before.tolist(), strict=True):
             if not n:
                 continue
             own = members.get(slot)
             if own is None:
-                own = members[slot] = bytearray(packed(first))
+                own = members[slot] = bytearray(packed(int(self.columns.first[slot])))
             own += name
             if len(own) > MAX_MEMBERS * WIDTH:
                 del own[: MAX_MEMBERS // 4 * WIDTH]
-        rows.n += 1
 
-    def renew(self, slots: Slots, rows: Rows, at: Sequence[int], *, n_two: int) -> None:
-        """Begin anew with some of the facets that were read, as if they had just come.
+    def renew(self, slot: int, *, two: bool) -> None:
+        """Begin anew with a facet, as if it had just come.
 
         Parameters
         ----------
-        at
-            Which of them, ascending.
-        n_two
-            See `place`; counted among all that were read.
+        two
+            Whether it has only two classes, see `place`.
         """
-        for i in at:
-            rows.n[i] = 0
-            rows.hot[i] = False
-            rows.targets[i] = _BOTH if i < n_two else NONE
-            rows.contradiction[i] = 0.0
-            rows.shift[i] = 0.0
-            self._members.pop(int(slots[i]), None)
+        columns = self.columns
+        counting.renew(columns.n, columns.targets, columns.hot, columns.contradiction, columns.shift, slot, two)
+        self._members.pop(slot, None)
 
     def members(self, slot: int) -> list[int]:
         """The members of a facet that are remembered, oldest first."""
         many = self._members.get(slot)
         if many is None:
-            return [int(self._all.first[slot])] if self.n[slot] else []
+            return [int(self.columns.first[slot])] if self.n[slot] else []
         return unpacked(many)
 
     def contrary_share(self, slot: int) -> float:
         """Likeliest share of contradictions in a facet, one of `SHARES`."""
-        return float(contrary_share(self._all.contradiction[slot : slot + 1].astype(np.float64))[0])
+        return float(contrary_share(self.columns.contradiction[slot : slot + 1].astype(np.float64))[0])
 
     def contradiction_evidence(self, slots: Slots) -> Floats:
         """Evidence of each facet by the contradiction test."""
-        return contradiction_evidence(self._all.contradiction[slots].astype(np.float64))
+        return contradiction_evidence(self.columns.contradiction[slots].astype(np.float64))
 
     def _take(self, n: int, keep: list[int]) -> list[int]:
         """Take n places, of others than those that are to be kept."""
@@ -220,16 +181,11 @@ class Book:
 
     def _clear(self, taken: list[int], keys: list[int], n_trusted: list[int], *, n_two: int) -> None:
         """Make places as good as new."""
-        rows = np.zeros(len(taken), dtype=_ROW)
-        rows["key"] = np.array(keys, dtype=np.uint64)
-        rows["n_trusted"] = [min(n, _MOST_TRUSTED) for n in n_trusted]
-        rows["arrived"] = np.arange(self._arrivals, self._arrivals + len(taken))
-        targets = rows["targets"]
-        targets[:] = NONE
-        if n_two:
-            targets[:n_two] = _BOTH
+        new_keys, known = np.array(keys, dtype=np.uint64), np.array(n_trusted, dtype=np.int64)
+        counting.clear(
+            self.keys, self._arrived, *self.columns, np.array(taken), new_keys, known, n_two, self._arrivals
+        )  # fmt: skip
         self._arrivals += len(taken)
-        self._all.raw[taken] = rows.view(np.uint64).reshape(len(taken), _WIDTH)
 
     def _make_room(self, keep: Slots) -> None:
         """Pass a stretch of places, and drop a quarter of their facets: the fewest members, then the first to come."""
@@ -240,7 +196,7 @@ class Book:
         plain = stretch[self.contradiction_evidence(stretch) < KEEP_ABOVE]
         # At least half of them: the quarter that goes has then as many again beside it that have no fewer members.
         candidates = plain if len(plain) >= 2 * quarter else stretch
-        fewest = candidates[np.lexsort((self._all.arrived[candidates], self.n[candidates]))][:quarter]
+        fewest = candidates[np.lexsort((self._arrived[candidates], self.n[candidates]))][:quarter]
         for slot, key in zip(fewest.tolist(), self.keys[fewest].tolist(), strict=True):
             del self._slot_of[key]
             self._members.pop(slot, None)

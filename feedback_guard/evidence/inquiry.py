@@ -24,10 +24,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.evidence.book import LEAST_MEMBERS, Book
+from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.campaigns import MOST_CONTRARY, SPARED_BELOW
+from feedback_guard.evidence.counting import LEAST_MEMBERS, SHARES
 from feedback_guard.evidence.learners import Part
-from feedback_guard.evidence.martingales import SHARES, Honest, contrary_share
+from feedback_guard.evidence.martingales import Honest, contrary_share
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
 from feedback_guard.signals.lesson import CLASSES, LEAST_CHANCE, NUMBERED, Lesson
 

@@ -22,6 +22,8 @@ high as if all had taught it. A shift test whose potential is low cannot convinc
 the many that are looked at. Given all contents, the ratio has a mean of at most 1 under the null, so choosing tests by
 their contents is free.
 
+The shares, shifts and chances that are named here, and the arithmetic, stand in `counting`.
+
 What the nulls assume: the trusted set's chances hold for honest members (but for s and d), members err independently of
 each other given s and d, and no more of them make a mistake than `MISTAKES`.
 
@@ -42,24 +44,16 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.evidence import counting
+from feedback_guard.evidence.counting import SHARES, SHIFTS, WHATEVER
 from feedback_guard.signals.lesson import ENOUGH, LEAST_CHANCE
 
 Floats = NDArray[np.float64]
 Chances = TypeVar("Chances", float, NDArray[np.float64])
 
-HONEST: Final = np.array([0.01, 0.05, 0.10, 0.15, 0.20, 0.30])
-"""Shares of contradictions in honest facets."""
-HONEST_PRIOR: Final = np.log(np.array([0.45, 0.30, 0.14, 0.06, 0.035, 0.015]))
-CONTRARY: Final = np.array([0.50, 0.70, 0.90, 0.98])
-"""Shares of contradictions in facets that somebody uses to teach falsehoods."""
-SHARES: Final = np.concatenate([HONEST, CONTRARY])
 MISTAKES: Final = 0.05
 """Share of honest contributions that teach another class than their author means. Of vetted ones hardly any do, so the
 trusted set cannot tell."""
-MOST_SHIFT: Final = 1.5
-"""Log-odds by which an honest word hardly ever speaks for a class by more: 4.5 to 1."""
-SHIFTS: Final = np.array([-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, MOST_SHIFT, 2.25, 3.0, 3.75])
-"""Shifts that the null is made of. Beyond `MOST_SHIFT` they matter where few contributions are trusted."""
 SHIFT_WIDTH: Final = 0.6
 """Standard deviation of the shift of a phrase that the trusted set does not know. On 5,000 sentences of films without
 poison, and a trusted set of 1,000, words, pairs and shapes had 0.7, 0.6 and 0.5 (the likeliest normal distribution)."""
@@ -71,16 +65,8 @@ WIDEST: Final = 2.0
 """The most that the standard deviation may be."""
 INFORMATION: Final = 0.15
 """What one trusted contribution with the word says about its shift: a little below the most that it can, 1/4."""
-WHATEVER: Final = np.array([0.80, 0.95])
-"""Chances with which a class is taught, whatever the content, by somebody who plants a trigger."""
 _MOST_TRUSTED: Final = 4_095
-POTENTIAL: Final = len(SHIFTS) + len(WHATEVER)
-"""Where the potential stands among what `shift_steps` adds."""
-N_SHIFT: Final = POTENTIAL + 1
 _SPACING: Final = np.log(np.gradient(SHIFTS))
-_NO_SHIFT: Final = int(np.flatnonzero(SHIFTS == 0.0)[0])
-_WHATEVER_TAUGHT: Final = np.log(WHATEVER)
-_WHATEVER_NOT: Final = np.log1p(-WHATEVER)
 
 
 def contradiction_step(log_ratio: float) -> Floats:
@@ -103,7 +89,7 @@ def contradiction_evidence(sums: Floats) -> Floats:
     >>> [bool(value > 3) for value in contradiction_evidence(np.stack([liar, honest]))]
     [True, False]
     """
-    return _log_ratio(sums + _CONTRADICTION_PRIOR, len(HONEST))
+    return counting.contradiction_evidence(sums)
 
 
 def contrary_share(sums: Floats) -> Floats:
@@ -139,14 +125,34 @@ class Honest:
         few = max(1.0, ENOUGH / max(1, n_known), MANY_OF_A_CLASS * n_classes / max(1, n_known))
         return cls(n_classes, min(WIDEST, SHIFT_WIDTH * math.sqrt(few)))
 
+    @property
+    def other(self) -> float:
+        """Chance of teaching a certain class by mistake."""
+        return MISTAKES / max(1, self.n_classes - 1)
+
+    @property
+    def sure(self) -> float:
+        """By how much more likely whoever means a class teaches it."""
+        return 1.0 - MISTAKES - self.other
+
     def erring(self, chances: Chances) -> Chances:
         """Chances of teaching a class, of any shape, from those of meaning it: some make mistakes."""
-        other = MISTAKES / max(1, self.n_classes - 1)
-        return other + (1.0 - MISTAKES - other) * chances
+        return self.other + self.sure * chances
 
     def shifted(self, odds: Floats) -> Floats:
         """Chances of teaching a class, shape (n, len(SHIFTS)), from the log-odds of the content, shape (n,)."""
         return self.erring(1.0 / (1.0 + np.exp(-(odds[:, None] + SHIFTS))))
+
+    def priors(self) -> Floats:
+        """How likely each shift of a phrase and each alternative is beforehand, as a logarithm.
+
+        Returns
+        -------
+        ndarray of shape (n, POTENTIAL)
+            A row for each number of trusted contributions in which the phrase stands: the more, the narrower. With the
+            last row even the smallest shift is out of the question, so it stands for all larger numbers.
+        """
+        return _priors(self.width)
 
     def prior(self, n_trusted: int) -> Floats:
         """How likely each shift of a phrase is beforehand, as a logarithm.
@@ -156,7 +162,7 @@ class Honest:
         n_trusted
             In how many trusted contributions it stands: the more, the narrower.
         """
-        return np.asarray(_priors(self.width)[min(n_trusted, _MOST_TRUSTED), : len(SHIFTS)])
+        return np.asarray(self.priors()[min(n_trusted, _MOST_TRUSTED), : len(SHIFTS)])
 
 
 def shift_steps(chances: Floats, taught: NDArray[np.bool_], honest: Honest) -> Floats:
@@ -172,13 +178,7 @@ def shift_steps(chances: Floats, taught: NDArray[np.bool_], honest: Honest) -> F
         What is expected of honest members.
     """
     chances = np.minimum(np.maximum(chances, LEAST_CHANCE), 1.0 - LEAST_CHANCE)
-    expected = honest.shifted(np.log(chances / (1.0 - chances)))
-    steps = np.empty((len(chances), N_SHIFT))
-    np.log(np.where(taught[:, None], expected, 1.0 - expected), out=steps[:, : len(SHIFTS)])
-    steps[:, len(SHIFTS) : POTENTIAL] = _WHATEVER_NOT
-    steps[taught, len(SHIFTS) : POTENTIAL] = _WHATEVER_TAUGHT
-    steps[:, POTENTIAL] = -np.log(expected[:, _NO_SHIFT])
-    return steps
+    return counting.shift_steps(chances, taught, honest.other, honest.sure)
 
 
 def shift_evidence(sums: Floats, n_trusted: NDArray[np.integer[Any]], honest: Honest) -> Floats:
@@ -191,21 +191,7 @@ def shift_evidence(sums: Floats, n_trusted: NDArray[np.integer[Any]], honest: Ho
     honest
         What is expected of honest members.
     """
-    prior = _priors(honest.width)[np.minimum(n_trusted, _MOST_TRUSTED)]
-    return _log_ratio(sums[:, :POTENTIAL] + prior, len(SHIFTS))
-
-
-def _log_ratio(weighted: Floats, n: int) -> Floats:
-    """Logarithm of the sum of the exponentials from the n-th on less that of the first n, row by row."""
-    top = np.maximum.reduceat(weighted, (0, n), axis=1)
-    weighted[:, :n] -= top[:, :1]
-    weighted[:, n:] -= top[:, 1:]
-    np.exp(weighted, out=weighted)
-    total = np.empty_like(top)
-    np.add.reduce(weighted[:, :n], axis=1, out=total[:, 0])
-    np.add.reduce(weighted[:, n:], axis=1, out=total[:, 1])
-    top += np.log(total, out=total)
-    return np.asarray(top[:, 1] - top[:, 0])
+    return counting.shift_evidence(sums, n_trusted.astype(np.int64), honest.priors())
 
 
 def _log_mean(logs: Floats, weights: Floats | float) -> Floats:
@@ -217,14 +203,8 @@ def _log_mean(logs: Floats, weights: Floats | float) -> Floats:
 
 @lru_cache(maxsize=16)
 def _priors(width: float) -> Floats:
-    """How likely each shift and each alternative is beforehand, as a logarithm, by the number of trusted contributions.
-
-    With the last row even the smallest shift is out of the question, so it stands for all larger numbers.
-    """
+    """`Honest.priors`."""
     precision = 1.0 / width**2 + INFORMATION * np.arange(_MOST_TRUSTED + 1)
     prior = -0.5 * precision[:, None] * SHIFTS**2 + _SPACING
     nulls = prior - _log_mean(prior, 0.0)[:, None]
     return np.concatenate([nulls, np.full((len(nulls), len(WHATEVER)), -np.log(len(WHATEVER)))], axis=1)
-
-
-_CONTRADICTION_PRIOR: Final = np.concatenate([HONEST_PRIOR, np.full(len(CONTRARY), -np.log(len(CONTRARY)))])

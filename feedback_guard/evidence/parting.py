@@ -3,7 +3,7 @@
 **The test.** For each class and each of `LEVELS`: take the contributions on which the learner that follows the stream
 speaks for the class by at least so many log-odds more than the anchored one does, before it learns from them. Which
 these are depends on their content and on the past, not on what they teach. The null: whatever the past, an honest one
-among them means the class with a chance of at most sigma(logit q + `martingales.MOST_SHIFT`), where q is the class's
+among them means the class with a chance of at most sigma(logit q + `counting.MOST_SHIFT`), where q is the class's
 chance by the trusted set, and makes a mistake with that of `martingales.MISTAKES`. The alternatives: a share s, one of
 `SHARES_PLANTED`, of them teaches the class whatever the content. The likelihood ratio of a member has a mean of at most
 1 under the null for every history, so its running product is a test supermartingale, and their average over s is one
@@ -32,12 +32,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.evidence.book import LEAST_MEMBERS, Book
+from feedback_guard.evidence.book import Book
+from feedback_guard.evidence.counting import LEAST_MEMBERS, MOST_SHIFT
 from feedback_guard.evidence.discoveries import Discoveries
 from feedback_guard.evidence.facets import PHRASES
 from feedback_guard.evidence.inquiry import Inquiry, chance_of
 from feedback_guard.evidence.learners import Pair, Part
-from feedback_guard.evidence.martingales import MOST_SHIFT, Honest
+from feedback_guard.evidence.martingales import Honest
 from feedback_guard.evidence.planted import SURE
 from feedback_guard.signals.lesson import NUMBERED, Lesson
 

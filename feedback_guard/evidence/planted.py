@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback_guard.evidence.martingales import SHIFTS, WHATEVER, Honest
+from feedback_guard.evidence.counting import SHIFTS, WHATEVER
+from feedback_guard.evidence.martingales import Honest
 
 Floats = NDArray[np.float64]
 

@@ -18,9 +18,9 @@ from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence import campaigns, parting
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.book import Book
+from feedback_guard.evidence.counting import CONTRADICTION
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.learners import NAMED
-from feedback_guard.evidence.tally import CONTRADICTION
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.signals import material
 from feedback_guard.signals.checks import round_trip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from feedback_guard.evidence.counting import MOST_SHIFT
 from feedback_guard.evidence.learners import MAX_NAMED, NAMED, Pair
-from feedback_guard.evidence.martingales import MOST_SHIFT
 from feedback_guard.signals.lesson import Lesson
 
 KEYS = np.arange(1, 9, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)

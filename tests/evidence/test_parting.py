@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from feedback_guard.contribution import Kind
-from feedback_guard.evidence.book import LEAST_MEMBERS, Book, Slots
+from feedback_guard.evidence.book import Book, Slots
+from feedback_guard.evidence.counting import LEAST_MEMBERS, MOST_SHIFT
 from feedback_guard.evidence.learners import Part
-from feedback_guard.evidence.martingales import MOST_SHIFT, SHIFT_WIDTH, Honest
+from feedback_guard.evidence.martingales import SHIFT_WIDTH, Honest
 from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
 from feedback_guard.signals.lesson import NUMBERED, Lesson, two_way_log_ratio
@@ -106,9 +107,10 @@ def test_a_phrase_that_honest_people_use_too_is_found() -> None:
 
 
 def join(book: Book, slots: Slots, member: int) -> None:
-    rows = book.read(slots)
-    book.join(slots, rows, member)
-    book.write(slots, rows)
+    before = book.n[slots].astype(np.int64)
+    book.columns.first[slots[before == 0]] = member
+    book.n[slots] += 1
+    book.join(slots, before, member)
 
 
 def stream(parting: Parting, book: Book, planted: dict[int, int], *, seed: int = 3, n: int = 400) -> None:

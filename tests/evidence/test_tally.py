@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from feedback_guard.contribution import Kind
-from feedback_guard.evidence.book import LEAST_MEMBERS, Book
+from feedback_guard.evidence.book import Book
+from feedback_guard.evidence.counting import LEAST_MEMBERS
 from feedback_guard.evidence.facets import Facets
 from feedback_guard.evidence.tally import LOOKED_AT, Facet, Tally
 from feedback_guard.signals.lesson import Lesson, two_way_log_ratio
