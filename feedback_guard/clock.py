@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 MICROSECONDS = 1_000_000
 """Microseconds in a second. Every stored time is an integer of microseconds since the epoch, UTC."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; arithmetic and writing take half as long without saying so
 
 
 class Clock(Protocol):
@@ -87,10 +88,18 @@ def parse_iso8601(text: str) -> int:
 def format_iso8601(us: int) -> str:
     """Write microseconds since the epoch as ISO 8601 in UTC.
 
+    Raises
+    ------
+    ValueError
+        If there is no such year.
+
     Examples
     --------
     >>> format_iso8601(1_500_000)
     '1970-01-01T00:00:01.500000+00:00'
     """
-    seconds, rest = divmod(us, MICROSECONDS)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest).isoformat()
+    try:
+        moment = _NAIVE_EPOCH + timedelta(0, 0, us)
+    except OverflowError:
+        raise ValueError(f"{us} microseconds since 1970 lie beyond the years 1 to 9999") from None
+    return f"{moment.isoformat()}+00:00"

@@ -77,13 +77,20 @@ def canonical_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
         raise LedgerError(f"cannot be written as canonical JSON: {error}") from None
 
 
-def _check_unicode(text: str) -> None:
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it holds no lone surrogate."""
     if text.isascii():
-        return
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise LedgerError("a record cannot hold a lone surrogate: it is no Unicode text") from None
+        return False
+    return True
+
+
+def _check_unicode(text: str) -> None:
+    if not is_unicode(text):
+        raise LedgerError("a record cannot hold a lone surrogate: it is no Unicode text")
 
 
 def _check(value: object, depth: int) -> None:

@@ -146,16 +146,26 @@ def link(prev: Checkpoint, kind: str, subject: str, body: Mapping[str, JsonValue
     >>> first.seq, first.prev_hash == GENESIS
     (1, True)
     """
+    return link_text(prev, kind, subject, canonical_text(body), at_us)
+
+
+def link_text(prev: Checkpoint, kind: str, subject: str, body: str, at_us: int) -> Entry:
+    """Make the entry that follows `prev`, from a body that is canonical JSON already.
+
+    Raises
+    ------
+    LedgerError
+        If the kind, the subject, the time or the size of the body is not what a record may hold.
+    """
     if not _KIND.fullmatch(kind):
         raise LedgerError(f"the kind of an entry is a lower-case word of at most 64 characters, not {kind!r}")
     if not subject or len(subject) > MAX_SUBJECT_CHARS:
         raise LedgerError(f"the subject of an entry has 1..{MAX_SUBJECT_CHARS} characters, not {len(subject)}")
     check_scalars(subject, at_us)
-    text = canonical_text(body)
-    if len(text) > MAX_BODY_BYTES or len(text.encode()) > MAX_BODY_BYTES:
+    if len(body) > MAX_BODY_BYTES or len(body.encode()) > MAX_BODY_BYTES:
         raise LedgerError(f"the body of an entry has at most {MAX_BODY_BYTES} bytes; store the rest and its digest")
     seq = prev.seq + 1
-    return Entry(seq, at_us, kind, subject, text, prev.hash, entry_hash(seq, at_us, kind, subject, text, prev.hash))
+    return Entry(seq, at_us, kind, subject, body, prev.hash, entry_hash(seq, at_us, kind, subject, body, prev.hash))
 
 
 _quote: Final = encode_basestring

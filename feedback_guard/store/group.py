@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, text
 
 from feedback_guard.clock import Clock, SystemClock
 from feedback_guard.errors import StoreFullError
-from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, link
+from feedback_guard.ledger.chain import GENESIS, Checkpoint, Entry, link, link_text
 from feedback_guard.limits.grouped import GroupBudgets
 from feedback_guard.limits.placing import PointMemory
 from feedback_guard.store import tables
@@ -176,20 +176,21 @@ class Group:
         subject: str,
         body: Mapping[str, JsonValue],
         at_us: int,
-        stored: StoredContribution | None = None,
     ) -> int:
-        """Add an entry to the end of the ledger; returns its position.
+        """Add an entry to the end of the ledger; returns its position."""
+        return self._append(link(self._end(), kind, subject, body, at_us), None)
+
+    def append_judged(self, subject: str, body: str, at_us: int, stored: StoredContribution) -> int:
+        """`append` for a contribution that was judged.
 
         Parameters
         ----------
+        body
+            Canonical JSON already.
         stored
-            The contribution that it is about, as it is recorded beside it.
+            The contribution, as it is recorded beside the entry.
         """
-        entry = link(self._end(), kind, subject, body, at_us)
-        self._pending.append(entry)
-        self._stored.append(stored)
-        self._head = Checkpoint(entry.seq, entry.hash)
-        return entry.seq
+        return self._append(link_text(self._end(), "judged", subject, body, at_us), stored)
 
     def hold(self, contributions: int) -> None:
         """Take room for one more held request and its contributions.
@@ -223,6 +224,12 @@ class Group:
             _APPEND.many(self._connection, self._pending)
             self.appended += zip(self._pending, self._stored, strict=True)
             self._pending, self._stored = [], []
+
+    def _append(self, entry: Entry, stored: StoredContribution | None) -> int:
+        self._pending.append(entry)
+        self._stored.append(stored)
+        self._head = Checkpoint(entry.seq, entry.hash)
+        return entry.seq
 
     def _insert(self) -> None:
         if self._submissions:

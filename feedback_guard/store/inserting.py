@@ -7,9 +7,10 @@ from typing import Any
 from feedback_guard.errors import UsageError
 from feedback_guard.store.campaigns import member_of
 from feedback_guard.store.group import Group
-from feedback_guard.store.new_rows import SubmissionRow, new_row
-from feedback_guard.store.records import NewSubmission, StoredContribution
-from feedback_guard.store.rows import Surroundings, judged_body, sha256_hex
+from feedback_guard.store.judged_texts import judged_text, payload_text, verdict_text
+from feedback_guard.store.new_rows import ContributionRow, SubmissionRow, micro
+from feedback_guard.store.records import Judged, NewSubmission, StoredContribution
+from feedback_guard.store.rows import Surroundings, sha256_hex
 from feedback_guard.store.states import Delivery, Learning, check_delivery, check_learning
 
 
@@ -20,7 +21,7 @@ def insert(group: Group, submission: NewSubmission) -> None:
     check_delivery(None, submission.delivery)
     for judged in submission.judged:
         check_learning(None, judged.learning)
-    made = [new_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
+    rows = [_new_row(item, submission.id, place) for place, item in enumerate(submission.judged)]
     n_held = sum(judged.learning is Learning.HELD for judged in submission.judged)
     waiting = n_held > 0 or submission.delivery is Delivery.HELD
     if waiting:
@@ -41,7 +42,7 @@ def insert(group: Group, submission: NewSubmission) -> None:
             moved_us=submission.at_us,
             detail=None,
         ),
-        [row for row, _ in made],
+        rows,
         None if request is None else _replay_row(submission),
         [
             member_of(item.contribution, item.verdict.campaign, submission.at_us)
@@ -59,16 +60,33 @@ def insert(group: Group, submission: NewSubmission) -> None:
         body_sha256=submission.body_sha256,
         application=None if request is None else submission.application,
     )
-    for judged, (row, objects) in zip(submission.judged, made, strict=True):
-        group.append(
-            "judged",
+    for judged, row in zip(submission.judged, rows, strict=True):
+        group.append_judged(
             row.id,
-            judged_body(row, row.learning, around, objects),
+            judged_text(row, judged.contribution, judged.verdict, around),
             submission.at_us,
             StoredContribution(
                 judged.contribution, submission.id, judged.verdict, judged.learning, judged.vectors, row.weight_micro
             ),
         )
+
+
+def _new_row(judged: Judged, submission: str, position: int) -> ContributionRow:
+    contribution, verdict = judged.contribution, judged.verdict
+    weight = micro(verdict.weight)
+    return ContributionRow(
+        contribution.id,
+        submission,
+        position,
+        payload_text(contribution),
+        verdict_text(verdict),
+        verdict.decision.value,
+        judged.learning.value,
+        weight,
+        micro(verdict.suspicion),
+        weight,
+        judged.vectors,
+    )
 
 
 def _replay_row(submission: NewSubmission) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Between records and rows, and from a row to what the ledger says about it.
 
-`judged_body` is used twice: when a contribution is recorded, and when the ledger is verified against the rows. What
-it covers cannot be edited in a row without being found. Whoever records has the row's JSON as objects still, and need
-not read what was just written.
+`judged_body` is what the ledger is verified against; what it covers cannot be edited in a row without being found.
+Whoever records writes the same text by itself, in `judged_texts`.
 """
 
 from __future__ import annotations
