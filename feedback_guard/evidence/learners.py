@@ -27,6 +27,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.evidence import regression
 from feedback_guard.evidence.martingales import INFORMATION, SHIFT_WIDTH
 from feedback_guard.evidence.telling import MAX_PHRASE_CHARS
 from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
@@ -49,9 +50,6 @@ MAX_NAMED: Final = 1_024
 """Most phrases with names; of more, those that speak loudest."""
 MAX_ASKED: Final = 6
 """Most classes that one contribution is read for."""
-_STRETCH: Final = np.uint64(0xD6E8FEB86659FD93)
-_CLASS: Final = np.uint64(0xBF58476D1CE4E5B9)
-_LEAST_SPREAD: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +135,9 @@ class Pair:
 
     def slots(self, keys: Keys, classes: Slots) -> Slots:
         """Where the weights of phrases for classes are, shape (len(classes), len(keys))."""
-        return self._place(keys, classes[:, None])
+        slots = np.empty((len(classes), len(keys)), dtype=np.int64)
+        regression.place(keys, classes, self._shift, slots)
+        return slots
 
     def read(self, keys: Keys, known: NDArray[np.int64], lesson: Lesson) -> Part | None:
         """Ask both learners about a contribution; None where nobody chooses among classes.
@@ -164,8 +164,8 @@ class Pair:
         asked += [which for which in (lesson.which, int(others.argmax())) if which not in asked]
         classes = np.array(asked, dtype=np.int64)
         slots = self.slots(keys, classes)
-        weights = self._weights.take(slots, axis=0)
-        parted = weights[:, :, 0].sum(axis=1, dtype=np.float64)
+        weights, parted = np.empty((*slots.shape, 2), dtype=np.float32), np.empty(len(classes))
+        regression.read(self._weights, slots, weights, parted)
         chances = np.minimum(np.maximum(lesson.shares[classes], LEAST_CHANCE), 1.0 - LEAST_CHANCE)
         return Part(classes, chances, parted, n_asked, keys, slots, known, weights)
 
@@ -177,29 +177,19 @@ class Pair:
         float
             By how many log-odds the learner moved towards what is taught, for `unlearn`.
         """
-        taught = part.classes == lesson.which
-        before, after = part.weights, np.empty_like(part.weights)
-        prior = 1.0 / (1.0 / SHIFT_WIDTH**2 + INFORMATION * part.known)
-        spread = np.where(before[:, :, 1] == 0.0, prior, before[:, :, 1])
-        odds = np.log(part.chances / (1.0 - part.chances)) + part.parted
-        p = 1.0 / (1.0 + np.exp(-odds))
-        open_ = np.maximum(p * (1.0 - p), _LEAST_SPREAD)
-        gain = spread / (1.0 / open_ + spread.sum(axis=1))[:, None] / nth
-        steps = gain * ((taught - p) / open_)[:, None]
-        after[:, :, 0] = before[:, :, 0] + steps.astype(np.float32)
-        after[:, :, 1] = spread * (1.0 - gain)
-        self._weights[part.slots] = after
-        row = int(taught.argmax())
-        at = part.slots[row]
-        self._taught[at] += 1
-        if after[:, :, 0].max() >= NAMED:
-            for i in np.flatnonzero(self._mean[at] >= NAMED).tolist():
+        row = part.classes.tolist().index(lesson.which)
+        moved, loudest = regression.learn(
+            self._weights, self._taught, part.slots, part.weights, part.known, part.chances, part.parted, row, nth,
+            1.0 / SHIFT_WIDTH**2, INFORMATION,
+        )  # fmt: skip
+        if loudest >= NAMED:
+            for i in np.flatnonzero(self._mean[part.slots[row]] >= NAMED).tolist():
                 phrase = words[i][:MAX_PHRASE_CHARS]
                 self._name(Named(int(part.keys[i]), kinds[i], phrase, lesson.which, lesson.number, lesson.taught))
         self._learnt += 1
         if self._learnt % FADES == 0:
             self._fade()
-        return float(steps[row].sum())
+        return moved
 
     def unlearn(self, keys: Keys, which: int, moved: float) -> None:
         """Take back what a contribution taught, as nearly as what was learnt since allows."""
@@ -239,11 +229,9 @@ class Pair:
 
     def _slots_of(self, named: Sequence[Named]) -> Slots:
         keys = np.array([each.key for each in named], dtype=np.uint64)
-        return self._place(keys, np.array([each.which for each in named], dtype=np.int64))
-
-    def _place(self, keys: Keys, classes: Slots) -> Slots:
-        turned = (classes.astype(np.uint64) + np.uint64(1)) * _CLASS
-        return (((keys ^ turned) * _STRETCH) >> self._shift).astype(np.int64)
+        slots = np.empty(len(named), dtype=np.int64)
+        regression.place_pairs(keys, np.array([each.which for each in named], dtype=np.int64), self._shift, slots)
+        return slots
 
     def _name(self, named: Named) -> None:
         if (named.key, named.which) in self._named:

@@ -120,6 +120,7 @@ class Honest:
     width: float
 
     @classmethod
+    @lru_cache(maxsize=16)
     def of(cls, n_classes: int, n_known: int) -> Self:
         """What is expected if the classes' model was fitted on so many trusted contributions."""
         few = max(1.0, ENOUGH / max(1, n_known), MANY_OF_A_CLASS * n_classes / max(1, n_known))
