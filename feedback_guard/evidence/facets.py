@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import repeat
 from typing import Final, Self, cast
 
 import numpy as np
@@ -83,7 +83,7 @@ class Facets:
     shared
         Its facets of further kinds (`evidence.kinds`).
     n_trusted
-        In how many trusted contributions each phrase stands; empty where nobody counted.
+        In how many trusted contributions each phrase stands.
     keys
         Keys of its phrases and of its facets of further kinds, in this order; empty where nobody counted.
     """
@@ -176,6 +176,8 @@ class Background:
     n_trusted: int
     common: frozenset[str] = frozenset()
     _memo: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    _phrases: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict, compare=False, repr=False)
+    """Of phrases that came before, by field: number, and in how many trusted contributions each stands."""
 
     @classmethod
     def fit(cls, trusted: Sequence[Observation], *, seed: int) -> Self:
@@ -253,21 +255,36 @@ class Background:
         phrases_of, senders_of
             What the functions of these names said of it, where they were asked before.
         """
-        named: dict[int, tuple[str, str]] = {}
-        memo = self._memo
+        named: dict[int, tuple[str, str, int]] = {}
         for kind, texts in self.phrases_of(observation) if phrases_of is None else phrases_of:
-            own: dict[int, tuple[str, str]] = {}
+            own: dict[int, tuple[str, str, int]] = {}
             for name, phrases in texts:
-                whole = [f"{name} {phrase}" for phrase in phrases]
-                numbers = [memo.get(each) or self.named(each) for each in whole]
-                own.update(zip(numbers, zip(phrases, repeat(kind)), strict=True))
+                memo = self._phrases.get(name)
+                if memo is None:
+                    memo = self._phrases[name] = {}
+                for phrase in phrases:
+                    number, n_trusted = memo.get(phrase) or self._look_up(name, phrase, memo)
+                    own[number] = phrase, kind, n_trusted
             if len(own) > MAX_PHRASES:
                 own = {key: own[key] for key in heapq.nsmallest(MAX_PHRASES, own)}
             named.update(own)
         keys = sorted(named)
         senders = self.senders_of(observation.contribution) if senders_of is None else senders_of
-        words, kinds = zip(*[named[key] for key in keys], strict=True) if keys else ((), ())
-        return Facets(senders, np.array(keys, dtype=np.uint64), words, kinds)
+        words, kinds, counts = zip(*[named[key] for key in keys], strict=True) if keys else ((), (), ())
+        n_trusted_of = np.array(counts, dtype=np.int64)
+        return Facets(senders, np.array(keys, dtype=np.uint64), words, kinds, n_trusted=n_trusted_of)
+
+    def _look_up(self, name: str, phrase: str, memo: dict[str, tuple[int, int]]) -> tuple[int, int]:
+        """Number of a phrase in a text, and in how many trusted contributions it stands; remembered."""
+        number = self.number(f"{name} {phrase}")
+        at = bisect_left(memoryview(self.phrases), number)  # of one number, quicker than by numpy
+        known = at < len(self.phrases) and int(self.phrases[at]) == number
+        found = number, int(self.counts[at]) if known else 0
+        if len(phrase) <= _MOST_CHARS:
+            if len(memo) >= _MOST_REMEMBERED:
+                memo.clear()
+            memo[phrase] = found
+        return found
 
     def senders_of(self, contribution: Contribution) -> tuple[tuple[int, str], ...]:
         """Keys of the contributor and of each group, with their kind."""
@@ -282,7 +299,7 @@ class Background:
         return int.from_bytes(hashlib.blake2b(data, key=self.key, digest_size=8).digest(), "big")
 
     def named(self, name: str) -> int:
-        """`number`, remembered: for phrases, which come again and again."""
+        """`number`, remembered: for what comes again and again."""
         found = self._memo.get(name)
         if found is None:
             found = self.number(name)

@@ -63,7 +63,7 @@ class Reading:
                 found.words,
                 found.kinds,
                 self.shared,
-                background.count(found.phrases),
+                found.n_trusted,
                 (*phrases.tolist(), *self.shared.keys.tolist()),
             )
         return self._facets
