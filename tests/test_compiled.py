@@ -53,8 +53,8 @@ class Stream:
     def add(self, number: int, count: Any) -> tuple[Any, ...]:
         """Count a member, and say what came of it."""
         rng = self.rng
-        keys = sorted(rng.choice(40, 12, replace=False).tolist())
-        slots = self.book.place(keys, [int(key) % 7 for key in keys], n_two=0)
+        keys = np.sort(rng.choice(40, 12, replace=False)).astype(np.uint64)
+        slots = self.book.place(keys, keys.astype(np.int64) % 7, n_two=0)
         shares, which = rng.dirichlet(np.full(3, 0.6)), int(rng.integers(3))
         before, looks, past = np.empty((3, 12), dtype=np.int64)
         told, evidence = np.empty((12 * (1 + TARGETS), 2), dtype=np.int64), np.empty(12 * (1 + TARGETS))
@@ -85,7 +85,7 @@ def test_counting_is_the_same_uncompiled() -> None:
 def test_a_facets_shift_test_is_the_sum_of_its_members_steps() -> None:
     """By the functions of a single test, member by member, from the one on that follows the first to teach a class."""
     rng, book = np.random.default_rng(3), Book(16)
-    (slot,) = book.place([1], [2], n_two=0).tolist()
+    (slot,) = book.place(np.array([1], dtype=np.uint64), np.array([2]), n_two=0).tolist()
     sums: dict[int, np.ndarray[Any, Any]] = {}
     for number in range(40):
         shares, which = rng.dirichlet(np.ones(3)), int(rng.integers(3))

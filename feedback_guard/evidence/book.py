@@ -19,19 +19,17 @@ is what was seen least).
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.evidence import counting
-from feedback_guard.evidence.counting import N_SHIFT, NONE, SHARES
+from feedback_guard.evidence.counting import N_SHIFT, SHARES
+from feedback_guard.evidence.index import NOWHERE, Index, Keys, Slots
 from feedback_guard.evidence.martingales import contradiction_evidence, contrary_share
 from feedback_guard.evidence.packed import WIDTH, packed, unpacked
 
-Slots = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 TARGETS: Final = 3
@@ -83,7 +81,7 @@ class Book:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._slot_of: dict[int, int] = {}
+        self._index = Index()
         self._free: list[int] = []
         self._high = 0
         self._hand = 0
@@ -98,13 +96,13 @@ class Book:
         """Of facets with two members or more, packed: most never have a second."""
 
     def __len__(self) -> int:
-        return len(self._slot_of)
+        return len(self._index)
 
     def slot(self, key: int) -> int | None:
         """Where a facet is; None if it is nowhere."""
-        return self._slot_of.get(key)
+        return self._index.get(key)
 
-    def place(self, keys: Sequence[int], n_trusted: Sequence[int], *, n_two: int) -> Slots:
+    def place(self, keys: Keys, n_trusted: Slots, *, n_two: int) -> Slots:
         """Where facets are, each with a place of its own from now on.
 
         Parameters
@@ -116,17 +114,13 @@ class Book:
         n_two
             How many, from the first, have only two classes; both are watched from the beginning then.
         """
-        get = self._slot_of.get
-        found = [get(key, NONE) for key in keys]
-        if NONE in found:
-            new = [i for i, slot in enumerate(found) if slot == NONE]
-            taken = self._take(len(new), found)
-            for i, slot in zip(new, taken, strict=True):
-                found[i] = slot
-                self._slot_of[keys[i]] = slot
-            n_new_two = bisect_left(new, n_two)
-            self._clear(taken, [keys[i] for i in new], [n_trusted[i] for i in new], n_two=n_new_two)
-        return np.array(found, dtype=np.int64)
+        found, new = np.empty((2, len(keys)), dtype=np.int64)
+        n_new = self._index.place(keys, self._vacant(keys), found, new)
+        if n_new:
+            columns, known = self.columns, n_trusted
+            counting.clear(self.keys, self._arrived, *columns, found, new[:n_new], keys, known, n_two, self._arrivals)
+            self._take(n_new)
+        return found
 
     def join(self, slots: Slots, before: Slots, member: int) -> None:
         """Remember a further member of facets that had so many before, and whose columns count it already."""
@@ -168,36 +162,36 @@ class Book:
         """Evidence of each facet by the contradiction test."""
         return contradiction_evidence(self.columns.contradiction[slots].astype(np.float64))
 
-    def _take(self, n: int, keep: list[int]) -> list[int]:
-        """Take n places, of others than those that are to be kept."""
-        taken = [self._free.pop() for _ in range(min(n, len(self._free)))]
-        fresh = min(n - len(taken), self.capacity - self._high)
-        taken += range(self._high, self._high + fresh)
-        self._high += fresh
-        while len(taken) < n:
-            self._make_room(np.array([*keep, *taken], dtype=np.int64))
-            taken += [self._free.pop() for _ in range(min(n - len(taken), len(self._free)))]
-        return taken
+    def _vacant(self, keys: Keys) -> Slots:
+        """As many places that are not taken as facets could need, or more than they do; room is made for them."""
+        if len(self._free) + self.capacity - self._high < len(keys):
+            found, missing = self._index.find(keys)
+            while len(self._free) + self.capacity - self._high < missing:
+                self._make_room(found[found != NOWHERE])
+        fresh = np.arange(self._high, min(self._high + len(keys), self.capacity))
+        if not self._free:
+            return fresh
+        return np.concatenate([np.array(self._free[: -len(keys) - 1 : -1], dtype=np.int64), fresh])
 
-    def _clear(self, taken: list[int], keys: list[int], n_trusted: list[int], *, n_two: int) -> None:
-        """Make places as good as new."""
-        new_keys, known = np.array(keys, dtype=np.uint64), np.array(n_trusted, dtype=np.int64)
-        counting.clear(
-            self.keys, self._arrived, *self.columns, np.array(taken), new_keys, known, n_two, self._arrivals
-        )  # fmt: skip
-        self._arrivals += len(taken)
+    def _take(self, n: int) -> None:
+        """The first n of the vacant places are taken."""
+        freed = min(n, len(self._free))
+        del self._free[len(self._free) - freed :]
+        self._high += n - freed
+        self._arrivals += n
 
     def _make_room(self, keep: Slots) -> None:
         """Pass a stretch of places, and drop a quarter of their facets: the fewest members, then the first to come."""
         stretch = (self._hand + np.arange(min(STRETCH, self.capacity))) % self.capacity
         self._hand = int(stretch[-1]) + 1
+        stretch = stretch[stretch < self._high]
         stretch = np.setdiff1d(stretch, np.concatenate([keep, np.array(self._free, dtype=np.int64)]))
         quarter = max(1, len(stretch) // 4)
         plain = stretch[self.contradiction_evidence(stretch) < KEEP_ABOVE]
         # At least half of them: the quarter that goes has then as many again beside it that have no fewer members.
         candidates = plain if len(plain) >= 2 * quarter else stretch
         fewest = candidates[np.lexsort((self._arrived[candidates], self.n[candidates]))][:quarter]
-        for slot, key in zip(fewest.tolist(), self.keys[fewest].tolist(), strict=True):
-            del self._slot_of[key]
+        self._index.drop(self.keys[fewest])
+        for slot in fewest.tolist():
             self._members.pop(slot, None)
         self._free += fewest.tolist()

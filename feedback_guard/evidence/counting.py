@@ -325,7 +325,7 @@ def renew(
 
 @compiled(
     "void(uint64[:], int64[:], int64[:], int32[:], int32[:], int16[:, :], boolean[:], float32[:, :], "
-    "float32[:, :, :], int64[:], uint64[:], int64[:], int64, int64)"
+    "float32[:, :, :], int64[:], int64[:], uint64[:], int64[:], int64, int64)"
 )
 def clear(
     keys: NDArray[np.uint64],
@@ -338,7 +338,8 @@ def clear(
     contradiction: NDArray[np.float32],
     shift: NDArray[np.float32],
     slots: Numbers,
-    new_keys: NDArray[np.uint64],
+    new: Numbers,
+    own_keys: NDArray[np.uint64],
     known: Numbers,
     n_two: int,
     arrivals: int,
@@ -349,17 +350,20 @@ def clear(
     ----------
     keys, arrived, first, n, n_trusted, targets, hot, contradiction, shift
         Columns of the book, changed here.
-    slots, new_keys, known
-        The places, the facets, and in how many trusted contributions each stands.
+    slots, new
+        Where facets are, and which of them have come.
+    own_keys, known
+        Of all of them, and in how many trusted contributions each stands.
     n_two
-        How many of them, from the first, have only two classes: both are watched from the beginning then.
+        How many, from the first, have only two classes: both are watched from the beginning then.
     arrivals
         How many facets came before.
     """
-    for i in range(len(slots)):
+    for nth in range(len(new)):
+        i = new[nth]
         slot = slots[i]
-        keys[slot] = new_keys[i]
-        arrived[slot] = arrivals + i
+        keys[slot] = own_keys[i]
+        arrived[slot] = arrivals + nth
         n_trusted[slot] = min(known[i], 2147483647)
         first[slot] = 0
         renew(n, targets, hot, contradiction, shift, slot, i < n_two)

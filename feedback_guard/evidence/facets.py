@@ -84,8 +84,6 @@ class Facets:
         Its facets of further kinds (`evidence.kinds`).
     n_trusted
         In how many trusted contributions each phrase stands.
-    keys
-        Keys of its phrases and of its facets of further kinds, in this order; empty where nobody counted.
     """
 
     senders: tuple[tuple[int, str], ...]
@@ -94,7 +92,6 @@ class Facets:
     kinds: tuple[str, ...]
     shared: Gathered = NOTHING
     n_trusted: NDArray[np.int64] = field(default_factory=lambda: NOTHING.n_trusted)
-    keys: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=16)
@@ -277,7 +274,7 @@ class Background:
     def _look_up(self, name: str, phrase: str, memo: dict[str, tuple[int, int]]) -> tuple[int, int]:
         """Number of a phrase in a text, and in how many trusted contributions it stands; remembered."""
         number = self.number(f"{name} {phrase}")
-        at = bisect_left(memoryview(self.phrases), number)  # of one number, quicker than by numpy
+        at = bisect_left(self.phrases.data, number)  # of one number, quicker than by numpy
         known = at < len(self.phrases) and int(self.phrases[at]) == number
         found = number, int(self.counts[at]) if known else 0
         if len(phrase) <= _MOST_CHARS:

@@ -98,9 +98,8 @@ class Known(MutableMapping[Facet, T]):
             if all(names.isdisjoint(phrases) for phrases in said):
                 return ()
         facets = reading.facets
-        if self._keys.keys().isdisjoint(facets.keys):
-            return ()
-        return zip(facets.kinds, facets.phrases.tolist(), strict=True)
+        keys = facets.phrases.tolist()
+        return () if self._keys.keys().isdisjoint(keys) else zip(facets.kinds, keys, strict=True)
 
 
 def _add(counts: dict[C, int], what: C) -> None:

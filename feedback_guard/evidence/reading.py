@@ -64,7 +64,6 @@ class Reading:
                 found.kinds,
                 self.shared,
                 found.n_trusted,
-                (*phrases.tolist(), *self.shared.keys.tolist()),
             )
         return self._facets
 

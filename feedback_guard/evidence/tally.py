@@ -17,7 +17,7 @@ from feedback_guard.contribution import Kind
 from feedback_guard.evidence import counting
 from feedback_guard.evidence.book import TARGETS, Book
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
-from feedback_guard.evidence.facets import PHRASES, SALTS, Facets
+from feedback_guard.evidence.facets import PHRASES, SALTS, Facets, Keys
 from feedback_guard.evidence.martingales import Honest, contradiction_step
 from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
 
@@ -109,17 +109,16 @@ class Tally:
             Of the contribution.
         """
         book, shared, names = self._book, facets.shared, self._number
-        keys = [key ^ SALTS[kind] for key, _ in facets.senders]
-        n_senders = n_own = len(keys)
-        kinds, trusted = [0] * n_senders, [0] * n_senders
+        n_senders = n_own = len(facets.senders)
+        keys = np.array([key ^ SALTS[kind] for key, _ in facets.senders], dtype=np.uint64)
+        kinds, trusted = [0] * n_senders, np.zeros(n_senders, dtype=np.int64)
         if lesson.comparable:
             n_own += len(facets.phrases)
-            keys += facets.keys
+            keys = np.concatenate([keys, facets.phrases, shared.keys])
             kinds += [names[each] for each in facets.kinds]
             kinds += [names[each] for each in shared.kinds]
-            trusted += facets.n_trusted.tolist()
-            trusted += shared.n_trusted.tolist()
-        if not keys:
+            trusted = np.concatenate([trusted, facets.n_trusted, shared.n_trusted])
+        if not kinds:
             return
         n_two = n_own if lesson.shares is not None and len(lesson.shares) == 2 else 0
         slots = book.place(keys, trusted, n_two=n_two)
@@ -130,7 +129,7 @@ class Tally:
                 self._found[each].look(LOOKED_AT, LOOKED_AT)
         # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
         contradict = np.ones(len(keys), dtype=np.bool_)
-        contradict[n_senders:n_own] = [not chosen and n <= RARE for n in trusted[n_senders:n_own]]
+        contradict[n_senders:n_own] = False if chosen else trusted[n_senders:n_own] <= RARE
         honest = Honest.of(lesson.n_classes, lesson.n_known)
         news = _News.room_for(len(keys))
         chances = _NOBODY if lesson.shares is None else lesson.shares
@@ -146,7 +145,7 @@ class Tally:
         if n_told:
             self._tell(facets_of, news.told[:n_told].tolist(), news.evidence[:n_told].tolist())
         for i in news.past[:n_past].tolist():
-            if (self._kinds[kinds[i]], keys[i]) not in self._standing:
+            if (self._kinds[kinds[i]], int(keys[i])) not in self._standing:
                 book.renew(int(slots[i]), two=i < n_two)
 
     def _look(self, counted: _Counted, looks: Numbers) -> None:
@@ -161,11 +160,11 @@ class Tally:
 
     def _weight(self, counted: _Counted, i: int) -> float:
         """How unlikely a facet is to be honest beforehand."""
-        return 1.0 / (1.0 + counted.trusted[i]) if self._by_rarity[counted.kinds[i]] else 1.0
+        return 1.0 / (1.0 + int(counted.trusted[i])) if self._by_rarity[counted.kinds[i]] else 1.0
 
     def _tell(self, counted: _Counted, tests: list[list[int]], evidence: list[float]) -> None:
         for (i, test), e in zip(tests, evidence, strict=True):
-            kind, key = self._kinds[counted.kinds[i]], counted.keys[i]
+            kind, key = self._kinds[counted.kinds[i]], int(counted.keys[i])
             self._found[kind].tell((key, test), e, self._weight(counted, i))
             if (kind, key) in self._standing:
                 self._told((kind, key), test, e)
@@ -174,9 +173,9 @@ class Tally:
 class _Counted(NamedTuple):
     """The facets of the contribution that is being counted, each at the same place of all three."""
 
-    keys: list[int]
+    keys: Keys
     kinds: list[int]
-    trusted: list[int]
+    trusted: Numbers
 
 
 class _News(NamedTuple):

@@ -7,12 +7,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from feedback_guard.evidence.book import KEEP_ABOVE, Book, Floats, Slots
+from feedback_guard.evidence.book import KEEP_ABOVE, Book, Floats
+from feedback_guard.evidence.index import Slots
 from feedback_guard.evidence.martingales import contradiction_step
 
 
 def place(book: Book, *keys: int) -> list[int]:
-    return [int(slot) for slot in book.place(sorted(keys), [0] * len(keys), n_two=len(keys))]
+    placed = book.place(np.array(sorted(keys), dtype=np.uint64), np.zeros(len(keys), dtype=np.int64), n_two=len(keys))
+    return [int(slot) for slot in placed]
+
+
+def slots_of(book: Book) -> dict[int, int]:
+    """Where each facet is."""
+    keys, slots = book._index.items()
+    return dict(zip(keys.tolist(), slots.tolist(), strict=True))
 
 
 def add(book: Book, slots: list[int], member: int, step: Floats) -> None:
@@ -56,11 +64,11 @@ def test_nothing_with_many_members_is_pushed_out(seed: int) -> None:
 
     def make_room(keep: Slots) -> None:
         nonlocal made
-        before = {key: int(book.n[slot]) for key, slot in book._slot_of.items()}
+        before = {key: int(book.n[slot]) for key, slot in slots_of(book).items()}
         real(keep)
         kept = {int(book.keys[slot]) for slot in keep.tolist() if int(book.keys[slot]) in before}
         passed = [n for key, n in before.items() if key not in kept]
-        gone = [n for key, n in before.items() if key not in book._slot_of]
+        gone = [n for key, n in before.items() if key not in slots_of(book)]
         assert gone
         assert max(gone) <= 4 * sum(passed) / len(passed)
         made += 1
@@ -74,7 +82,7 @@ def test_nothing_with_many_members_is_pushed_out(seed: int) -> None:
         add(book, slots, member, contradiction_step(float(rng.normal(1.0 if member % 3 else -1.0, 2.0))))
         counted.update(keys)
     assert made > 50
-    for key, slot in book._slot_of.items():
+    for key, slot in slots_of(book).items():
         assert book.n[slot] <= counted[key], "never more than there were"
     often = [key for key, n in counted.most_common(12)]
     assert all(book.slot(key) is not None for key in often)

@@ -42,7 +42,11 @@ def read(observation: Observation) -> Reading:
 def all_of(reading: Reading) -> list[Facet]:
     facets = reading.facets
     own = [("sender", number ^ salt) for number, _ in facets.senders for salt in SALTS.values()]
-    return own + list(zip((*facets.kinds, *facets.shared.kinds), facets.keys, strict=True))
+    return (
+        own
+        + list(zip(facets.kinds, facets.phrases.tolist(), strict=True))
+        + list(zip(facets.shared.kinds, facets.shared.keys.tolist(), strict=True))
+    )
 
 
 def believe(known: Known[int], reading: Reading, facet: Facet) -> None:

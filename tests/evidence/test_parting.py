@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from feedback_guard.contribution import Kind
-from feedback_guard.evidence.book import Book, Slots
+from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.counting import LEAST_MEMBERS, MOST_SHIFT
+from feedback_guard.evidence.index import Slots
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import SHIFT_WIDTH, Honest
 from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
@@ -106,6 +107,10 @@ def test_a_phrase_that_honest_people_use_too_is_found() -> None:
     assert phrase_evidence(q, taught, np.ones(400), 10, EXPECTED) > math.log(1_000)
 
 
+def place(book: Book, keys: list[int], n_trusted: list[int]) -> Slots:
+    return book.place(np.array(keys, dtype=np.uint64), np.array(n_trusted, dtype=np.int64), n_two=len(keys))
+
+
 def join(book: Book, slots: Slots, member: int) -> None:
     before = book.n[slots].astype(np.int64)
     book.columns.first[slots[before == 0]] = member
@@ -125,7 +130,7 @@ def stream(parting: Parting, book: Book, planted: dict[int, int], *, seed: int =
             keys, q, taught = np.append(keys[:7], np.uint64(at[number])), float(rng.uniform(0.03, 0.2)), 1
         keys = np.sort(keys)
         known = np.where(np.isin(keys, COMMON), 100, 0)
-        slots = book.place(keys.tolist(), known.tolist(), n_two=len(keys))
+        slots = book.place(keys, known, n_two=len(keys))
         join(book, slots, number)
         told = lesson(q, taught)
         part = parting.pair.read(keys, known, told)
@@ -158,7 +163,7 @@ def test_where_nobody_chooses_a_class_as_much_is_expected_of_honest_people() -> 
         parting, book = Parting(RATE), Book(1_000)
         for n in range(9):
             told = lesson(0.25, 1)
-            slots = book.place(key.tolist(), [0], n_two=1)
+            slots = place(book, key.tolist(), [0])
             join(book, slots, n)
             part = parting.pair.read(key, np.zeros(1, np.int64), told)
             assert part is not None
@@ -193,7 +198,7 @@ def test_a_class_of_votes_is_no_class_of_labels_though_both_are_the_second() -> 
     votes = replace(lesson(0.1, 1), kind=Kind.RATING)
     for n in range(20):
         parting.witness(n, read_for(0.1, 4.0), votes, 1)
-        slots = book.place(key.tolist(), [0], n_two=1)
+        slots = place(book, key.tolist(), [0])
         join(book, slots, n)
         part = parting.pair.read(key, np.zeros(1, np.int64), votes)
         assert part is not None
@@ -221,7 +226,7 @@ def vars_of(part: Part, *, n_asked: int) -> tuple[Any, ...]:
 
 def test_a_word_that_stands_beside_a_trigger_is_explained_by_it() -> None:
     parting, book, trigger, beside = Parting(RATE), Book(1_000), int(RARE[0]), int(RARE[1])
-    slots = book.place([trigger, beside], [0, 0], n_two=2)
+    slots = place(book, [trigger, beside], [0, 0])
     for number in range(30):
         lie = number < 20
         told = lesson(0.1, 1) if lie else lesson(0.9, 1)
@@ -348,7 +353,7 @@ def test_of_those_let_go_and_indicted_the_share_is_as_stated() -> None:
 def test_agreeing_members_of_an_everyday_phrase_are_let_go(known: int, held: bool) -> None:
     """Whoever plants poison on what everybody says gets nobody held who agrees with her content."""
     parting, book, key = Parting(RATE, everyday=20.0), Book(1_000), int(RARE[0])
-    slots = book.place([key], [known], n_two=1)
+    slots = place(book, [key], [known])
     for number in range(60):
         told = lesson(0.1 if number % 2 else 0.8, 1)
         join(book, slots, number)
@@ -364,7 +369,7 @@ def test_agreeing_members_of_an_everyday_phrase_are_let_go(known: int, held: boo
 def test_an_honest_word_that_agrees_with_its_content_indicts_nobody() -> None:
     """All its members teach one class, more than was known of it; nobody contradicts."""
     parting, book, key = Parting(RATE, everyday=20.0), Book(1_000), int(RARE[0])
-    slots = book.place([key], [2], n_two=1)
+    slots = place(book, [key], [2])
     for number in range(80):
         told = lesson(0.75, 1)
         join(book, slots, number)

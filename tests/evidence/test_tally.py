@@ -25,7 +25,7 @@ def lesson(q: float, which: int) -> Lesson:
 
 def phrase(key: int = WORD) -> Facets:
     keys = np.array([key], dtype=np.uint64)
-    return Facets((), keys, ("word",), ("word",), n_trusted=np.zeros(1, np.int64), keys=(key,))
+    return Facets((), keys, ("word",), ("word",), n_trusted=np.zeros(1, np.int64))
 
 
 class Counting:
