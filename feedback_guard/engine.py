@@ -13,7 +13,7 @@ from feedback_guard.assess import Assessor
 from feedback_guard.contribution import Contribution
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.interface import Embedder
-from feedback_guard.embedding.isolated import make_live_embedder
+from feedback_guard.embedding.several import make_live_embedder
 from feedback_guard.evidence.baseline import Baseline, load
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.observe import canonical_texts

@@ -87,6 +87,7 @@ class Batcher:
         self._thread: threading.Thread | None = None
         self._left_behind: threading.Thread | None = None
         self._pid: int | None = None
+        self._job_is_next = False  # the owner's
 
     @property
     def embedder(self) -> Embedder:
@@ -264,18 +265,17 @@ class Batcher:
                 close()
 
     def _advance(self, live: Pool, job: Pool, line: Line) -> None:
-        """Send what is worth it, live texts and jobs in turns; if nothing is, take in what is answered."""
-        sent = False
-        if len(live) >= line.worth:
-            line.send(live.take(self._clock.monotonic(), at_most=line.portion(len(live))))
-            sent = True
-        if job:
-            if line.is_full:
-                line.land()
-            line.send(job.take(0.0))
-            sent = True
-        if line.is_full or not sent:
-            line.land()
+        """Send what is worth it, live texts and jobs in turns, and take in what is answered."""
+        for pool in (job, live) if self._job_is_next else (live, job):
+            if not pool or line.is_full:
+                continue
+            if pool is job:
+                line.send(job.take(0.0))
+                self._job_is_next = False
+            elif len(live) >= line.worth((now := self._clock.monotonic()) - live.first_arrived):
+                line.send(live.take(now, at_most=line.portion(len(live))))
+                self._job_is_next = True
+        line.land()
 
     def _load(self) -> Embedder:
         source = self._source

@@ -4,8 +4,9 @@ Where shorter texts are padded, a batch costs about as much as its longest text 
 takes texts of similar length: as soon as the padding would cost as much as another batch, there is another batch. A
 model that reads texts without padding takes what is there, but nothing so long that short ones wait for it. Either
 way a batch has a budget of bytes; the bytes of a text stand for its tokens. The text with the least left to do comes
-first, so a text of a hundred windows does not stall the short ones. A text that waited too long gets every second
-batch, so a stream of short ones cannot starve it.
+first, so a text of a hundred windows does not stall the short ones; without padding, all that one window holds are
+alike, and the one that came first comes first. A text that waited too long gets every second batch, so a stream of
+short ones cannot starve it.
 """
 
 from __future__ import annotations
@@ -160,11 +161,18 @@ class Pool:
             self.drop_over()
             if not self._items:
                 return []
-            self._items.sort(key=lambda item: item.left_bytes)  # stable: among equals the earlier one comes first
-            at = self._seed(now)
             draft = _Draft(room, padded=self._padded)
-            self._fill(draft, self._items[at:])
-            self._fill(draft, self._items[:at][::-1])
+            if self._padded or self._patience is None:
+                self._items.sort(key=lambda item: item.left_bytes)  # stable: among equals the earlier comes first
+                at = self._seed(now)
+                self._fill(draft, self._items[at:])
+                self._fill(draft, self._items[:at][::-1])
+            else:
+                # By length alone, the longer half of many that wait would only get the batches of those who are late.
+                self._items.sort(key=lambda item: (max(item.left_bytes, WINDOW_BYTES), item.arrived))
+                at = self._seed(now)
+                for item in [self._items[at], *self._items[:at], *self._items[at + 1 :]]:
+                    self._fill(draft, [item])
             self._items = [item for item in self._items if not item.is_taken]
             if draft.batch:
                 return draft.batch

@@ -1,11 +1,15 @@
-"""Wakes the one thread that waits for either more texts or an answer of the model's process."""
+"""Wakes the one thread that waits for either more texts or an answer of a model's process."""
 
 from __future__ import annotations
 
 import contextlib
 import enum
 import os
-import selectors
+import select
+from collections.abc import Iterable
+from typing import Final
+
+_CAN_BE_READ: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Heard(enum.Enum):
@@ -15,11 +19,11 @@ class Heard(enum.Enum):
     """The time was over."""
     BELL = enum.auto()
     FILE = enum.auto()
-    """The file can be read, whether or not the bell was rung too."""
+    """A file can be read, whether or not the bell was rung too."""
 
 
 class Bell:
-    """Any thread rings it, one thread waits for it, or for a file descriptor that can be read.
+    """Any thread rings it, one thread waits for it, or for file descriptors that can be read.
 
     A condition variable cannot wait for a socket, and a socket not for a condition variable: so whoever rings writes
     one byte to a pipe.
@@ -37,47 +41,54 @@ class Bell:
         self._reads, self._rings = os.pipe()
         os.set_blocking(self._reads, False)
         os.set_blocking(self._rings, False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._reads, selectors.EVENT_READ)
-        self._watched: int | None = None
 
     def ring(self) -> None:
         """Wake the thread that waits, or the next one that does."""
         with contextlib.suppress(BlockingIOError):  # it has been rung often enough
             os.write(self._rings, b"!")
 
-    def wait(self, seconds: float | None, *, also: int | None = None) -> Heard:
-        """Wait until it is rung, the time is over, or `also` can be read.
+    def wait(self, seconds: float | None, *, also: Iterable[int] = ()) -> Heard:
+        """Wait until it is rung, the time is over, or one of `also` can be read.
 
         Parameters
         ----------
         seconds
             None: for ever.
         also
-            A file descriptor; one that was closed is not waited for.
+            File descriptors; one that was closed is not waited for.
         """
-        self._watch(also)
-        ready = {key.fd for key, _ in self._selector.select(seconds)}
+        ready = readable([self._reads, *also], seconds)
         with contextlib.suppress(BlockingIOError):
             while os.read(self._reads, 4_096):
                 pass
-        if also in ready:
+        if ready - {self._reads}:
             return Heard.FILE
         return Heard.BELL if ready else Heard.NOTHING
 
     def close(self) -> None:
         """Give the pipe back. It must not be used again."""
-        self._selector.close()
         os.close(self._reads)
         os.close(self._rings)
 
-    def _watch(self, also: int | None) -> None:
-        # A number may by now stand for another file than the last time, so it is registered anew for each wait.
-        if self._watched is not None:
-            with contextlib.suppress(KeyError, ValueError, OSError):
-                self._selector.unregister(self._watched)
-            self._watched = None
-        if also is not None:
-            with contextlib.suppress(ValueError, OSError):
-                self._selector.register(also, selectors.EVENT_READ)
-                self._watched = also
+
+def readable(files: Iterable[int], seconds: float | None) -> set[int]:
+    """Those of some file descriptors that can be read, or whose other end is closed, as soon as there are any.
+
+    Parameters
+    ----------
+    files
+        One that was closed is left out, so that its number is never waited for.
+    seconds
+        Longest wait; None: for ever.
+    """
+    poll = select.poll()
+    for file in files:
+        poll.register(file, select.POLLIN)
+    while True:
+        found = poll.poll(None if seconds is None else max(0.0, seconds) * 1_000)
+        closed = [file for file, events in found if events & select.POLLNVAL]
+        ready = {file for file, events in found if events & _CAN_BE_READ}
+        if ready or not closed:
+            return ready
+        for file in closed:
+            poll.unregister(file)

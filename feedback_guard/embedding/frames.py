@@ -55,7 +55,10 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes]:
     n_head, n_body = _LENGTHS.unpack(_exactly(channel, _LENGTHS.size))
     if max(n_head, n_body) > MAX_BYTES:
         raise FrameError("the model's process sent something that is no frame")
-    head = json.loads(_exactly(channel, n_head))
+    try:
+        head = json.loads(_exactly(channel, n_head))
+    except ValueError:
+        raise FrameError("the model's process sent something that is no frame") from None
     return head, _exactly(channel, n_body)
 
 

@@ -1,4 +1,4 @@
-"""Batches on their way through the model. While it reads one, the next may already lie before it.
+"""Batches on their way through one model, or through several. While one is read, the next may already lie before it.
 
 A model in a process of its own has nothing to do from the moment when it answers until the guard has come round to
 sending more, and the guard, woken by the answers, has the most to do just then. So the next batch is sent ahead, once
@@ -11,40 +11,22 @@ the guard works on the first half while the model reads the second.
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol, cast
+from collections.abc import Callable
+from typing import Final, cast
 
 from feedback_guard.clock import Clock
 from feedback_guard.embedding.batches import Batch
-from feedback_guard.embedding.interface import Embedder, Vectors
-from feedback_guard.embedding.vectors import require_unit
+from feedback_guard.embedding.bell import readable
+from feedback_guard.embedding.interface import Embedder, Pipelined, Readiness
+from feedback_guard.embedding.lane import AHEAD, Direct, Lane
 
-logger = logging.getLogger(__name__)
-
-AHEAD: Final = 2
-"""Batches that are sent before the first is answered: one that is read, and one that lies ready."""
-WORTH: Final = 8
-"""Fewest windows that are sent ahead: smaller batches cost more than the model's idle moment."""
+WORTH: Final = 12
+"""Fewest windows that are sent ahead, or to a model beside one that reads: smaller batches cost more than the idle
+moment."""
+IDLE_SECONDS: Final = 0.05
+"""Longest time that a text waits for so many others while a model has nothing to do."""
 HALF: Final = 12
-"""Fewest texts in each half of what is divided: at this size a text costs little more than in a larger batch."""
-
-
-class Pipelined(Protocol):
-    """An embedder that takes the next batch before it has answered the last."""
-
-    def begin(self, texts: Sequence[str]) -> None:
-        """Send a batch; raises as `Embedder.encode` does."""
-        ...
-
-    def finish(self) -> Vectors:
-        """Wait for the vectors of the oldest batch that was begun; raises as `Embedder.encode` does."""
-        ...
-
-    def fileno(self) -> int | None:
-        """What can be read once `finish` need not wait; None if it would not wait now either."""
-        ...
+"""Fewest texts in each part of what is divided: at this size a text costs little more than in a larger batch."""
 
 
 class Line:
@@ -53,7 +35,8 @@ class Line:
     Parameters
     ----------
     embedder
-        If it has `begin`, `finish` and `fileno`, as `Pipelined` says, the next batch is sent ahead.
+        If it is `Pipelined`, the next batch is sent ahead. If it has `models`, which are, each batch goes to the one
+        that has the least to do, and whichever answers first is heard first.
     wanted
         Asked after a batch failed, before its windows are tried one by one.
     report
@@ -73,88 +56,84 @@ class Line:
         handed: Callable[[], None],
         clock: Clock,
     ) -> None:
-        self._embedder = embedder
-        self._pipelined = cast("Pipelined", embedder) if hasattr(embedder, "begin") else None
-        self._wanted = wanted
-        self._report = report
-        self._handed = handed
-        self._clock = clock
-        self._under_way: deque[tuple[Batch, float]] = deque()
+        models, ahead = _models(embedder)
+        self._ahead = ahead
+        self._lanes = [
+            Lane(
+                model, ahead=ahead, dimension=embedder.dimension,
+                wanted=wanted, report=report, handed=handed, clock=clock,
+            )
+            for model in models
+        ]  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        """Models from which something is to come."""
+        return sum(lane.is_busy for lane in self._lanes)
 
     @property
     def is_full(self) -> bool:
-        """Whether no batch may be sent before one is answered."""
-        return len(self._under_way) >= AHEAD
+        """Whether no batch may be sent before something is answered."""
+        return all(lane.is_full for lane in self._usable())
 
-    @property
-    def worth(self) -> int:
-        """Fewest windows that are to be sent now: any, if the model has nothing to do."""
-        return max([WORTH, *(len(batch) for batch, _ in self._under_way)]) if self._under_way else 1
+    def worth(self, waited: float) -> int:
+        """Fewest windows that are to be sent now, if the first has waited so many seconds.
+
+        Any, if no model reads anything; enough for a batch beside one that does, though not for long.
+        """
+        lane = self._freest()
+        if len(lane):
+            return max(WORTH, lane.largest)
+        return WORTH if waited < IDLE_SECONDS and any(map(len, self._lanes)) else 1
+
+    def soon_seconds(self, waited: float) -> float | None:
+        """How long it is until `worth` grows less by itself; None if it does not."""
+        return IDLE_SECONDS - waited if not len(self._freest()) and waited < IDLE_SECONDS else None
 
     def portion(self, waiting: int) -> int | None:
         """Most windows to send now, if so many texts wait; None for as many as a batch has room for."""
-        if self._pipelined is None or self._under_way or waiting < 2 * HALF:
-            return None
-        return waiting // 2  # what is left is no less, and so worth being sent ahead
+        usable = self._usable()
+        idle = sum(not lane.is_full and not len(lane) for lane in usable)
+        # Several models leave the guard something to do. With one, it has a part while the model reads the other.
+        parts = min(idle if len(usable) > 1 else idle * self._ahead, waiting // HALF)
+        return waiting // parts if parts > 1 else None  # what is left for other parts is no less, and so worth it
 
-    def fileno(self) -> int | None:
-        """What can be read once the oldest batch is answered; None if there is none."""
-        return self._pipelined.fileno() if self._pipelined is not None and self._under_way else None
+    def files(self) -> list[int] | None:
+        """What can be read once something is answered; None if `land` has something to do without waiting."""
+        busy = [lane for lane in self._lanes if lane.is_busy]
+        if any(lane.is_due for lane in busy):
+            return None
+        return [file for lane in busy if (file := lane.fileno()) is not None]
+
+    def left_seconds(self) -> float | None:
+        """For how long an answer is worth waiting for; None: for ever."""
+        return min((left for lane in self._lanes if (left := lane.left_seconds()) is not None), default=None)
 
     def send(self, batch: Batch) -> None:
-        """Put a batch into the model. One that cannot be sent ahead is read, and handed over, before this returns."""
-        if not batch:
-            return
-        began = self._clock.monotonic()
-        if self._pipelined is None:
-            self._settle(batch, began, lambda: self._embedder.encode(_texts(batch)))
-            return
-        try:
-            self._pipelined.begin(_texts(batch))
-        except Exception as error:  # noqa: BLE001 - whatever an embedder raises becomes an error of ours
-            self._fail(batch, error)
-            return
-        self._under_way.append((batch, began))
+        """Put a batch into the model that has the least to do."""
+        if batch:
+            self._freest().send(batch)
 
     def land(self) -> None:
-        """Wait for the oldest batch that is under way and hand its vectors over."""
-        if self._pipelined is None or not self._under_way:
-            return
-        batch, began = self._under_way.popleft()
-        self._settle(batch, began, self._pipelined.finish)
-        if self._under_way:  # it begins to be read only now
-            self._under_way[0] = (self._under_way[0][0], self._clock.monotonic())
+        """Hand over whatever is answered or late; this waits for nothing."""
+        waiting = {file: lane for lane in self._lanes if lane.is_busy and (file := lane.fileno()) is not None}
+        answered = readable(waiting, 0.0) if waiting else set()
+        for lane in self._lanes:
+            if lane.is_due or lane.fileno() in answered:
+                lane.land()
 
-    def _settle(self, batch: Batch, began: float, vectors: Callable[[], Vectors]) -> None:
-        try:
-            rows = require_unit(vectors(), n=len(batch), dimension=self._embedder.dimension)
-        except Exception as error:  # noqa: BLE001 - whatever an embedder raises becomes an error of ours
-            self._fail(batch, error)
-            return
-        self._report(len(batch), self._clock.monotonic() - began)
-        for (item, number), row in zip(batch, rows, strict=True):
-            item.rows[number] = row
-            if item.is_done and not item.waiting.over:
-                item.waiting.complete(item)
-        self._handed()
+    def _usable(self) -> list[Lane]:
+        """Those that are ready or will be; if there are none, all: then what is sent fails, and says why."""
+        for lane in self._lanes:
+            lane.look()
+        return [lane for lane in self._lanes if lane.readiness is not Readiness.RESTING] or self._lanes
 
-    def _fail(self, batch: Batch, error: Exception) -> None:
-        """Try the windows of a batch that failed one by one, so that one fails alone."""
-        if len(batch) == 1:
-            batch[0][0].fail(error)
-            self._handed()
-            return
-        while self._under_way:  # what one by one is answered would otherwise be taken for their answers
-            self.land()
-        logger.warning("a batch of %d failed (%s); trying one by one", len(batch), type(error).__name__)
-        for single in batch:
-            if self._wanted() and not single[0].waiting.over:
-                self.send([single])
-                self.land()
+    def _freest(self) -> Lane:
+        usable = self._usable()
+        return min([lane for lane in usable if not lane.is_full] or usable, key=len)
 
 
-def _texts(batch: Batch) -> list[str]:
-    return [(item.pieces or [])[number] for item, number in batch]
+def _models(embedder: Embedder) -> tuple[list[Pipelined], int]:
+    """The models of an embedder, and how many batches each may have under way."""
+    if models := getattr(embedder, "models", None):
+        return list(models), AHEAD
+    return ([cast("Pipelined", embedder)], AHEAD) if hasattr(embedder, "begin") else ([Direct(embedder)], 1)

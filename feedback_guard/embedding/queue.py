@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from feedback_guard.clock import Clock
@@ -13,8 +14,6 @@ from feedback_guard.embedding.line import Line
 from feedback_guard.embedding.requests import Request
 from feedback_guard.errors import EmbeddingError, EmbeddingOverloadError
 
-LOOK_SECONDS: Final = 0.25
-"""Longest wait for texts that are worth sending ahead; after it, the model's answer is waited for alone."""
 _NEVER: Final = 1 << 62
 
 
@@ -132,8 +131,8 @@ class Queue:
         """Wait for work and move it into the pools: for the owner's thread.
 
         The first text waits for others, unless the model was busy for so long that it has waited enough, or texts
-        are left that the last batch had no room for. While the model works, it waits until there is enough to be sent
-        ahead, or the model has answered.
+        are left that the last batch had no room for. While a model works, it waits until there is enough to be sent
+        ahead, or a model has answered.
 
         Returns
         -------
@@ -146,7 +145,7 @@ class Queue:
             leftovers = len(live) > 0
             self._collect(live, job)
             if line:
-                self._wait_ahead(live, job, line)
+                self._wait_for(line, live, job)
             elif live and not job and not leftovers:
                 until = live.first_arrived + self._max_wait
                 while self._running and len(live) < self._enough:
@@ -156,23 +155,30 @@ class Queue:
                 self._collect(live, job)
             return self._running
 
-    def _wait_ahead(self, live: Pool, job: Pool, line: Line) -> None:
-        until = self._clock.monotonic() + LOOK_SECONDS
-        answer = line.fileno()
-        while self._running and not line.is_full and not job and len(live) < line.worth and answer is not None:
-            heard = self._sleep(until, enough=line.worth - len(live), also=answer)
+    def _wait_for(self, line: Line, live: Pool, job: Pool) -> None:
+        while self._running:
+            now = self._clock.monotonic()
+            waited = now - live.first_arrived if live else 0.0
+            full, worth = line.is_full, line.worth(waited)
+            if (not full and (job or len(live) >= worth)) or (files := line.files()) is None:
+                return
+            bounds = (line.left_seconds(), line.soon_seconds(waited) if live else None)
+            until = min((now + left for left in bounds if left is not None), default=None)
+            # While nothing can be sent, texts that come need wake nobody.
+            enough = _NEVER if full else worth - len(live)
+            heard = self._sleep(until, enough=enough, also=files)
             self._collect(live, job)
-            if heard is not Heard.BELL:
+            if heard is Heard.FILE:
                 return
 
-    def _sleep(self, until: float | None, *, enough: int, also: int | None = None) -> Heard:
-        """Let go of the lock until so many texts have come, the time has, or `also` can be read."""
+    def _sleep(self, until: float | None, *, enough: int, also: Sequence[int] = ()) -> Heard:
+        """Let go of the lock until so many texts have come, the time has, or one of `also` can be read."""
         left = None if until is None else until - self._clock.monotonic()
         bell = self._bell
         if bell is None or (left is not None and left <= 0.0):
             return Heard.NOTHING
         self._wake_at = enough
-        if self._n_arrived >= enough or self._jobs:
+        if self._n_arrived >= enough or (self._jobs and enough != _NEVER):
             left = 0.0
         self._lock.release()
         try:

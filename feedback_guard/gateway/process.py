@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import logging
 import os
 import resource
@@ -32,6 +31,7 @@ from feedback_guard.gateway.crowd import Crowd
 from feedback_guard.gateway.plan import Plan
 from feedback_guard.gateway.protocol import GatewayProtocol
 from feedback_guard.guard import Guard
+from feedback_guard.lasting import keep_for_good
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +80,6 @@ def main(arguments: list[str]) -> int:
         log.error("%s", error)
         return 2
     return 0
-
-
-def keep_for_good() -> None:
-    """Take all that there is by now out of the garbage collector's sight: libraries, baseline and policy stay anyway.
-
-    Looking through them again and again took as long as a twentieth of judging.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _serve(

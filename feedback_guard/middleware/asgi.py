@@ -77,6 +77,10 @@ class FeedbackGuardMiddleware:
     silence_seconds
         How long the application may say nothing to a client that waits before its outcome is `UNKNOWN`. It is not
         cancelled; what it answers after all is recorded then.
+    keep
+        Whether `gc.freeze` is called once, when guard and application have started: what is there by then is no longer
+        searched for garbage, which stops all requests for a tenth of a second each time. False if the application
+        itself gives up much of what it made before it started, and that in cycles, or calls `gc.freeze` by itself.
     wait
         How to wait for a decision; for tests.
 
@@ -110,6 +114,7 @@ class FeedbackGuardMiddleware:
         poll_seconds: float = POLL_SECONDS,
         replay_deadline_seconds: float = DEADLINE_SECONDS,
         silence_seconds: float = DEADLINE_SECONDS,
+        keep: bool = True,
         wait: Wait = wait_for_event,
     ) -> None:
         self.app = app
@@ -130,6 +135,7 @@ class FeedbackGuardMiddleware:
             poll_seconds=poll_seconds,
             deadline_seconds=replay_deadline_seconds,
             silence_seconds=silence_seconds,
+            keep=keep,
         )
         identifier = make_identifier(guard.policy.identity, guard.clock, identify)
         self._unguarded = app

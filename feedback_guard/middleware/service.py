@@ -9,6 +9,7 @@ import logging
 from typing import Final
 
 from feedback_guard.errors import GuardError, UsageError
+from feedback_guard.lasting import keep_for_good_once
 from feedback_guard.middleware.credentials import Credentials
 from feedback_guard.middleware.dispatch import DEADLINE_SECONDS, POLL_SECONDS, Dispatcher
 from feedback_guard.middleware.entry import Entry
@@ -40,6 +41,8 @@ class Service:
         Of the dispatcher.
     silence_seconds
         How long the application may say nothing to a client before its outcome is `UNKNOWN`.
+    keep
+        Whether what is there when the application has started is taken out of the garbage collector's sight.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class Service:
         poll_seconds: float = POLL_SECONDS,
         deadline_seconds: float = DEADLINE_SECONDS,
         silence_seconds: float = DEADLINE_SECONDS,
+        keep: bool = True,
     ) -> None:
         self._app = app
+        self._keep = keep
         self._guard = guard
         self._wait = wait
         self._poll_seconds = poll_seconds
@@ -118,6 +123,8 @@ class Service:
         if not self._looked:
             self._looked = True
             warn_of_unfitting(self._app, self._guard.policy)
+            if self._keep:
+                keep_for_good_once()
 
     async def _quiesce(self) -> None:
         """Finish what was begun, while the application still has what its lifespan gave it."""

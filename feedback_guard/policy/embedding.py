@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.policy.base import Duration, Sha256, Strict
@@ -29,6 +29,8 @@ class Precision(StrEnum):
 
 _COMPUTE_BFLOAT16: Final = frozenset({Backend.TORCH, Backend.OPENVINO})
 
+_USUAL_PROCESSES: Final = 2
+
 
 class EmbeddingPolicy(Strict):
     """Which model turns texts into vectors, and how requests share it."""
@@ -43,7 +45,7 @@ class EmbeddingPolicy(Strict):
     digest: Sha256 | None = None
     """SHA-256 of the model directory, as `feedback-guard doctor` prints it. Required unless `builtin`."""
     threads: int | None = Field(None, ge=1, le=256)
-    """Threads of the model; by default as many as there are cores."""
+    """Threads of the model in each process; by default the cores divided by `processes`."""
     max_batch: int = Field(32, ge=1, le=1_024)
     """Most texts in one pass through the model."""
     max_wait: Duration = 2_000
@@ -55,8 +57,26 @@ class EmbeddingPolicy(Strict):
     isolated: bool = True
     """Runs the model in a process of its own: faster beside a busy application, and a model that hangs or crashes is
     started anew. False runs it in a thread of the application's process, which saves some memory."""
+    processes: int | None = Field(None, ge=1, le=64)
+    """How many processes run the model, each some 360 MiB with `torch`; by default two, or as many as have `threads`
+    cores each if that is fewer. Two with half the threads answer a fifth more than one beside a busy application."""
     stall: Duration = 30 * MICROSECONDS
     """How long an isolated model may take over one batch before its process is ended and started anew."""
+
+    def divide(self, cores: int) -> tuple[int, int]:
+        """Return how many processes run the model, and the threads of each.
+
+        Examples
+        --------
+        >>> EmbeddingPolicy().divide(1), EmbeddingPolicy().divide(2), EmbeddingPolicy().divide(8)
+        ((1, 1), (2, 1), (2, 4))
+        >>> EmbeddingPolicy(processes=4).divide(8), EmbeddingPolicy(threads=2).divide(2)
+        ((4, 2), (1, 2))
+        """
+        if not self.isolated:
+            return 1, self.threads or cores
+        processes = self.processes or max(1, min(_USUAL_PROCESSES, cores // (self.threads or 1)))
+        return processes, self.threads or max(1, cores // processes)
 
     @property
     def may_be_bfloat16(self) -> bool:
@@ -71,6 +91,13 @@ class EmbeddingPolicy(Strict):
                 "`precision: full`"
             )
         return self
+
+    @field_validator("processes")
+    @classmethod
+    def _processes_are_apart(cls, processes: int | None, info: ValidationInfo) -> int | None:
+        if processes is not None and processes > 1 and info.data.get("isolated") is False:
+            raise ValueError(f"{processes} processes need `isolated: true`")
+        return processes
 
     @model_validator(mode="after")
     def _own_model_is_pinned(self) -> Self:

@@ -131,6 +131,24 @@ def test_short_texts_pass_a_long_one_that_came_first() -> None:
     assert texts_of(made.take(0.01)) == ["L" * 100] * 4
 
 
+def test_without_padding_what_one_window_holds_goes_in_its_order_of_arrival() -> None:
+    """Where more waits than a batch holds, somewhat longer texts would otherwise only get every second batch."""
+    made = Pool(lambda text: [text], max_batch=4, patience=PATIENCE_SECONDS, padded=False)
+    for turn in range(6):
+        made.add(items(*(f"{turn}{n}" + "y" * (300 - 50 * turn) for n in range(8)), arrived=float(turn)))
+    assert [{text[0] for text in batch} for batch in all_batches(made, 9.0)] == [
+        {str(number // 2)} for number in range(12)
+    ]
+
+
+def test_without_padding_a_text_of_many_windows_still_lets_others_pass() -> None:
+    made = Pool(by_hundred, max_batch=4, patience=PATIENCE_SECONDS, padded=False)
+    made.add(items("L" * 3_000))
+    made.add(items("s1", "s2", arrived=1.0))
+    assert texts_of(made.take(0.01)) == ["s1", "s2"]
+    assert texts_of(made.take(0.01)) == ["L" * 100] * 4
+
+
 def test_a_long_text_is_not_starved_by_a_stream_of_short_ones() -> None:
     made = pool("L" * 800, max_batch=4)
     long_ones = []

@@ -13,47 +13,16 @@ import psutil
 import pytest
 
 from feedback_guard.clock import ManualClock
-from feedback_guard.embedding import isolated
 from feedback_guard.embedding.batcher import Batcher
+from feedback_guard.embedding.bell import readable
 from feedback_guard.embedding.checks import CHECKS, LONG, TEXTS
-from feedback_guard.embedding.interface import Embedder
-from feedback_guard.embedding.isolated import RESTART_SECONDS, IsolatedEmbedder, make_live_embedder
+from feedback_guard.embedding.interface import Embedder, Readiness
+from feedback_guard.embedding.isolated import LOAD_SECONDS, RESTART_SECONDS, IsolatedEmbedder
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError, ModelDigestError
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
-
-CHILD = """
-import os, socket, sys, time
-from feedback_guard.embedding.frames import receive, send
-from feedback_guard.embedding.frames import FrameError
-import numpy as np
-channel = socket.socket(fileno=int(sys.argv[1]))
-head, _ = receive(channel)
-if os.environ.get("FG_CHILD") == "dies":
-    sys.exit(3)
-send(channel, {"fingerprint": FINGERPRINT, "windows": {"tokenizer": TOKENIZER, "tokens": 64}})
-while True:
-    try:
-        head, _ = receive(channel)
-    except FrameError:
-        sys.exit(0)
-    if "crash" in head["texts"]:
-        os._exit(9)
-    if "hang" in head["texts"]:
-        time.sleep(600)
-    if "fail" in head["texts"]:
-        send(channel, {"error": "the model failed: RuntimeError", "kind": "EmbeddingError"})
-        continue
-    rows = np.zeros((len(head["texts"]), 384), dtype=np.float32)
-    rows[:, 0] = 1.0
-    send(channel, {"shape": rows.shape}, rows.tobytes())
-"""
-"""A process that speaks as the real one does, and misbehaves when it is told to."""
-TOKENIZER = (
-    '{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,'
-    '"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,'
-    '"model":{"type":"WordLevel","vocab":{"[UNK]":0},"unk_token":"[UNK]"}}'
-)
+from tests.embedding.faulty import PATIENCE
+from tests.embedding.stand_in import use_stand_in
 
 
 @pytest.fixture
@@ -65,10 +34,7 @@ def clock() -> ManualClock:
 def stand_in(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[IsolatedEmbedder]:
     """An isolated embedder whose process is the stand-in."""
     embedder = IsolatedEmbedder(EmbeddingPolicy(stall=300_000), clock=clock)
-    code = CHILD.replace("FINGERPRINT", repr(embedder.fingerprint)).replace("TOKENIZER", repr(TOKENIZER))
-    (tmp_path / "fg_stand_in.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(isolated, "_CHILD", "fg_stand_in")
+    use_stand_in(tmp_path, monkeypatch)
     yield embedder
     embedder.close()
 
@@ -177,13 +143,9 @@ def test_a_damaged_model_is_refused_as_without_a_process() -> None:
         IsolatedEmbedder(EmbeddingPolicy(digest="0" * 64))
 
 
-def test_the_policy_decides() -> None:
-    assert isinstance(make_live_embedder(EmbeddingPolicy()), IsolatedEmbedder)
-    assert isinstance(make_live_embedder(EmbeddingPolicy(isolated=False)), SentenceTransformerEmbedder)
-    hashing = EmbeddingPolicy(backend=Backend.UNSAFE_HASHING)
-    assert not isinstance(make_live_embedder(hashing), IsolatedEmbedder)
+def test_the_hashing_embedder_is_refused() -> None:
     with pytest.raises(EmbeddingError, match="no process of its own"):
-        IsolatedEmbedder(hashing)
+        IsolatedEmbedder(EmbeddingPolicy(backend=Backend.UNSAFE_HASHING))
 
 
 def test_what_is_under_way_when_the_process_dies_is_lost_and_nothing_is_taken_for_another(
@@ -208,3 +170,48 @@ def test_what_is_under_way_when_the_process_dies_is_lost_and_nothing_is_taken_fo
     assert stand_in.finish().shape == (1, 384)
     with pytest.raises(EmbeddingError, match="no batch"):
         stand_in.finish()
+
+
+def test_it_says_when_it_can_be_sent_a_batch_and_waits_for_nothing(
+    stand_in: IsolatedEmbedder, clock: ManualClock
+) -> None:
+    stand_in.load()
+    assert stand_in.prepare() is Readiness.READY
+    with pytest.raises(EmbeddingError):
+        stand_in.encode(["crash"])
+    assert stand_in.prepare() is Readiness.RESTING
+    clock.advance(RESTART_SECONDS)
+    assert stand_in.prepare() is Readiness.LOADING  # a Python takes longer to start than this
+    file = stand_in.fileno()
+    assert file is not None
+    assert readable([file], PATIENCE)
+    assert stand_in.prepare() is Readiness.READY
+
+
+def test_one_that_does_not_load_in_time_is_ended_and_rests(
+    stand_in: IsolatedEmbedder, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FG_CHILD", "hangs")
+    stand_in.start()
+    assert stand_in.prepare() is Readiness.LOADING
+    process = stand_in.pid
+    clock.advance(LOAD_SECONDS)
+    left = stand_in.left_seconds()
+    assert left is not None
+    assert left <= 0.0
+    assert stand_in.prepare() is Readiness.RESTING
+    assert process is not None
+    assert not psutil.pid_exists(process)
+
+
+def test_the_second_batch_has_as_long_as_the_first(stand_in: IsolatedEmbedder, clock: ManualClock) -> None:
+    """The time of a batch begins when the model can begin with it, not when it was sent."""
+    stand_in.load()
+    stand_in.begin(["1"])
+    stand_in.begin(["2"])
+    clock.advance(0.2)
+    first = stand_in.left_seconds()
+    stand_in.finish()
+    assert first == pytest.approx(0.1)
+    assert stand_in.left_seconds() == pytest.approx(0.3)
+    stand_in.finish()

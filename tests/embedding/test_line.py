@@ -15,7 +15,7 @@ import pytest
 
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.bell import Bell, Heard
-from feedback_guard.embedding.interface import Vectors
+from feedback_guard.embedding.interface import Readiness, Vectors
 from feedback_guard.embedding.line import HALF, WORTH
 from feedback_guard.embedding.vectors import round_half
 from feedback_guard.errors import EmbeddingError
@@ -52,8 +52,14 @@ class Ahead(Recorder):
         self.batches.pop()  # `encode` noted them once more
         return vectors
 
-    def fileno(self) -> int:
-        return self._reads
+    def prepare(self) -> Readiness:
+        return Readiness.READY
+
+    def fileno(self) -> int | None:
+        return self._reads if self._under_way else None
+
+    def left_seconds(self) -> None:
+        return None
 
     def close(self) -> None:
         os.close(self._reads)
@@ -188,7 +194,7 @@ def test_a_job_takes_turns_with_a_stream_of_live_texts() -> None:
         live = [call(batcher, f"live {n}") for n in range(12 * WORTH)]
         await ahead.sent()
         job = asyncio.create_task(asyncio.to_thread(batcher.embed_now, ["job"]))
-        while not batcher._queue._jobs:  # noqa: ASYNC110 - until the thread has handed it in
+        while len(batcher._queue._open) < 12 * WORTH + 2:  # noqa: ASYNC110 - until the thread has handed it in
             await asyncio.sleep(0)
         ahead.let(100)
         await asyncio.gather(first, job, *live)
@@ -209,8 +215,7 @@ def test_closing_fails_what_is_under_way() -> None:
         closing = asyncio.create_task(asyncio.to_thread(batcher.close, timeout_seconds=PATIENCE))
         answers = await asyncio.gather(*calls, return_exceptions=True)  # before the model answered anything
         assert {str(answer) for answer in answers} == {"the embedder was closed"}
-        ahead.let(2)
-        await closing
+        await closing  # nor is it waited for
 
     with running(ahead) as batcher:
         asyncio.run(main())
@@ -222,12 +227,12 @@ def test_a_bell_is_heard_once_and_a_file_as_often_as_it_can_be_read() -> None:
     for _ in range(100_000):  # more than the pipe holds
         bell.ring()
     assert bell.wait(None) is Heard.BELL
-    assert bell.wait(0.0, also=reads) is Heard.NOTHING
+    assert bell.wait(0.0, also=[reads]) is Heard.NOTHING
     os.write(writes, b".")
-    assert bell.wait(None, also=reads) is Heard.FILE
-    assert bell.wait(None, also=reads) is Heard.FILE
+    assert bell.wait(None, also=[reads]) is Heard.FILE
+    assert bell.wait(None, also=[reads]) is Heard.FILE
     assert bell.wait(0.0) is Heard.NOTHING
     os.close(reads)
-    assert bell.wait(0.0, also=reads) is Heard.NOTHING  # a file that was closed is not waited for
+    assert bell.wait(0.0, also=[reads]) is Heard.NOTHING  # a file that was closed is not waited for
     os.close(writes)
     bell.close()

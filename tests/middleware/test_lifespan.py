@@ -413,3 +413,23 @@ def test_nothing_is_told_of_an_application_that_does_not_tell_its_routes(caplog:
     with caplog.at_level("WARNING"), TestClient(FeedbackGuardMiddleware(opaque, guard=guard)):
         pass
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"), [(True, ["app starts, guard runs", "kept"]), (False, ["app starts, guard runs"])]
+)
+def test_what_is_there_is_kept_once_the_application_has_started_too(
+    monkeypatch: pytest.MonkeyPatch, keep: bool, expected: list[str]
+) -> None:
+    events: list[str] = []
+    monkeypatch.setattr("feedback_guard.middleware.service.keep_for_good_once", lambda: events.append("kept"))
+    guard = FakeGuard()
+    app: Any = FeedbackGuardMiddleware(application(events, guard), guard=guard, keep=keep)
+
+    async def run() -> None:
+        server = Server(app)
+        await server.say("startup")
+        assert events == expected
+        await server.say("shutdown")
+
+    asyncio.run(run())
