@@ -34,10 +34,12 @@ from benchmarks.texts import fresh, recombined, rows
 from feedback_guard.embedding.digest import builtin_model
 from feedback_guard.embedding.isolated import IsolatedEmbedder
 from feedback_guard.embedding.loading import computes_bfloat16
+from feedback_guard.embedding.several import SeveralProcesses, make_live_embedder
 from feedback_guard.policy.loader import load_policy
 
 Texts = Sequence[tuple[str, str]]
-Encode = Callable[[Sequence[str]], object]
+Encode = Callable[[Sequence[Sequence[str]]], object]
+"""Reads some batches."""
 CLIENTS: Final = {1: (1, 32, 128), 4: (32, 128), 12: (32,)}
 """By the length of texts, in parts of about 12 words: how many clients there are at once. Corrections and
 demonstrations have some 150 words."""
@@ -99,7 +101,7 @@ class Served:
     app_cpu_ms: float
     """CPU of the application's process, guard included, for each request, in milliseconds."""
     model_cpu_ms: float
-    """CPU of the model's process, in milliseconds a request."""
+    """CPU of the model's processes, in milliseconds a request."""
 
 
 @contextlib.contextmanager
@@ -121,23 +123,22 @@ def serving(*args: str) -> Iterator[tuple[int, psutil.Process]]:
 
 
 def encode_rate(
-    encode: Encode, process: psutil.Process, texts: Sequence[str], *, batch: int, seconds: float
+    encode: Encode, processes: Sequence[psutil.Process], texts: Sequence[str], *, batch: int, seconds: float
 ) -> tuple[float, float]:
-    """Texts per second through the model alone, and the milliseconds of CPU that its process used for one.
+    """Texts per second through the model alone, and the milliseconds of CPU that its processes used for one.
 
-    In full batches of texts of one length, in any order of the lengths.
+    In full batches of texts of one length, in any order of the lengths, as many at once as there are processes.
     """
     ordered = sorted(texts, key=len)
     batches = [ordered[first : first + batch] for first in range(0, len(ordered) - batch + 1, batch)]
     random.Random(0).shuffle(batches)
-    encode(batches[0])  # the first takes longer
-    done, start, before = 0, perf_counter(), _used_ms(process)
-    for each in itertools.cycle(batches):
-        encode(each)
-        done += batch
-        if (took := perf_counter() - start) >= seconds:
-            break
-    return done / took, (_used_ms(process) - before) / done
+    n, endless = len(processes), itertools.cycle(batches)
+    encode(list(itertools.islice(endless, n)))  # the first takes longer
+    done, start, before = 0, perf_counter(), sum(map(_used_ms, processes))
+    while (took := perf_counter() - start) < seconds:
+        encode(list(itertools.islice(endless, n)))
+        done += n * batch
+    return done / took, (sum(map(_used_ms, processes)) - before) / done
 
 
 def serve(port: int, app: psutil.Process, texts: Texts, *, clients: int, seconds: float) -> Served:
@@ -176,8 +177,8 @@ def run(*, seconds: float, rounds: int, backend: str = "") -> dict[str, object]:
         for _ in range(rounds):
             for parts, widths in CLIENTS.items():
                 texts = [text for text, _ in itertools.islice(recombined(parts=parts), RAW_TEXTS)]
-                for engine, encode, process in _alone(policies):
-                    found = encode_rate(encode, process, texts, batch=BATCH, seconds=seconds)
+                for engine, encode, processes in _alone(policies):
+                    found = encode_rate(encode, processes, texts, batch=BATCH, seconds=seconds)
                     raw.setdefault(f"{parts}:{engine}", []).append(found)
                 supply = fresh(parts=parts)
                 for kind, policy in {"": None, **policies}.items():
@@ -193,28 +194,43 @@ def run(*, seconds: float, rounds: int, backend: str = "") -> dict[str, object]:
     return {"raw_encode": raw, "served": served}
 
 
-def _alone(policies: Mapping[str, Path]) -> Iterator[tuple[str, Encode, psutil.Process]]:
-    """The model without a guard, one way after the other, with the process that it runs in.
+def _alone(policies: Mapping[str, Path]) -> Iterator[tuple[str, Encode, list[psutil.Process]]]:
+    """The model without a guard, one way after the other, with the processes that it runs in.
 
-    sentence-transformers runs in this one; the guard's engines run apart, as they do beside a guard.
+    sentence-transformers runs in this one; the guard's engines run apart, in as many processes as beside a guard.
     """
-    yield PLAIN, _plain(), psutil.Process()
+    yield PLAIN, _plain(), [psutil.Process()]
     for way, policy in policies.items():
-        embedder = IsolatedEmbedder(load_policy(policy).policy.embedding)
-        embedder.load()
+        embedder = make_live_embedder(load_policy(policy).policy.embedding)
+        models = embedder.models if isinstance(embedder, SeveralProcesses) else (embedder,)
+        apart = [model for model in models if isinstance(model, IsolatedEmbedder)]
         try:
-            yield way, _engine(embedder), psutil.Process(embedder.pid)
+            for model in apart:
+                model.load()
+            yield way, _engine(apart), [psutil.Process(model.pid) for model in apart]
         finally:
-            embedder.close()
+            for model in apart:
+                model.close()
 
 
 def _plain() -> Encode:
     model = SentenceTransformer(str(builtin_model()), device="cpu")
-    return lambda batch: model.encode(list(batch), batch_size=len(batch), show_progress_bar=False)
+
+    def encode(batches: Sequence[Sequence[str]]) -> None:
+        for batch in batches:
+            model.encode(list(batch), batch_size=len(batch), show_progress_bar=False)
+
+    return encode
 
 
-def _engine(embedder: IsolatedEmbedder) -> Encode:
-    return lambda batch: embedder.encode([piece for text in batch for piece in embedder.split(text)])
+def _engine(models: Sequence[IsolatedEmbedder]) -> Encode:
+    def encode(batches: Sequence[Sequence[str]]) -> None:
+        for model, batch in zip(models, batches, strict=True):
+            model.begin([piece for text in batch for piece in model.split(text)])
+        for model in models:
+            model.finish()
+
+    return encode
 
 
 def show(results: dict[str, Any], console: Console) -> None:
