@@ -131,15 +131,15 @@ class Lane:
         """See whether the model is ready; one that ended is started anew."""
         self._readiness = self._model.prepare()
 
-    def send(self, batch: Batch) -> None:
-        """Put a batch into the model."""
+    def send(self, batch: Batch) -> Exception | None:
+        """Put a batch into the model; returns why it could not be: then no part of it was read."""
         began = self._clock.monotonic()
         try:
             self._model.begin(_texts(batch))
         except Exception as error:  # noqa: BLE001 - whatever an embedder raises becomes an error of ours
-            self._fail(batch, error)
-            return
+            return error
         self._under_way.append((batch, began))
+        return None
 
     def land(self) -> None:
         """Wait for the oldest batch that is under way and hand its vectors over; then try what is to be tried alone."""
@@ -151,23 +151,10 @@ class Lane:
         self.look()
         while self._singles and not self._under_way and self._readiness is not Readiness.LOADING:
             single = self._singles.popleft()
-            if self._wanted() and not single[0][0].waiting.over:
-                self.send(single)
+            if self._wanted() and not single[0][0].waiting.over and (error := self.send(single)) is not None:
+                self.lose(single, error)
 
-    def _settle(self, batch: Batch, began: float) -> None:
-        try:
-            rows = require_unit(self._model.finish(), n=len(batch), dimension=self._dimension)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(batch, error)
-            return
-        self._report(len(batch), self._clock.monotonic() - began)
-        for (item, number), row in zip(batch, rows, strict=True):
-            item.rows[number] = row
-            if item.is_done and not item.waiting.over:
-                item.waiting.complete(item)
-        self._handed()
-
-    def _fail(self, batch: Batch, error: Exception) -> None:
+    def lose(self, batch: Batch, error: Exception) -> None:
         """Put the windows of a batch that failed down to be tried one by one, so that one fails alone."""
         if len(batch) == 1:
             batch[0][0].fail(error)
@@ -175,6 +162,19 @@ class Lane:
             return
         logger.warning("a batch of %d failed (%s); trying one by one", len(batch), type(error).__name__)
         self._singles += [[single] for single in batch]
+
+    def _settle(self, batch: Batch, began: float) -> None:
+        try:
+            rows = require_unit(self._model.finish(), n=len(batch), dimension=self._dimension)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.lose(batch, error)
+            return
+        self._report(len(batch), self._clock.monotonic() - began)
+        for (item, number), row in zip(batch, rows, strict=True):
+            item.rows[number] = row
+            if item.is_done and not item.waiting.over:
+                item.waiting.complete(item)
+        self._handed()
 
 
 def _texts(batch: Batch) -> list[str]:

@@ -109,9 +109,17 @@ class Line:
         return min((left for lane in self._lanes if (left := lane.left_seconds()) is not None), default=None)
 
     def send(self, batch: Batch) -> None:
-        """Put a batch into the model that has the least to do."""
-        if batch:
-            self._freest().send(batch)
+        """Put a batch into the model that has the least to do; into another if that one was found to have ended."""
+        if not batch:
+            return
+        lane = self._freest()
+        error = lane.send(batch)
+        for _ in self._lanes[1:]:
+            if error is None or (other := self._freest()).is_full:
+                break
+            lane, error = other, other.send(batch)
+        if error is not None:
+            lane.lose(batch, error)
 
     def land(self) -> None:
         """Hand over whatever is answered or late; this waits for nothing."""
