@@ -138,3 +138,19 @@ def test_members_are_remembered_from_the_first() -> None:
     for member in (5, 9, 12):
         add(book, slots, member, contradiction_step(0.0))
     assert book.members(slots[0]) == [5, 9, 12]
+
+
+@pytest.mark.parametrize("two", [True, False], ids=["two classes", "more"])
+def test_a_facet_that_begins_anew_has_nothing_of_its_past(two: bool) -> None:
+    book = Book(8)
+    keys, known = np.array([3, 4], dtype=np.uint64), np.array([7, 7])
+    old, fresh = book.place(keys, known, n_two=2 * two).tolist()
+    add(book, [old], 1, contradiction_step(1.0))
+    add(book, [old], 2, contradiction_step(1.0))
+    for column in (book.columns.shift, book.columns.targets, book.columns.hot):
+        column[old] = 1
+    book.renew(old, two=two)
+    for name in ("n", "n_trusted", "targets", "hot", "contradiction", "shift"):
+        column = getattr(book.columns, name)
+        np.testing.assert_array_equal(column[old], column[fresh], err_msg=name)
+    assert book.members(old) == []
