@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from feedback_guard.errors import BaselineError
+from feedback_guard.signals.hashing import SKETCH_SIZE, alike, displace, place
 from feedback_guard.signals.interface import Array
-from feedback_guard.signals.sketch import BANDS, SKETCH_SIZE, Hashes, Sketch, Sketcher, likely, similarities
+from feedback_guard.signals.sketch import BANDS, Sketch, Sketcher
 
 ALIKE = 0.5
 """Share of common shingles from which two texts count as almost the same."""
@@ -29,9 +30,6 @@ MAX_MEMBERS = 500
 ACCOUNT_SHARE = 50
 """One account may fill this fraction of the window (1/50); what it sends beyond is not remembered, so that it cannot
 push the others out."""
-
-_BAND = np.arange(BANDS)
-_BAND_OF_PLACE = np.repeat(_BAND, WAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +69,12 @@ class FamilyIndex:
         self.capacity = capacity
         self.max_members = max_members
         self.n_seen = 0
-        self._slots = 1 << max(6, (capacity // 6).bit_length())
-        self._mask = np.array(self._slots - 1, dtype=np.uint32)
-        self._first = _BAND * self._slots
+        slots = 1 << max(6, (capacity // 6).bit_length())
         # numpy leaves pages that were never written to the operating system, so an empty index costs next to nothing
         self._leaders = np.zeros((capacity, SKETCH_SIZE), dtype=np.uint32)
         self._lengths = np.zeros(capacity, dtype=np.uint8)
         self._keys = np.zeros((capacity, BANDS), dtype=np.uint32)
-        self._table = np.zeros((BANDS * self._slots, WAYS), dtype=np.int32)
+        self._table = np.zeros((BANDS * slots, WAYS), dtype=np.int32)
         self._members: dict[int, dict[int, int]] = {}
         self._window: deque[tuple[int, int, int]] = deque()
         self._of_account: dict[int, int] = {}
@@ -96,35 +92,14 @@ class FamilyIndex:
         return self._asked[1]
 
     def _look_up(self, sketch: Sketch) -> list[Family]:
-        bands = sketch.bands
-        buckets = self._table.take(self._buckets(bands), axis=0).ravel()
-        places = buckets.nonzero()[0]
-        if not len(places):
+        found, likeness = np.empty(MAX_COMPARED, dtype=np.int64), np.empty(MAX_COMPARED)
+        n = alike(*sketch, self._table, self._keys, self._leaders, self._lengths, ALIKE, found, likeness)
+        if not n:
             return []
-        leaders, which = buckets.take(places) - 1, _BAND_OF_PLACE.take(places)
-        agree = self._keys[leaders, which] == bands.take(which)
-        votes = dict[int, int]()
-        for ident in leaders.compress(agree).tolist():
-            votes[ident] = votes.get(ident, 0) + 1
-        if not votes:
-            return []
-        compared = sorted(votes, key=lambda ident: (-votes[ident], ident))[:MAX_COMPARED]
-        hashes, lengths = self._leaders.take(compared, axis=0), self._lengths.take(compared)
-        rows = likely(sketch.hashes, hashes, lengths, ALIKE)
-        if not rows:
-            return []
-        likeness = similarities(sketch.hashes, hashes.take(rows, axis=0), lengths.take(rows))
-        families = [
-            Family(compared[row], like, self._members[compared[row]])
-            for row, like in zip(rows, likeness, strict=True)
-            if like >= ALIKE
+        return [
+            Family(ident, like, self._members[ident])
+            for ident, like in zip(found[:n].tolist(), likeness[:n].tolist(), strict=True)
         ]
-        families.sort(key=lambda family: (-family.likeness, family.ident))
-        return families
-
-    def _buckets(self, bands: Hashes) -> NDArray[np.int64]:
-        """The rows of the table in which families with these bands are."""
-        return self._first + (bands & self._mask)
 
     def add(self, sketch: Sketch, account: int) -> None:
         """Remember that an account sent a text, once for each account and family."""
@@ -169,7 +144,16 @@ class FamilyIndex:
         }
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Take on what `arrays` of an index with the same key and capacity gave. For an empty index only."""
+        """Take on what `arrays` of an index with the same key and capacity gave. For an empty index only.
+
+        Raises
+        ------
+        BaselineError
+            If they speak of families that such an index has no place for.
+        """
+        placed = arrays["placed"].astype(np.int32)
+        if not ((placed >= 0) & (placed <= self.capacity)).all() or (arrays["lengths"] > SKETCH_SIZE).any():
+            raise BaselineError("the families of near copies are those of another index; build the baseline again")
         self._asked = None
         self.n_seen, self._high = (int(counter) for counter in arrays["counters"])
         live = [int(ident) for ident in arrays["families"]]
@@ -178,7 +162,7 @@ class FamilyIndex:
         for ident, end, length in zip(live, ends.tolist(), arrays["lengths"].tolist(), strict=True):
             leader = leaders[end - length : end]
             self._keep(ident, Sketch(leader, self.sketcher.bands(leader)))
-        self._table.ravel()[arrays["places"].astype(np.int64)] = arrays["placed"].astype(np.int32)
+        self._table.ravel()[arrays["places"].astype(np.int64)] = placed
         for seen, ident, account in arrays["entries"].astype(np.int64).tolist():
             self._members[ident][account] = seen
             self._of_account[account] = self._of_account.get(account, 0) + 1
@@ -198,10 +182,7 @@ class FamilyIndex:
         else:
             ident, self._high = self._high, self._high + 1
         self._keep(ident, leader)
-        rows = self._buckets(leader.bands)
-        vacant = self._table.take(rows, axis=0) == 0
-        way = np.where(vacant.any(axis=1), vacant.argmax(axis=1), ident % WAYS)
-        self._table[rows, way] = ident + 1
+        place(self._table, leader.bands, ident)
         return ident
 
     def _forget(self, ident: int, account: int) -> None:
@@ -212,7 +193,5 @@ class FamilyIndex:
             del self._of_account[account]
         if not self._members[ident]:
             del self._members[ident]
-            rows = self._buckets(self._keys[ident])
-            bucket = self._table.take(rows, axis=0)
-            self._table[rows] = np.where(bucket == ident + 1, 0, bucket)
+            displace(self._table, self._keys[ident], ident)
             heapq.heappush(self._free, ident)

@@ -3,7 +3,7 @@
 A text is read as the set of its runs of five characters (shingles). Each is hashed with secret coefficients, so nobody
 who lacks the key can make texts that collide. The sketch keeps the smallest hashes, a uniform sample of the set that
 two texts draw alike; from two sketches the share of common shingles (Jaccard) is exact for short texts and estimated
-for long ones. MinHash signatures, cut into bands, find the sketches that are worth comparing.
+for long ones (`hashing.similarity`). MinHash signatures, cut into bands, find the sketches that are worth comparing.
 
 References
 ----------
@@ -14,30 +14,17 @@ Dietzfelbinger, M. et al. (1997). A reliable randomized algorithm for the closes
 from __future__ import annotations
 
 import hashlib
-import sys
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Hashes = NDArray[np.uint32]
+from feedback_guard.signals.hashing import Hashes, distil, hashes_of
 
 SHINGLE = 5
 """Characters in a shingle."""
-SKETCH_SIZE = 128
-"""Most hashes in a sketch. Texts with fewer shingles are compared exactly, longer ones to about 0.04."""
 BANDS, ROWS = 21, 3
 """Bands of a signature, and hashes in a band. Two texts that share half of their shingles agree in some band with a
 probability of 0.94, two that share a tenth with 0.02."""
-
-# Arrays without a dimension, because an array takes them as they are and would first have to convert a scalar.
-_HALF = np.array(32, dtype=np.uint64)
-_MIX = np.array(0x9E3779B97F4A7C15, dtype=np.uint64)
-_MARKS = 4_096
-_LOW = np.array(_MARKS - 1, dtype=np.uint32)
-_ROUNDING = 1e-9
-_UPPER = slice(1 if sys.byteorder == "little" else 0, None, 2)
-"""The upper halves of numbers of 64 bits, among numbers of 32."""
 
 
 class Sketch(NamedTuple):
@@ -57,6 +44,7 @@ class Sketcher:
 
     Examples
     --------
+    >>> from feedback_guard.signals.hashing import similarity
     >>> sketcher = Sketcher(b"sixteen bytes...")
     >>> one, two = (sketcher.sketch(text) for text in ("where is my card?", "where is my new card?"))
     >>> round(similarity(one.hashes, two.hashes), 2)
@@ -80,37 +68,28 @@ class Sketcher:
 
         Blanks are put around the text, so that a text shorter than a shingle has one, too.
         """
-        hashes = _ascending(self._hashes(text))[:SKETCH_SIZE]
-        return Sketch(hashes, self.bands(hashes))
+        return self._distilled(self._hashes(text), BANDS)
 
     def first_bands(self, text: str, n_bands: int) -> Hashes:
         """Keys of the first bands of a text, as in its sketch, for whoever needs no more of it."""
-        hashes = self._hashes(text)
-        if len(hashes) > SKETCH_SIZE:  # of fewer, all count, and in which order makes no difference
-            hashes = _ascending(hashes)[:SKETCH_SIZE]
-        return self.bands(hashes, n_bands)
+        return self._distilled(self._hashes(text), n_bands).bands
+
+    def bands(self, hashes: Hashes) -> Hashes:
+        """Keys of the bands of the MinHash signature of a sketch's hashes, shape (BANDS,)."""
+        return self._distilled(hashes.copy(), BANDS).bands
 
     def _hashes(self, text: str) -> Hashes:
-        """The hashes of the shingles in their order. The caller's own."""
+        """The hashes of the shingles, ascending."""
         padded = f" {text} ".ljust(SHINGLE)
-        codes = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-        mixed = np.correlate(codes, self._window)
-        mixed ^= mixed >> _HALF
-        mixed *= _MIX
-        return mixed.view(np.uint32)[_UPPER].copy()
+        hashes = hashes_of(np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32), self._window)
+        hashes.sort()
+        return hashes
 
-    def bands(self, hashes: Hashes, n_bands: int = BANDS) -> Hashes:
-        """Keys of the first bands of the MinHash signature of a text's hashes, shape (n_bands,)."""
-        n = n_bands * ROWS
-        stretched = np.multiply.outer(hashes.astype(np.uint64), self._stretch[:n])
-        stretched += self._shift[:n]
-        signature = np.minimum.reduce(stretched)
-        signature >>= _HALF
-        joined = signature.reshape(n_bands, ROWS) @ self._join
-        joined ^= joined >> _HALF
-        joined *= _MIX
-        keys: Hashes = joined.view(np.uint32)[_UPPER].copy()
-        return keys
+    def _distilled(self, hashes: Hashes, n_bands: int) -> Sketch:
+        """The sketch with these hashes, which are changed."""
+        n, bands = n_bands * ROWS, np.empty(n_bands, dtype=np.uint32)
+        n_left = distil(hashes, self._stretch[:n], self._shift[:n], self._join, bands)
+        return Sketch(hashes[:n_left].copy(), bands)  # a copy, so that no long text's hashes stay with it
 
     def number(self, name: str) -> int:
         """A keyed number of 63 bits in place of a name."""
@@ -119,73 +98,3 @@ class Sketcher:
     def digest(self, data: bytes) -> str:
         """A keyed digest of 64 bits, in hexadecimal."""
         return hashlib.blake2b(data, key=self._key[:64], digest_size=8).hexdigest()
-
-
-def similarity(one: Hashes, other: Hashes) -> float:
-    """Share of common shingles (Jaccard) of two sketches, 0..1."""
-    at = np.searchsorted(other, one)
-    common = one[other[np.minimum(at, len(other) - 1)] == one]
-    if len(one) < SKETCH_SIZE and len(other) < SKETCH_SIZE:
-        return len(common) / (len(one) + len(other) - len(common))
-    union = _ascending(np.concatenate([one, other]))[:SKETCH_SIZE]
-    return int(np.searchsorted(common, union[-1], side="right")) / len(union)
-
-
-def similarities(one: Hashes, others: Hashes, lengths: NDArray[np.uint8]) -> list[float]:
-    """What `similarity` says of a sketch and each of some others, several times as fast as one by one.
-
-    Parameters
-    ----------
-    others
-        The other sketches, shape (n, SKETCH_SIZE), each filled up behind its end.
-    lengths
-        Hashes in each of them.
-    """
-    if len(one) == SKETCH_SIZE:
-        return [similarity(one, other[:length]) for other, length in zip(others, lengths.tolist(), strict=True)]
-    at = np.searchsorted(one, others)
-    same = one.take(at, mode="clip") == others
-    same &= np.arange(SKETCH_SIZE) < lengths[:, None]
-    common = np.count_nonzero(same, axis=1)
-    return [
-        both / (len(one) + length - both) if length < SKETCH_SIZE else similarity(one, other)
-        for both, length, other in zip(common.tolist(), lengths.tolist(), others, strict=True)
-    ]
-
-
-def likely(one: Hashes, others: Hashes, lengths: NDArray[np.uint8], least: float) -> list[int]:
-    """Which of some other sketches may be so similar to one: all that are, and few that are not.
-
-    Hashes are compared by a few bits first, which can only make more of them seem common.
-
-    Parameters
-    ----------
-    others, lengths
-        As of `similarities`.
-    least
-        Least similarity that is looked for, 0..1.
-
-    Returns
-    -------
-    list of int
-        Their rows, ascending.
-    """
-    marked = np.zeros(_MARKS, dtype=np.uint8)
-    marked[one & _LOW] = 1
-    common = np.add.reduce(marked.take(others & _LOW), axis=1, dtype=np.uint8).tolist()
-    n, share = len(one), least / (1.0 + least) - _ROUNDING
-    full = least * SKETCH_SIZE
-    return [
-        row
-        for row, (most, length) in enumerate(zip(common, lengths.tolist(), strict=True))
-        if most >= (full if SKETCH_SIZE in (n, length) else share * (n + length))
-    ]
-
-
-def _ascending(hashes: Hashes) -> Hashes:
-    """Sort, and leave each value once: several times as fast as `numpy.unique` for a few hundred."""
-    hashes.sort()
-    first = np.empty(len(hashes), dtype=np.bool_)
-    first[:1] = True
-    np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
-    return hashes.compress(first)

@@ -7,13 +7,14 @@ import random
 import numpy as np
 import pytest
 
-from feedback_guard.signals.families import ACCOUNT_SHARE, ALIKE, WAYS, FamilyIndex
-from feedback_guard.signals.sketch import Sketch, Sketcher, similarity
+from feedback_guard.signals.families import ACCOUNT_SHARE, ALIKE, MAX_COMPARED, WAYS, FamilyIndex
+from feedback_guard.signals.hashing import similarity
+from feedback_guard.signals.sketch import BANDS, Sketch, Sketcher
 
 SKETCHER = Sketcher(b"a key for tests, kept nowhere")
 
 
-def text(seed: int, n_words: int = 9) -> str:
+def text(seed: float, n_words: int = 9) -> str:
     rng = random.Random(seed)
     return " ".join("".join(rng.choices("abcdefghijklm", k=rng.randint(3, 8))) for _ in range(n_words))
 
@@ -112,6 +113,35 @@ def test_leaders_are_found_as_brute_force_finds_them() -> None:
                 missed += number not in accounts(index, probe)
     assert wanted > 150
     assert missed <= 0.06 * wanted
+
+
+def test_those_that_agree_in_most_bands_are_compared_and_the_most_alike_come_first() -> None:
+    """Word for word as it is said; a leader that was pushed out of a bucket does not agree in that band."""
+    index, rng = FamilyIndex(SKETCHER, 2_000), random.Random(9)
+    beginning = text(1, 6)
+    sketches = [SKETCHER.sketch(f"{beginning} {text(seed, 5)}") for seed in range(60)]
+    for account, one in enumerate(sketches):
+        index.add(one, account)
+    leaders, slots = sorted(index._members), len(index._table) // BANDS
+    n_left_out = n_found = 0
+    for _ in range(200):
+        probe = SKETCHER.sketch(f"{beginning} {text(rng.randrange(60), rng.randint(1, 5))} {text(rng.random(), 1)}")
+        buckets = index._table[np.arange(BANDS) * slots + probe.bands % slots]
+        votes = {
+            ident: int(((index._keys[ident] == probe.bands) & (buckets == ident + 1).any(axis=1)).sum())
+            for ident in leaders
+        }
+        agree = sorted((ident for ident in leaders if votes[ident]), key=lambda ident: (-votes[ident], ident))
+        n_left_out += len(agree) > MAX_COMPARED
+        like = {
+            ident: similarity(probe.hashes, index._leaders[ident, : index._lengths[ident]])
+            for ident in agree[:MAX_COMPARED]
+        }
+        wanted = sorted((ident for ident in like if like[ident] >= ALIKE), key=lambda ident: (-like[ident], ident))
+        found = index.near(probe)
+        assert [(family.ident, family.likeness) for family in found] == [(ident, like[ident]) for ident in wanted]
+        n_found += len(found) > 1
+    assert min(n_left_out, n_found) > 50
 
 
 @pytest.mark.parametrize("n", [0, 1, 40, 400])

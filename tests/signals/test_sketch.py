@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from feedback_guard.signals.sketch import BANDS, SHINGLE, SKETCH_SIZE, Sketcher, likely, similarities, similarity
+from feedback_guard.signals.hashing import SKETCH_SIZE, distil, hashes_of, similarity
+from feedback_guard.signals.sketch import BANDS, SHINGLE, Sketcher
 from feedback_guard.text.canonical import canonicalise
 
 KEY = b"a key for tests, kept nowhere"
@@ -135,53 +136,49 @@ def test_bands_are_of_the_stated_number() -> None:
     assert sketcher.sketch("where is my card?").bands.shape == (BANDS,)
 
 
-def test_many_at_once_are_compared_as_one_by_one() -> None:
-    """Short, long and empty-ended ones, whatever is behind the end of the shorter."""
-    sketcher, rng = Sketcher(KEY), np.random.default_rng(5)
-    words = ["card", "refund", "why", "is", "my", "transfer", "late", "?", "漢字"]
-    texts = [" ".join(rng.choice(words, size=int(rng.integers(1, 90)))) for _ in range(60)]
-    sketches = [sketcher.sketch(text).hashes for text in texts]
-    table = np.full((len(texts), SKETCH_SIZE), sketches[0][0], dtype=np.uint32)
-    for row, hashes in zip(table, sketches, strict=True):
-        row[: len(hashes)] = hashes
-    lengths = np.array([len(hashes) for hashes in sketches], dtype=np.uint8)
-    assert {True, False} == {length == SKETCH_SIZE for length in lengths.tolist()}
-    for one in sketches:
-        assert similarities(one, table, lengths) == [similarity(one, other) for other in sketches]
+def counted(one: set[int], other: set[int]) -> float:
+    """The share of common ones among both together, or among the smallest of both where one of them is full."""
+    union = sorted(one | other)
+    if SKETCH_SIZE in (len(one), len(other)):
+        union = union[:SKETCH_SIZE]
+    return len(one & other & set(union)) / len(union)
 
 
-@pytest.mark.parametrize("least", [0.2, 0.5, 0.8])
-def test_none_that_is_similar_enough_is_unlikely_and_few_others_are_likely(least: float) -> None:
-    """Whatever is behind the end of a sketch."""
-    sketcher, rng = Sketcher(KEY), random.Random(6)
-    texts = [words(rng, rng.choice([2, 9, 9, 9, 14, 60])) for _ in range(80)]
-    texts += [vary(rng, text, 0.25) for text in texts]
-    sketches = [sketcher.sketch(text).hashes for text in texts]
-    table = np.full((len(texts), SKETCH_SIZE), 7, dtype=np.uint32)
-    for row, hashes in zip(table, sketches, strict=True):
-        row[: len(hashes)] = hashes
-    lengths = np.array([len(hashes) for hashes in sketches], dtype=np.uint8)
-    n_similar = n_likely = 0
-    for one in sketches:
-        similar = [row for row, like in enumerate(similarities(one, table, lengths)) if like >= least]
-        found = likely(one, table, lengths, least)
-        assert set(similar) <= set(found)
-        assert found == sorted(found)
-        n_similar, n_likely = n_similar + len(similar), n_likely + len(found)
-    assert len(texts) < n_similar <= n_likely <= len(texts) ** 2 / 20
+def test_sketches_are_compared_by_what_they_share() -> None:
+    """Short, full and nearly full ones, disjoint ones, and some of which one is a part of the other."""
+    rng, seen = random.Random(5), set[float]()
+    sizes = (1, 2, 7, 60, SKETCH_SIZE - 1, SKETCH_SIZE)
+    for _ in range(2_000):
+        one = set(rng.sample(range(rng.choice([130, 300, 2**32])), rng.choice(sizes)))
+        new = set(rng.sample(range(2**32), rng.choice(sizes)))
+        other = set(rng.sample(sorted(one | new), min(SKETCH_SIZE, rng.choice(sizes), len(one | new))))
+        arrays = [np.array(sorted(each), dtype=np.uint32) for each in (one, other)]
+        assert similarity(*arrays) == counted(one, other)
+        seen.add(counted(one, other))
+    assert {0.0, 1.0} < seen
+    assert len(seen) > 100
 
 
-@pytest.mark.parametrize(("n", "n_common"), [(6, 4), (60, 40), (SKETCH_SIZE, SKETCH_SIZE // 2)])
-def test_the_line_itself_is_likely(n: int, n_common: int) -> None:
+def test_the_line_itself_counts() -> None:
     """Two thirds of either are half of both together; of full sketches only the smallest hashes count."""
-    one = np.arange(n, dtype=np.uint32)
-    other = np.sort(np.concatenate([one[:n_common], np.arange(n_common, n, dtype=np.uint32) + np.uint32(1_000)]))
-    table = np.full((1, SKETCH_SIZE), 4_000, dtype=np.uint32)
-    table[0, :n] = other
-    lengths = np.array([n], dtype=np.uint8)
-    assert similarities(one, table, lengths) == [0.5]
-    assert likely(one, table, lengths, 0.5) == [0]
-    assert likely(one, table, lengths, 0.51) == []
+    for n, n_common in ((6, 4), (60, 40), (SKETCH_SIZE, SKETCH_SIZE // 2)):
+        one = np.arange(n, dtype=np.uint32)
+        other = np.concatenate([one[:n_common], np.arange(n_common, n, dtype=np.uint32) + np.uint32(1_000)])
+        assert similarity(one, other) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "where is my card?", "卡在哪里 👍", "card " * 900])
+def test_hashing_is_the_same_uncompiled(text: str) -> None:
+    sketcher = Sketcher(KEY)
+    codes = np.frombuffer(f" {text} ".ljust(SHINGLE).encode("utf-32-le"), dtype=np.uint32)
+    window, stretch, shift, join = sketcher._window, sketcher._stretch, sketcher._shift, sketcher._join
+    with np.errstate(over="ignore"):  # what is too large for 64 bits is meant to be cut
+        hashes = np.sort(hashes_of.py_func(codes, window))  # type: ignore[attr-defined]
+        bands = np.zeros(BANDS, dtype=np.uint32)
+        n = distil.py_func(hashes, stretch, shift, join, bands)  # type: ignore[attr-defined]
+    found = sketcher.sketch(text)
+    assert (found.hashes.tolist(), found.bands.tolist()) == (hashes[:n].tolist(), bands.tolist())
+    assert n == min(SKETCH_SIZE, len(shingles(text)))
 
 
 def test_the_first_bands_are_those_of_the_sketch() -> None:
