@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from feedback_guard.compiled import compiled
 from feedback_guard.contribution import TEXT_FIELDS, Kind
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.signals.calibration import Calibration
@@ -91,7 +92,7 @@ class _Online:
     def p_value(self, row: Row) -> float:
         """Share of recent accepted contributions that were at least as odd."""
         score = self.forest.score(row)
-        return (1 + int((self._recent[: self._n] >= score).sum())) / (self._n + 1)
+        return (1 + int(np.count_nonzero(self._recent[: self._n] >= score))) / (self._n + 1)
 
     def learn(self, row: Row) -> None:
         """Score, then learn: a score that has seen its own row would be too calm."""
@@ -215,13 +216,26 @@ def _is_online(name: str) -> bool:
 
 def _oddest(anchored: _Anchored, row: Row) -> str:
     """The feature farthest outside its usual range, in words and numbers."""
-    flat = np.concatenate([row[field] for field in anchored.fields])
-    low, high = anchored.usual
-    beyond = np.maximum(low - flat, flat - high) / anchored.spans
-    at = int(beyond.argmax())
+    flat = row[anchored.fields[0]] if len(row) == 1 else np.concatenate([row[field] for field in anchored.fields])
+    at = _farthest(flat, *anchored.usual, anchored.spans)
+    if at < 0:
+        return "each is within its usual range"
     field, feature = anchored.places[at]
-    place = f"{_WORDS[feature]} of the {field} is {flat[at]:.2f}, usually {low[at]:.2f} to {high[at]:.2f}"
-    return place if beyond[at] > 0 else "each is within its usual range"
+    low, high = anchored.usual[:, at].tolist()
+    return f"{_WORDS[feature]} of the {field} is {float(flat[at]):.2f}, usually {low:.2f} to {high:.2f}"
+
+
+@compiled("int64(float32[::1], float32[::1], float32[::1], float32[::1])")
+def _farthest(
+    row: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32], spans: NDArray[np.float32]
+) -> int:
+    """The place of what lies farthest beyond its usual range, as a share of the range; -1 where nothing does."""
+    farthest, most = -1, np.float32(0.0)
+    for i in range(len(row)):
+        beyond = max(low[i] - row[i], row[i] - high[i]) / spans[i]
+        if beyond > most:
+            farthest, most = i, beyond
+    return farthest
 
 
 def _fit_kind(kind: Kind, members: Sequence[Observation], seed: int) -> dict[str, Array]:
@@ -262,6 +276,9 @@ def _restore(kind: Kind, state: State) -> _Anchored:
             f"{state.values['river']}; build the baseline again"
         )
     usual = state.arrays[f"{kind.value}.usual"].astype(np.float32)
+    places = tuple((field, feature) for field in fields for feature in names(field))
+    if usual.shape != (2, len(places)):
+        raise BaselineError(f"the usual ranges of {kind.value} are of other features; build the baseline again")
     return _Anchored(
         fields,
         {field: state.arrays[f"{kind.value}.{field}.anchors"].astype(np.float32) for field in fields},
@@ -269,6 +286,6 @@ def _restore(kind: Kind, state: State) -> _Anchored:
         Calibration.of(state.arrays[f"{kind.value}.scores"]),
         usual,
         np.maximum(usual[1] - usual[0], 0.02),
-        tuple((field, feature) for field in fields for feature in names(field)),
+        places,
         seed,
     )

@@ -14,11 +14,12 @@ Tan, S. C., Ting, K. M., Liu, T. F. (2011). Fast anomaly detection for streaming
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.compiled import compiled
 from feedback_guard.errors import SignalError
 from feedback_guard.signals.shape import names
 
@@ -26,11 +27,36 @@ TREES = 30
 HEIGHT = 5
 """Thirty trees of height five: deeper ones leave most leaves empty with a few hundred trusted contributions."""
 
-_Node = int | tuple[int, float, "_Node", "_Node"]
-"""What a way down a tree adds up to, or what goes on by: place of a feature, line, what is below it, what is not."""
+_N_LINES = 2**HEIGHT - 1
+"""Lines in a tree: the first decides between the second and the third, the n-th between those at 2n and 2n + 1."""
 
 Row = Mapping[str, NDArray[np.float32]]
 """Features by field, each in 0..1."""
+
+
+class _Folded(NamedTuple):
+    """Trees of a field as a row goes down them: what it is compared by and with, and what its way adds up to.
+
+    Shapes are (n_trees, _N_LINES), the same, and (n_trees, _N_LINES + 1).
+    """
+
+    places: NDArray[np.int64]
+    lines: NDArray[np.float64]
+    masses: NDArray[np.int64]
+
+
+@compiled("int64(int64[:, ::1], float64[:, ::1], int64[:, ::1], float64[::1])")
+def _mass(
+    places: NDArray[np.int64], lines: NDArray[np.float64], masses: NDArray[np.int64], row: NDArray[np.float64]
+) -> int:
+    """What the ways of a row down all trees add up to."""
+    total, n_lines = 0, places.shape[1]
+    for tree in range(len(places)):
+        at = 0
+        while at < n_lines:
+            at = 2 * at + (1 if row[places[tree, at]] < lines[tree, at] else 2)
+        total += masses[tree, at - n_lines]
+    return total
 
 
 class Forest:
@@ -57,7 +83,7 @@ class Forest:
         }
         self._last: list[Row] = []
         self._current: list[Row] = []
-        self._folded: dict[str, list[_Node]] | None = None
+        self._folded: dict[str, _Folded] | None = None
         self._most = TREES * window * (2 ** (HEIGHT + 1) - 1)
 
     @property
@@ -78,14 +104,8 @@ class Forest:
         if self._folded is None:
             self._folded = {field: self._fold(field) for field in self._trees}
         total = 0.0
-        for field, trees in self._folded.items():
-            values, mass = row[field].tolist(), 0
-            for node in trees:
-                while isinstance(node, tuple):
-                    place, line, below, above = node
-                    node = below if values[place] < line else above  # noqa: PLW2901 - a step down the tree
-                mass += node
-            total += 1.0 - mass / self._most
+        for field, folded in self._folded.items():
+            total += 1.0 - _mass(*folded, row[field].astype(np.float64)) / self._most
         return total / len(self._trees)
 
     def learn(self, row: Row) -> None:
@@ -97,19 +117,28 @@ class Forest:
             self._last, self._current = self._current, []
             self._folded = None
 
-    def _fold(self, field: str) -> list[_Node]:
+    def _fold(self, field: str) -> _Folded:
         """The trees of a field, as `HalfSpaceTrees.score_one` goes down them, no further."""
         trees = self._trees[field]
-        places = {name: place for place, name in enumerate(self._names[field])}
+        places_of = {name: place for place, name in enumerate(self._names[field])}
+        places = np.zeros((TREES, _N_LINES), dtype=np.int64)
+        lines = np.zeros((TREES, _N_LINES))
+        masses = np.zeros((TREES, _N_LINES + 1), dtype=np.int64)
 
-        def fold(node: Any, depth: int, mass: int) -> _Node:
+        def fold(tree: int, node: Any, at: int, depth: int, mass: int) -> None:
             mass += node.r_mass << depth
             if depth == HEIGHT or node.r_mass < trees.size_limit:
-                return mass
-            below, above = (fold(child, depth + 1, mass) for child in node.children)
-            return places[node.feature], float(node.threshold), below, above
+                width = 2 ** (HEIGHT - depth)  # whatever the lines below say, it adds up to the same
+                first = (at + 1) * width - 1 - _N_LINES
+                masses[tree, first : first + width] = mass
+                return
+            places[tree, at], lines[tree, at] = places_of[node.feature], node.threshold
+            for child, below in enumerate(node.children):
+                fold(tree, below, 2 * at + 1 + child, depth + 1, mass)
 
-        return [fold(tree, 0, 0) for tree in trees.trees]
+        for tree, root in enumerate(trees.trees):
+            fold(tree, root, 0, 0, 0)
+        return _Folded(places, lines, masses)
 
     def _named(self, field: str, row: Row) -> dict[str, float]:
         values = row[field].tolist()

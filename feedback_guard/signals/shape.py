@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard import settings
+from feedback_guard.compiled import compiled
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.signals.heads import mean_row
 from feedback_guard.signals.interface import Observation
@@ -31,18 +32,9 @@ ALONE: Final = {
 BESIDE: Final = {"likeness": "likeness to the input", "ratio": "length against the input's"}
 """Features of a text that stands beside an input."""
 
-_ASCII: Final = bytes(range(128))
-_UPPER: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_DIGIT: Final = b"0123456789"
-_NOT_UPPER: Final = _ASCII.translate(None, _UPPER)
-_NOT_DIGIT: Final = _ASCII.translate(None, _DIGIT)
-_NO_SIGN: Final = _UPPER + _UPPER.lower() + _DIGIT + b"\t\n\v\f\r "
 _LONGEST_WORD = 30
 _LONGEST = math.log1p(settings.MAX_TEXT_CHARS)
 _PAIRS = 1_024
-# Arrays without a dimension: an array takes them as they are.
-_LAST_PAIR = np.array(_PAIRS - 1, dtype=np.uint32)
-_TURN = np.array(31, dtype=np.uint32)
 
 
 def names(field: str) -> tuple[str, ...]:
@@ -69,41 +61,55 @@ def shape(text: str) -> list[float]:
     >>> [round(x, 2) for x in shape("PIN 1234")]
     [0.21, 0.13, 0.61, 0.71, 0.0, 0.0, 1.0, 1.0]
     """
-    codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
-    n = max(len(text), 1)
-    plain = text.encode("ascii", "ignore")
-    words = text.split()
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    n, words = max(len(text), 1), text.split()
+    n_words = max(len(words), 1)
+    n_upper, n_digit, n_sign, n_beyond, spread = _made_up(codes)
     return [
         min(1.0, math.log1p(len(text)) / _LONGEST),
-        min(1.0, len(text) / max(len(words), 1) / _LONGEST_WORD),
-        math.sqrt(len(plain.translate(None, _NOT_UPPER)) / n),
-        math.sqrt(len(plain.translate(None, _NOT_DIGIT)) / n),
-        math.sqrt(len(plain.translate(None, _NO_SIGN)) / n),
-        math.sqrt((len(text) - len(plain)) / n),
-        len(set(words)) / max(len(words), 1),
-        _spread(codes),
+        min(1.0, len(text) / n_words / _LONGEST_WORD),
+        math.sqrt(n_upper / n),
+        math.sqrt(n_digit / n),
+        math.sqrt(n_sign / n),
+        math.sqrt(n_beyond / n),
+        len(set(words)) / n_words,
+        spread,
     ]
 
 
-def _spread(codes: NDArray[np.uint32]) -> float:
-    """Entropy of the pairs of neighbouring characters against the most that this length allows, 0..1.
+@compiled("Tuple((int64, int64, int64, int64, float64))(Array(uint32, 1, 'C', readonly=True))")
+def _made_up(codes: NDArray[np.uint32]) -> tuple[int, int, int, int, float]:
+    """What a text is made of, from its characters.
 
-    It falls where a text repeats itself or draws on few characters.
+    Returns
+    -------
+    tuple of four int and one float
+        How many are capitals, digits, punctuation and signs, and beyond ASCII; and the entropy of the pairs of
+        neighbouring characters against the most that this length allows, 0..1: it falls where a text repeats itself or
+        draws on few characters.
     """
-    if len(codes) < 3:
-        return 1.0
-    pairs = codes[:-1] * _TURN
-    pairs += codes[1:]
-    pairs &= _LAST_PAIR
-    pairs.sort()
-    n = len(pairs)
-    edges = np.empty(n + 1, dtype=np.bool_)
-    edges[0] = edges[n] = True
-    np.not_equal(pairs[1:], pairs[:-1], out=edges[1:n])
-    begins = edges.nonzero()[0]
-    shares = (begins[1:] - begins[:-1]).astype(np.float64)
-    shares /= n
-    return min(1.0, -float(np.add.reduce(shares * np.log(shares))) / math.log(min(n, _PAIRS)))
+    n_upper = n_digit = n_sign = n_beyond = 0
+    for i in range(len(codes)):
+        code = np.int64(codes[i])
+        if code >= 128:
+            n_beyond += 1
+        elif 65 <= code <= 90:
+            n_upper += 1
+        elif 48 <= code <= 57:
+            n_digit += 1
+        elif not (97 <= code <= 122 or 9 <= code <= 13 or code == 32):  # nor a small letter nor a blank
+            n_sign += 1
+    n = len(codes) - 1
+    if n < 2:
+        return n_upper, n_digit, n_sign, n_beyond, 1.0
+    counts = np.zeros(_PAIRS, dtype=np.int64)
+    for i in range(n):
+        counts[(np.int64(codes[i]) * 31 + np.int64(codes[i + 1])) % _PAIRS] += 1
+    entropy = 0.0
+    for count in counts:
+        if count:
+            entropy -= count / n * math.log(count / n)
+    return n_upper, n_digit, n_sign, n_beyond, min(1.0, entropy / math.log(min(n, _PAIRS)))
 
 
 def features(
@@ -138,7 +144,7 @@ def features(
         if own is not None:
             near[:, own] = -1.0
         text = observation.texts[field].text
-        row = [*shape(text), float((1.0 - np.maximum.reduce(near, axis=1)).max()) / 2.0]
+        row = [*shape(text), float(1.0 - np.minimum.reduce(np.maximum.reduce(near, axis=1))) / 2.0]
         if field == "input":
             prompt = mean_row(windows)
         elif prompt is not None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
+import string
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +16,7 @@ import pytest
 from feedback_guard.contribution import Kind
 from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.signals import material
-from feedback_guard.signals.anomaly import ANCHORED_SHARE, LEAST_RECENT, LEAST_TRUSTED, WINDOW, Anomaly
+from feedback_guard.signals.anomaly import ANCHORED_SHARE, LEAST_RECENT, LEAST_TRUSTED, WINDOW, Anomaly, _farthest
 from feedback_guard.signals.checks import same_state
 from feedback_guard.signals.forest import Forest, primed, stack, unstack
 from feedback_guard.signals.interface import Condition, Observation, State
@@ -208,6 +213,36 @@ def test_an_answer_is_also_measured_against_its_input() -> None:
     row = dict(zip(names("output"), features(each, anchors)["output"].tolist(), strict=True))
     assert row["likeness"] == pytest.approx(1.0, abs=1e-3)
     assert row["ratio"] > 0.9
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_text_is_counted_as_python_counts_it(seed: int) -> None:
+    rng = random.Random(seed)
+    text = "".join(rng.choices("abcXYZ019 \t\x0b\x1c\x00~!?éß漢👍\x7f\x80", k=rng.choice([0, 1, 2, 3, 40, 900])))
+    pairs = Counter((31 * ord(one) + ord(other)) % 1_024 for one, other in itertools.pairwise(text))
+    n, n_pairs = max(1, len(text)), max(1, pairs.total())
+    entropy = -sum(each / n_pairs * math.log(each / n_pairs) for each in pairs.values())
+    signs = sum(1 for each in text if each.isascii() and not each.isalnum() and each not in "\t\n\v\f\r ")
+    wanted = [
+        math.sqrt(sum(each in string.ascii_uppercase for each in text) / n),
+        math.sqrt(sum(each in string.digits for each in text) / n),
+        math.sqrt(signs / n),
+        math.sqrt(sum(not each.isascii() for each in text) / n),
+    ]
+    found = shape(text)
+    assert found[2:6] == wanted
+    assert found[7] == (1.0 if len(text) < 3 else pytest.approx(min(1.0, entropy / math.log(n_pairs))))
+
+
+@pytest.mark.parametrize(
+    ("row", "place"),
+    [((0.5, 0.1), -1), ((0.25, 0.5), -1), ((0.1, 0.4), 0), ((0.55, 0.9), 1), ((0.7, 0.8), 0), ((0.625, 0.75), 0)],
+)
+def test_what_lies_farthest_beyond_its_range_is_named(row: tuple[float, float], place: int) -> None:
+    """As a share of the range, which is wider for the second; of two that lie equally far the first is."""
+    usual = np.array([[0.25, 0.0], [0.5, 0.5]], dtype=np.float32)
+    spans = np.array([0.125, 0.25], dtype=np.float32)
+    assert _farthest(np.array(row, dtype=np.float32), *usual, spans) == place
 
 
 @pytest.mark.parametrize("window", [1, 7, 64])
