@@ -217,12 +217,13 @@ def _is_online(name: str) -> bool:
 def _oddest(anchored: _Anchored, row: Row) -> str:
     """The feature farthest outside its usual range, in words and numbers."""
     flat = row[anchored.fields[0]] if len(row) == 1 else np.concatenate([row[field] for field in anchored.fields])
-    at = _farthest(flat, *anchored.usual, anchored.spans)
+    low, high = anchored.usual
+    at = _farthest(flat, low, high, anchored.spans)
     if at < 0:
         return "each is within its usual range"
     field, feature = anchored.places[at]
-    low, high = anchored.usual[:, at].tolist()
-    return f"{_WORDS[feature]} of the {field} is {float(flat[at]):.2f}, usually {low:.2f} to {high:.2f}"
+    usual = f"usually {float(low[at]):.2f} to {float(high[at]):.2f}"
+    return f"{_WORDS[feature]} of the {field} is {float(flat[at]):.2f}, {usual}"
 
 
 @compiled("int64(float32[::1], float32[::1], float32[::1], float32[::1])")

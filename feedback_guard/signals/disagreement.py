@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.errors import BaselineError
 from feedback_guard.signals.answers import MAX_REFERENCE, Pairs
 from feedback_guard.signals.calibration import Calibration, Mondrian
 from feedback_guard.signals.heads import contradiction, cross_fitted, fit_classifier, read
 from feedback_guard.signals.interface import Array, Condition, Finding, Observation, Signal, State
-from feedback_guard.signals.lesson import Lesson, Scale, p_log_ratio, steepness, two_way_log_ratio
+from feedback_guard.signals.lesson import CERTAIN, Lesson, Scale, p_log_ratio, steepness, two_way_log_ratio
 from feedback_guard.signals.linear import Linear
-from feedback_guard.signals.ngrams import Weigher
+from feedback_guard.signals.ngrams import BUCKETS, Weigher
 
 LEAST_TRUSTED = 50
 """Trusted contributions of a kind below which nothing is said about that kind."""
@@ -208,15 +209,13 @@ class Disagreement(Signal):
             return Finding(self.name, None, why, Condition.ABSTAINED, facet)
         score, logits = self._contradiction(fitted, observation, which)
         p = fitted.ruler.p_value(score, str(which))
-        share = np.exp(logits - np.maximum.reduce(logits))
-        share /= np.add.reduce(share)
-        own, share[which] = float(share[which]), 0.0
-        best_other = float(np.maximum.reduce(share))
+        shares = CERTAIN.shares(logits).tolist()
+        own, shares[which] = shares[which], 0.0
         return Finding(
             self.name,
             p,
             f"the {_TAUGHT[contribution.kind]} that is taught has a probability of {own:.1%} by the trusted "
-            f"set, another {best_other:.1%}; {p:.2%} of honest contributions look at least this odd",
+            f"set, another {max(shares):.1%}; {p:.2%} of honest contributions look at least this odd",
             facet=facet,
         )
 
@@ -294,11 +293,15 @@ def _fit_classified(
 
 def _restore_classified(kind: Kind, about: Mapping[str, JsonValue], arrays: Mapping[str, Array]) -> _Classified:
     names = cast("list[str]", about["classes"])
+    model, weigher = Linear.from_arrays(arrays, kind.value), Weigher(np.array(arrays[f"{kind.value}.idf"], np.float32))
+    n_buckets = BUCKETS if kind is Kind.LABEL else 0
+    if model.sparse.shape != (n_buckets, len(names)) or len(weigher.idf) != n_buckets:
+        raise BaselineError(f"the classifier of {kind.value} does not fit this version; build the baseline again")
     scores = cast("NDArray[np.float64]", arrays[f"{kind.value}.scores"])
     taught = [str(each) for each in arrays[f"{kind.value}.taught"].tolist()]
     return _Classified(
-        Linear.from_arrays(arrays, kind.value),
-        Weigher(np.array(arrays[f"{kind.value}.idf"], dtype=np.float32)),
+        model,
+        weigher,
         Mondrian.of(scores, taught, minimum=OWN_RULER),
         {name: i for i, name in enumerate(names)},
         tuple(cast("list[int]", about["counts"])),

@@ -151,15 +151,15 @@ class FamilyIndex:
         BaselineError
             If they speak of families that such an index has no place for.
         """
-        placed = arrays["placed"].astype(np.int32)
-        if not ((placed >= 0) & (placed <= self.capacity)).all() or (arrays["lengths"] > SKETCH_SIZE).any():
+        placed, lengths = arrays["placed"].astype(np.int32), arrays["lengths"].astype(np.int64)
+        if not ((placed >= 0) & (placed <= self.capacity)).all() or not (lengths <= SKETCH_SIZE).all():
             raise BaselineError("the families of near copies are those of another index; build the baseline again")
         self._asked = None
         self.n_seen, self._high = (int(counter) for counter in arrays["counters"])
         live = [int(ident) for ident in arrays["families"]]
-        ends = np.cumsum(arrays["lengths"].astype(np.int64))
+        ends = np.cumsum(lengths)
         leaders = arrays["leaders"].astype(np.uint32)
-        for ident, end, length in zip(live, ends.tolist(), arrays["lengths"].tolist(), strict=True):
+        for ident, end, length in zip(live, ends.tolist(), lengths.tolist(), strict=True):
             leader = leaders[end - length : end]
             self._keep(ident, Sketch(leader, self.sketcher.bands(leader)))
         self._table.ravel()[arrays["places"].astype(np.int64)] = placed

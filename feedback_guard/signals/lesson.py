@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.compiled import compiled
 from feedback_guard.contribution import Kind
 
 Floats = NDArray[np.float64]
@@ -128,9 +129,25 @@ class Scale:
 
     def shares(self, logits: Floats) -> Floats:
         """Chance of each class, shape (n_classes,), from log-odds of that shape."""
-        scaled = logits / self.temperature
-        odds = np.exp(scaled - np.maximum.reduce(scaled))
-        return np.asarray((1.0 - self.noise) * odds / np.add.reduce(odds) + self.noise / len(odds), dtype=np.float64)
+        return _shares(logits, self.temperature, self.noise)
+
+
+CERTAIN: Final = Scale(1.0, 0.0)
+"""Takes the classifier at its word."""
+
+
+@compiled("float64[::1](float64[::1], float64, float64)")
+def _shares(logits: Floats, temperature: float, noise: float) -> Floats:
+    top, total = -np.inf, 0.0
+    for logit in logits:
+        top = max(top, logit)
+    shares = np.empty(len(logits))
+    for i in range(len(logits)):
+        shares[i] = math.exp(logits[i] / temperature - top / temperature)
+        total += shares[i]
+    for i in range(len(logits)):
+        shares[i] = (1.0 - noise) * shares[i] / total + noise / len(shares)
+    return shares
 
 
 def two_way_log_ratio(chance: float) -> float:

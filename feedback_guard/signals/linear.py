@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.compiled import compiled
 from feedback_guard.errors import BaselineError
 from feedback_guard.signals.interface import Array
 
@@ -72,12 +73,22 @@ class Linear:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], prefix: str) -> Self:
-        """Read what `arrays` wrote; the arrays are copied."""
-        return cls(
-            *(np.array(arrays[f"{prefix}.{name}"], dtype=np.float32) for name in ("dense", "sparse", "intercept"))
-        )
+        """Read what `arrays` wrote; the arrays are copied.
+
+        Raises
+        ------
+        BaselineError
+            If they do not fit each other, or are not finite.
+        """
+        parts = [np.array(arrays[f"{prefix}.{name}"], dtype=np.float32) for name in ("dense", "sparse", "intercept")]
+        dense, sparse, intercept = parts
+        fits = dense.ndim == sparse.ndim == 2 and intercept.shape == (len(dense),) == sparse.shape[1:]
+        if not fits or not all(np.isfinite(part).all() for part in parts):
+            raise BaselineError(f"the weights of {prefix} are of no one classifier; build the baseline again")
+        return cls(dense, sparse, intercept)
 
 
+@compiled("float64[::1](float64[:, ::1], int64)")
 def log_odds_against(logits: NDArray[np.float64], taught: int) -> NDArray[np.float64]:
     """How much better the best other class fits than the one that is taught, as log-odds; one value per row.
 
@@ -86,9 +97,14 @@ def log_odds_against(logits: NDArray[np.float64], taught: int) -> NDArray[np.flo
     >>> log_odds_against(np.asarray([[2.0, 5.0, 1.0]]), 0).tolist()
     [3.0]
     """
-    others = logits.copy()
-    others[:, taught] = -np.inf
-    return np.asarray(np.maximum.reduce(others, axis=1) - logits[:, taught], dtype=np.float64)
+    against = np.empty(len(logits))
+    for row in range(len(logits)):
+        best = -np.inf
+        for j in range(logits.shape[1]):
+            if j != taught:
+                best = max(best, logits[row, j])
+        against[row] = best - logits[row, taught]
+    return against
 
 
 def fit_linear(

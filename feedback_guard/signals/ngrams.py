@@ -10,15 +10,15 @@ Weinberger, K. et al. (2009). Feature hashing for large scale multitask learning
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.compiled import compiled
 from feedback_guard.text.words import words
 
 if TYPE_CHECKING:
@@ -38,12 +38,45 @@ def count(skeleton: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     skeleton
         A text without case and look-alikes (`CanonicalText.skeleton`).
     """
-    said = [word.encode("utf-8", "replace") for word in words(skeleton)]
-    sums = [zlib.crc32(word) for word in said]
-    grams = [*sums, *(zlib.crc32(right, zlib.crc32(b" ", left)) for left, right in zip(sums, said[1:], strict=False))]
-    found = Counter([gram % BUCKETS for gram in grams])
-    buckets = sorted(found)
-    return np.array(buckets, dtype=np.int64), np.array([found[bucket] for bucket in buckets], dtype=np.float32)
+    return _count(np.frombuffer(" ".join(words(skeleton)).encode("utf-8", "replace"), dtype=np.uint8))
+
+
+def _crc(byte: int) -> int:
+    return functools.reduce(lambda crc, _: crc >> 1 ^ (0xEDB88320 if crc & 1 else 0), range(8), byte)
+
+
+_CRC: Final = np.array([_crc(byte) for byte in range(256)])
+"""Of each byte by itself, for the checksum of many (CRC-32, as in zlib)."""
+_ONES: Final = 0xFFFFFFFF
+_BLANK: Final = 32
+
+
+@compiled("Tuple((int64[::1], float32[::1]))(Array(uint8, 1, 'C', readonly=True))")
+def _count(said: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Count words between single blanks, and pairs of them, by the buckets that their checksums fall into."""
+    found = np.zeros(BUCKETS, dtype=np.int64)
+    word, pair, n = _ONES, -1, 0
+    for i in range(len(said) + (len(said) > 0)):
+        byte = np.int64(said[i]) if i < len(said) else _BLANK
+        if byte != _BLANK:
+            word = _CRC[(word ^ byte) & 255] ^ word >> 8
+            if pair >= 0:
+                pair = _CRC[(pair ^ byte) & 255] ^ pair >> 8
+            continue
+        for gram in (word, pair):
+            if gram >= 0:
+                bucket = (gram ^ _ONES) % BUCKETS
+                n += found[bucket] == 0
+                found[bucket] += 1
+        # The checksum goes on with the blank and the next word.
+        word, pair = _ONES, _CRC[(word ^ _BLANK) & 255] ^ word >> 8
+    buckets, counts = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float32)
+    n = 0
+    for bucket in range(BUCKETS):
+        if found[bucket]:
+            buckets[n], counts[n] = bucket, found[bucket]
+            n += 1
+    return buckets, counts
 
 
 @dataclass(frozen=True, slots=True)

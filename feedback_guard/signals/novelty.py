@@ -21,8 +21,10 @@ from typing import ClassVar, Self, cast
 import numpy as np
 from pydantic import JsonValue
 
+from feedback_guard.compiled import compiled
 from feedback_guard.contribution import TEXT_FIELDS, Kind
 from feedback_guard.embedding.interface import Vectors
+from feedback_guard.errors import BaselineError
 from feedback_guard.signals.calibration import Calibration
 from feedback_guard.signals.interface import Array, Condition, Finding, Observation, Signal, State
 from feedback_guard.signals.linear import Floats
@@ -56,12 +58,25 @@ class Neighbourhood:
         return _distance(windows @ self.rows.T)
 
 
+@compiled("float64(float32[:, :])")
 def _distance(similarity: Floats) -> float:
-    """The distance from similarities, shape (n_windows, n); it rearranges them."""
+    """The distance from similarities, shape (n_windows, n)."""
     n = min(NEIGHBOURS, similarity.shape[1])
-    similarity.partition(similarity.shape[1] - n, axis=1)
-    sums = np.add.reduce(similarity[:, -n:], axis=1, dtype=np.float64)
-    return 1.0 - float(np.minimum.reduce(sums / n))
+    nearest, farthest = np.empty(n), -np.inf
+    for window in similarity:
+        nearest[:] = -np.inf  # ascending, so the first is the one that goes
+        for each in window:
+            if each > nearest[0]:
+                at = 0
+                while at + 1 < n and nearest[at + 1] < each:
+                    nearest[at] = nearest[at + 1]
+                    at += 1
+                nearest[at] = each
+        total = 0.0
+        for each in nearest:
+            total += each
+        farthest = max(farthest, 1.0 - total / n)
+    return farthest
 
 
 class Novelty(Signal):
@@ -81,6 +96,8 @@ class Novelty(Signal):
                 name = f"{kind.value}.{field}"
                 if f"{name}.rows" in state.arrays:
                     rows = state.arrays[f"{name}.rows"].astype(np.float32)
+                    if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all():
+                        raise BaselineError(f"the trusted vectors of {name} are broken; build the baseline again")
                     self._near[kind, field] = Neighbourhood(rows, Calibration.of(state.arrays[f"{name}.scores"]))
 
     @classmethod

@@ -152,6 +152,13 @@ def test_a_forest_is_restored_in_the_middle_of_a_window(state: State) -> None:
         assert signal.score(each) == restored.score(each)
 
 
+def test_usual_ranges_of_other_features_are_refused(state: State) -> None:
+    """Compiled code would read beyond them."""
+    arrays = {**state.arrays, "label.usual": state.arrays["label.usual"][:, :-1]}
+    with pytest.raises(BaselineError, match="other features"):
+        Anomaly.from_state(State(state.values, arrays))
+
+
 def test_trees_that_come_out_otherwise_than_when_they_were_calibrated_are_refused(state: State) -> None:
     """As after an update of river that splits otherwise."""
     arrays = {**state.arrays, "label.proof": state.arrays["label.proof"].astype(np.float64) + 0.01}
@@ -240,9 +247,8 @@ def test_a_text_is_counted_as_python_counts_it(seed: int) -> None:
 )
 def test_what_lies_farthest_beyond_its_range_is_named(row: tuple[float, float], place: int) -> None:
     """As a share of the range, which is wider for the second; of two that lie equally far the first is."""
-    usual = np.array([[0.25, 0.0], [0.5, 0.5]], dtype=np.float32)
-    spans = np.array([0.125, 0.25], dtype=np.float32)
-    assert _farthest(np.array(row, dtype=np.float32), *usual, spans) == place
+    low, high, spans, values = np.array([[0.25, 0.0], [0.5, 0.5], [0.125, 0.25], row], dtype=np.float32)
+    assert _farthest(values, low, high, spans) == place
 
 
 @pytest.mark.parametrize("window", [1, 7, 64])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from feedback_guard.contribution import Kind
+from feedback_guard.errors import BaselineError
 from feedback_guard.signals import material
 from feedback_guard.signals.disagreement import LEAST_PER_CLASS, LEAST_TRUSTED, Disagreement
-from feedback_guard.signals.interface import Condition, Observation
+from feedback_guard.signals.interface import Condition, Observation, State
 from tests.signals.observations import honest, label, taught
 
 OTHER = {name: list(material.TOPICS)[(i + 1) % len(material.TOPICS)] for i, name in enumerate(material.TOPICS)}
@@ -154,3 +155,12 @@ def test_a_part_of_a_large_set_is_fitted_and_said(monkeypatch: pytest.MonkeyPatc
     assert state.values["label"]["n"] == 100  # type: ignore[index, call-overload]
     assert state.values["correction"]["n"] == 60  # type: ignore[index, call-overload]
     assert Disagreement.from_state(state).score(replace(trusted[0])).condition is Condition.SCORED
+
+
+@pytest.mark.parametrize("name", ["idf", "sparse"])
+def test_a_classifier_with_another_number_of_buckets_is_refused(name: str) -> None:
+    """Compiled code would read beyond it."""
+    state = Disagreement.fit(honest(Kind.LABEL, 100, seed=1), seed=0)
+    arrays = {**state.arrays, f"label.{name}": state.arrays[f"label.{name}"][:-1]}
+    with pytest.raises(BaselineError, match="does not fit this version"):
+        Disagreement.from_state(State(state.values, arrays))

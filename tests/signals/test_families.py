@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from feedback_guard.errors import BaselineError
 from feedback_guard.signals.families import ACCOUNT_SHARE, ALIKE, MAX_COMPARED, WAYS, FamilyIndex
 from feedback_guard.signals.hashing import similarity
 from feedback_guard.signals.sketch import BANDS, Sketch, Sketcher
@@ -161,6 +162,17 @@ def test_a_restored_index_goes_on_as_the_original(n: int) -> None:
     assert one_state.keys() == other_state.keys()
     for name, array in one_state.items():
         assert np.array_equal(array, other_state[name]), name
+
+
+def test_an_index_of_another_size_is_refused() -> None:
+    """Compiled code would read beyond its own."""
+    index = FamilyIndex(SKETCHER, 60)
+    for seed in range(60):
+        index.add(sketch(seed), seed)
+    with pytest.raises(BaselineError, match="another index"):
+        FamilyIndex(SKETCHER, 59).load(index.arrays())
+    with pytest.raises(BaselineError, match="another index"):
+        FamilyIndex(SKETCHER, 60).load({**index.arrays(), "placed": -index.arrays()["placed"].astype(np.int32)})
 
 
 def test_nothing_grows_beyond_the_window() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from feedback_guard.errors import SignalError
+from feedback_guard.errors import BaselineError, SignalError
 from feedback_guard.signals import ngrams
 from feedback_guard.signals.linear import Linear, each_fold, fit_linear, log_odds_against, stratified_folds
 from feedback_guard.signals.ngrams import Weigher, count
 from feedback_guard.signals.rows import unit_rows
+from feedback_guard.text.words import words
 from tests.signals.observations import label
 
 
@@ -72,6 +77,47 @@ def test_n_grams_are_the_same_everywhere_and_keep_no_word() -> None:
     assert buckets.tolist() == [1689, 2259, 3216, 3725]  # a baseline that was built elsewhere must fit here
     assert counts.tolist() == [2.0, 2.0, 1.0, 2.0]
     assert all(0 <= bucket < ngrams.BUCKETS for bucket in buckets)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "card", "is my card here", "card card card", "卡在哪里? visa", "\ud800 x", "ÿ" * 9, "a b " * 5_000],
+)
+def test_n_grams_are_counted_by_their_checksums(text: str) -> None:
+    said = [word.encode("utf-8", "replace") for word in words(text)]
+    grams = [*said, *(b" ".join(pair) for pair in itertools.pairwise(said))]
+    found = Counter(zlib.crc32(gram) % ngrams.BUCKETS for gram in grams)
+    buckets, counts = count(text)
+    assert list(zip(buckets.tolist(), counts.tolist(), strict=True)) == sorted(found.items())
+
+
+def test_weights_grow_with_counts_and_with_rarity() -> None:
+    idf = np.random.default_rng(1).uniform(0.0, 8.0, ngrams.BUCKETS).astype(np.float32)
+    buckets, counts = count("my card my card is not my card")
+    wanted = (1.0 + np.log(counts)) * idf[buckets]
+    kept, weights = Weigher(idf).weigh((buckets, counts))
+    assert kept.tolist() == buckets.tolist()
+    np.testing.assert_allclose(weights, wanted / np.linalg.norm(wanted), rtol=1e-6)
+
+
+def test_logits_are_of_both_sorts_of_features() -> None:
+    rng = np.random.default_rng(2)
+    model = Linear(*(rng.standard_normal(shape).astype(np.float32) for shape in ((5, 8), (20, 5), (5,))))
+    rows, buckets = rng.standard_normal((3, 8)).astype(np.float32), np.array([2, 7, 19])
+    weights = rng.standard_normal(3).astype(np.float32)
+    wanted = rows @ model.dense.T + model.intercept + weights @ model.sparse[buckets]
+    np.testing.assert_allclose(model.logits(rows, buckets, weights), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dense", "sparse", "intercept"])
+def test_weights_that_do_not_fit_each_other_are_refused(name: str) -> None:
+    """Compiled code would read beyond them, and pass over what is no number."""
+    dense, sparse, classes = _data()
+    arrays = dict(fit_linear(dense, csr_matrix(sparse), classes, 3).arrays("label"))
+    whole = arrays[f"label.{name}"]
+    for broken in (whole[:2] if name == "dense" else whole[..., :2], np.full_like(whole, np.nan)):
+        with pytest.raises(BaselineError, match="no one classifier"):
+            Linear.from_arrays({**arrays, f"label.{name}": broken}, "label")
 
 
 def test_what_stands_in_one_trusted_text_only_has_no_weight() -> None:

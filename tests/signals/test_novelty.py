@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from feedback_guard.contribution import Kind
+from feedback_guard.errors import BaselineError
 from feedback_guard.signals import material
-from feedback_guard.signals.interface import Condition
-from feedback_guard.signals.novelty import LEAST_TRUSTED, NEIGHBOURS, Novelty
+from feedback_guard.signals.interface import Condition, State
+from feedback_guard.signals.novelty import LEAST_TRUSTED, NEIGHBOURS, Novelty, _distance
 from tests.signals.observations import honest, label, taught
 
 
@@ -78,3 +79,20 @@ def test_too_few_of_a_kind_is_warming_up() -> None:
     finding = Novelty.from_state(Novelty.fit(few, seed=0)).score(few[0])
     assert (finding.condition, finding.p_value) == (Condition.WARMING, None)
     assert f"{LEAST_TRUSTED - 1} trusted" in finding.message
+
+
+@pytest.mark.parametrize("n", [1, 3, NEIGHBOURS, 6, 40])
+def test_the_most_distant_window_counts_by_its_nearest_trusted_texts(n: int) -> None:
+    """Those of one window after the other, with equal ones among them, and of fewer all."""
+    rng = np.random.default_rng(n)
+    for _ in range(50):
+        similarity = np.round(rng.uniform(-1.0, 1.0, (3, n)), 1).astype(np.float32)
+        nearest = np.sort(similarity.astype(np.float64), axis=1)[:, -NEIGHBOURS:]
+        assert _distance(similarity) == pytest.approx(1.0 - nearest.mean(axis=1).min(), abs=1e-12)
+
+
+@pytest.mark.parametrize("rows", [np.zeros((0, 8)), np.full((60, 8), np.nan), np.zeros(8)], ids=["none", "nan", "flat"])
+def test_broken_trusted_vectors_are_refused(rows: np.ndarray) -> None:
+    state = Novelty.fit(honest(Kind.LABEL, 60, seed=1), seed=0)
+    with pytest.raises(BaselineError, match="broken"):
+        Novelty.from_state(State(state.values, {**state.arrays, "label.input.rows": rows}))

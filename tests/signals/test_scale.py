@@ -49,3 +49,12 @@ def test_a_large_trusted_set_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lesson, "PLAUSIBLE", 0.0)
     assert mild == Scale.fit(known, 2)
     assert 1.0 <= mild.temperature <= 2.2
+
+
+@pytest.mark.parametrize("logits", [[0.0, 0.0], [900.0, -900.0, 3.0], [-2.5, 0.25, 1.0, 7.0]])
+def test_shares_are_those_of_logits_over_the_temperature_with_noise_in_them(logits: list[float]) -> None:
+    scaled = np.array(logits) / 1.7
+    odds = np.exp(scaled - scaled.max())
+    found = Scale(1.7, 0.04).shares(np.array(logits))
+    np.testing.assert_allclose(found, 0.96 * odds / odds.sum() + 0.04 / len(logits), rtol=1e-12)
+    assert found.sum() == pytest.approx(1.0)
