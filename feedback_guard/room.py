@@ -6,7 +6,7 @@ is charged in the transaction of the verdict, so that a crash leaves either both
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from feedback_guard.assess import MAX_REASONS, Assessment
@@ -15,7 +15,7 @@ from feedback_guard.limits.charging import budget_key
 from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
 from feedback_guard.limits.plan import Plan, budget_of
-from feedback_guard.limits.support import is_lifted, support
+from feedback_guard.limits.support import is_lifted, support, wants_support
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.routes import OnHold
 from feedback_guard.submission import Submission
@@ -69,6 +69,8 @@ class Room:
     newcomers: Newcomers | None = None
     _plans: tuple[Plan, Plan] = field(init=False, repr=False, compare=False)
     _near: tuple[tuple[Budget, LimitPolicy], ...] = field(init=False, repr=False, compare=False)
+    _phrases: tuple[LimitPolicy, ...] = field(init=False, repr=False, compare=False)
+    """Limits that supporters lift."""
 
     def __post_init__(self) -> None:
         plans = (
@@ -78,6 +80,7 @@ class Room:
         near = tuple((budget_of(limit), limit) for limit in self.limits if limit.radius is not None)
         object.__setattr__(self, "_plans", plans)
         object.__setattr__(self, "_near", near)
+        object.__setattr__(self, "_phrases", tuple(limit for limit in self.limits if limit.supporters is not None))
 
     def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
         """Every counter that a submission is likely to need, to be read at once."""
@@ -106,6 +109,31 @@ class Room:
             if screened.refusal is not None:
                 break
         return screened
+
+    def place_at_once(
+        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+    ) -> int | None:
+        """Place contributions in embedding space, where nothing but what they cost can hold them.
+
+        Returns
+        -------
+        int or None
+            Contributions of newcomers among them. None if a lottery or a count of supporters is to be asked before they
+            are charged, or some are held without being charged; then nothing was placed.
+        """
+        if self.newcomers is not None and self.newcomers.policy.pool is not None:
+            return None
+        some = list(zip(submission.contributions, assessments, strict=True))
+        if any(each.content.beyond for each in assessments):
+            return None
+        new = self._new(submission, submission.contributions, budgets, now_us)
+        if any(True for _ in self._supported(submission, some, new, budgets, now_us)):
+            return None
+        mark = budgets.placed()
+        if self._place(some, budgets, now_us) is not None:
+            budgets.take_back(mark)
+            return None
+        return sum([item.contributor in new for item in submission.contributions])
 
     def remember(
         self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
@@ -251,13 +279,27 @@ class Room:
         budgets: BudgetRecord,
         now_us: int,
     ) -> None:
+        for limit, key, contributor in self._supported(submission, some, new, budgets, now_us):
+            support(limit, budgets, key, contributor, now_us)
+
+    def _supported(
+        self,
+        submission: Submission,
+        some: Sequence[tuple[Contribution, Assessment]],
+        new: frozenset[str],
+        budgets: BudgetRecord,
+        now_us: int,
+    ) -> Iterator[tuple[LimitPolicy, str, str]]:
+        """Phrases for which a supporter counts now, each with its limit and with who it is."""
         if self.newcomers is None or submission.anonymous:
             return
         for item, each in some:
-            for limit in self.limits:
-                if limit.supporters is not None and item.contributor not in new:
-                    for key in each.content.keys.get(limit.name, ()):
-                        support(limit, budgets, key, item.contributor, now_us)
+            if item.contributor in new:
+                continue
+            for limit in self._phrases:
+                for key in each.content.keys.get(limit.name, ()):
+                    if wants_support(limit, budgets, key, now_us):
+                        yield limit, key, item.contributor
 
     def _refused(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
         """The refusal of newcomers, where the policy does not hold them; the next deal is another chance."""

@@ -17,7 +17,7 @@ from feedback_guard.limits.plan import Plan, budget_of
 from feedback_guard.limits.probing import NAMES, Probing
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.routes import OnHold
-from feedback_guard.room import Room
+from feedback_guard.room import Room, Screened
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision, Reason, Verdict
 
@@ -143,6 +143,9 @@ class Settler:
         now_us
             The time of the charge.
         """
+        taken = self._charge_at_once(submission, assessments, budgets, now_us)
+        if taken is not None:
+            return self._passed(submission, Screened(list(assessments), [], taken), budgets, now_us)
         settled = assessments
         if submission.on_hold is OnHold.HOLD or any(each.decision is Decision.REJECT for each in assessments):
             settled = _hold_together(assessments)
@@ -167,6 +170,43 @@ class Settler:
         refusal = screened.refusal or budgets.charge(charges, now_us)
         if refusal is not None:
             return replace(self.limited(submission, settled, refusal), waiting=screened.waiting)
+        return self._passed(submission, screened, budgets, now_us)
+
+    def _charge_at_once(
+        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+    ) -> int | None:
+        """Charge all budgets in one step, where all is accepted and has room: the usual case.
+
+        Returns
+        -------
+        int or None
+            Contributions of newcomers among them. None if something stands in the way; then nothing was charged, and
+            `settle` finds out step by step what it is.
+        """
+        if len(assessments) > 1 and submission.on_hold is not OnHold.HOLD:
+            return None  # each finds room by itself
+        for each in assessments:
+            if each.decision is not Decision.ACCEPT or each.weight * UNIT < 1.0:
+                return None
+        if budgets.peek(self.probing.held(submission), now_us) is not None:
+            return None
+        mark = budgets.placed()
+        taken = self.room.place_at_once(submission, assessments, budgets, now_us)
+        if taken is None:
+            return None
+        charges = [
+            *self.attempts(submission),
+            *self.probing.near(submission, assessments),
+            *self.room.charges(submission, assessments, hold=True),
+            *self.room.charges(submission, assessments, hold=False),
+        ]
+        if budgets.charge(charges, now_us) is None:
+            return taken
+        budgets.take_back(mark)
+        return None
+
+    def _passed(self, submission: Submission, screened: Screened, budgets: BudgetRecord, now_us: int) -> Settled:
+        """Make the verdicts of a submission that no budget refuses."""
         self.room.remember(submission, screened.assessments, budgets, now_us)
         return Settled(
             tuple(

@@ -91,11 +91,11 @@ class Probing:
 
     def early(self, submission: Submission) -> list[Charge]:
         """What must have room before anything costly is done."""
-        return self._held(submission)
+        return self.held(submission)
 
     def lookups(self, submission: Submission, assessments: Sequence[Assessment]) -> list[Charge]:
         """Every counter that is needed."""
-        return [*self._held(submission), *self._near(submission, assessments)]
+        return [*self.held(submission), *self.near(submission, assessments)]
 
     def charge(
         self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetStore, now_us: int
@@ -109,21 +109,23 @@ class Probing:
         assessments
             As the detectors proposed them. What could not be scored is held, too, and tells nothing.
         """
-        near, held = self._near(submission, assessments), self._held(submission)
+        near, held = self.near(submission, assessments), self.held(submission)
         both = [*near, *held]
         told = any(each.decision is not Decision.ACCEPT and not each.unscored for each in assessments)
         if told:
             return budgets.charge(both, now_us)
         return budgets.peek(both, now_us) or budgets.charge(near, now_us)
 
-    def _held(self, submission: Submission) -> list[Charge]:
+    def held(self, submission: Submission) -> list[Charge]:
+        """One held answer for each contributor: there must be room for it, whatever the answer is."""
         budget = self._budgets[0]
         if budget is None:
             return []
         names = {_name(item, anonymous=submission.anonymous) for item in submission.contributions}
         return [Charge(budget, name, UNIT) for name in sorted(names)]
 
-    def _near(self, submission: Submission, assessments: Sequence[Assessment]) -> list[Charge]:
+    def near(self, submission: Submission, assessments: Sequence[Assessment]) -> list[Charge]:
+        """What near copies cost who had them judged."""
         budget = self._budgets[1]
         if budget is None:
             return []

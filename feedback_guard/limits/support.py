@@ -21,6 +21,14 @@ def is_lifted(limit: LimitPolicy, budgets: BudgetRecord, key: str, now_us: int) 
     return limit.supporters is not None and budgets.balance(_all(limit), key, now_us).remaining_micro == 0
 
 
+def wants_support(limit: LimitPolicy, budgets: BudgetRecord, key: str, now_us: int) -> bool:
+    """Whether supporters of a phrase are counted: its budget is half used."""
+    budget = budget_of(limit)
+    return (
+        limit.supporters is not None and 2 * budgets.balance(budget, key, now_us).remaining_micro <= budget.amount_micro
+    )
+
+
 def support(limit: LimitPolicy, budgets: BudgetRecord, key: str, contributor: str, now_us: int) -> None:
     """Count an established contributor who uses a phrase, once, if its budget is half used.
 
@@ -37,10 +45,7 @@ def support(limit: LimitPolicy, budgets: BudgetRecord, key: str, contributor: st
     now_us
         Microseconds since the epoch.
     """
-    if limit.supporters is None:
-        return
-    budget = budget_of(limit)
-    if 2 * budgets.balance(budget, key, now_us).remaining_micro > budget.amount_micro:
+    if not wants_support(limit, budgets, key, now_us):
         return
     once = Budget(f"{limit.name}:supporter", limit.facet, _COUNT, UNIT, None, 0)
     budgets.charge([Charge(once, f"{key} {contributor}", UNIT), Charge(_all(limit), key, UNIT)], now_us)
