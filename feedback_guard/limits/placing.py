@@ -1,13 +1,12 @@
 """Points of embedding space, charged inside the transaction that records the verdict.
 
 Every process remembers the latest points, and at the first use in a transaction reads those that others committed
-since: whoever holds the writer's lock knows them all. What the transaction itself places is known to it alone until it
-is committed, so that what is undone was never there; then the process remembers it as it was written.
+since: whoever holds the writer's lock knows them all. What the transaction itself places is remembered at once, and is
+in doubt until it is committed: if it never is, it is forgotten before anybody looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -33,6 +32,7 @@ _END: Final = Statement(select(func.max(_P.seq)), ())
 _LAST: Final = select(func.max(_P.seq)).where(_P.budget == bindparam("name"))
 _OLD: Final = delete(tables.point).where(_P.budget == bindparam("name"), _P.seq <= bindparam("last"))
 _KEPT: Final = 2 * LATEST
+_STORED: Final = np.dtype("<f2")
 
 
 class PointMemory:
@@ -41,29 +41,39 @@ class PointMemory:
     def __init__(self) -> None:
         self._points: dict[str, Points] = {}
         self._seen: dict[str, int] = {}
+        self._doubtful: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """A transaction begins: what the one before placed and did not commit was never there."""
+        for name, n in self._doubtful.items():
+            self._points[name].drop(n)
+        self._doubtful.clear()
 
     def current(self, connection: Connection, name: str) -> Points:
         """All points of a budget that are committed; inside a transaction that holds the writer's lock."""
         points = self._points.setdefault(name, Points())
         rows = _NEWER.rows(connection, (name, self._seen.get(name, 0), LATEST))
         for seq, at_us, cost_micro, vector in reversed(rows):
-            points.add(Placed(at_us, cost_micro, _where(vector)))
+            points.add(Placed(at_us, cost_micro, np.frombuffer(vector, dtype=_STORED).astype(np.float32)))
             self._seen[name] = seq
         return points
 
-    def note(self, rows: Sequence[tuple[str, int, int, bytes]], last: int) -> None:
-        """Remember what this process itself committed, so that it need not be read.
+    def add(self, name: str, placed: Placed) -> None:
+        """Remember what the present transaction places, as the store will keep it."""
+        self._points[name].add(placed)
+        self._doubtful[name] = self._doubtful.get(name, 0) + 1
 
-        Parameters
-        ----------
-        rows
-            As they were written, in a transaction that had read all points of their budgets.
-        last
-            The number of the latest of them.
-        """
-        for name, at_us, cost_micro, vector in rows:
-            self._points[name].add(Placed(at_us, cost_micro, _where(vector)))
-            self._seen[name] = last
+    def take_back(self, name: str) -> None:
+        """Forget the latest point of a budget, which the present transaction placed."""
+        self._points[name].drop(1)
+        self._doubtful[name] -= 1
+
+    def confirm(self, last: int) -> None:
+        """The transaction is committed; the number of the latest of its points is known."""
+        for name, n in self._doubtful.items():
+            if n:
+                self._seen[name] = last
+        self._doubtful.clear()
 
 
 class GroupPoints:
@@ -81,11 +91,9 @@ class GroupPoints:
         self._connection = connection
         self._memory = memory
         self._current: dict[str, Points] = {}
-        self._placed: list[tuple[str, Placed]] = []
-        self._own: dict[str, Points] = {}
-        self._n_own = 0
-        self._written: list[tuple[str, int, int, bytes]] = []
+        self._placed: list[tuple[str, int, int, bytes]] = []
         self._last = 0
+        memory.begin()
 
     def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
         """Place a point if there is room around it."""
@@ -93,10 +101,11 @@ class GroupPoints:
         current = self._current.get(name)
         if current is None:
             current = self._current[name] = self._memory.current(self._connection, name)
-        among = (current, self._own_of(name)) if self._placed else (current,)
-        if not has_room(among, budget, radius, where, cost_micro, now_us):
+        if not has_room(current, budget, radius, where, cost_micro, now_us):
             return False
-        self._placed.append((name, Placed(now_us, cost_micro, where)))
+        stored = where.astype(_STORED)
+        self._memory.add(name, Placed(now_us, cost_micro, stored.astype(np.float32)))
+        self._placed.append((name, now_us, cost_micro, stored.tobytes()))
         return True
 
     def __len__(self) -> int:
@@ -104,51 +113,32 @@ class GroupPoints:
 
     def take_back(self, n: int) -> None:
         """Take back the points beyond the first n that this transaction placed."""
-        for name, _ in self._placed[n : self._n_own]:
-            self._own[name].drop(1)
-        self._n_own = min(self._n_own, n)
+        for name, *_ in self._placed[n:]:
+            self._memory.take_back(name)
         del self._placed[n:]
 
     def flush(self) -> None:
         """Write what was placed."""
         if not self._placed:
             return
-        rows = [
-            (name, placed.at_us, placed.cost_micro, placed.where.astype("<f2").tobytes())
-            for name, placed in self._placed
-        ]
-        _INSERT.many(self._connection, rows)
+        _INSERT.many(self._connection, self._placed)
         # Whoever holds the writer's lock gives out the numbers, so the greatest is that of the last row. A server is
         # not asked for it, which would be one more round trip: its points are read with those of others.
         if self._connection.dialect.name == "sqlite":
             ((self._last,),) = _END.rows(self._connection, ())
-            self._written += rows
-        self.take_back(0)
+        else:
+            self.take_back(0)
+        self._placed = []
 
     def committed(self) -> None:
         """The transaction is committed: what it placed is known to all."""
-        self._memory.note(self._written, self._last)
-        self._written = []
-
-    def _own_of(self, name: str) -> Points:
-        """What this transaction placed so far for one budget."""
-        for of, placed in self._placed[self._n_own :]:
-            self._own.setdefault(of, Points()).add(placed)
-        self._n_own = len(self._placed)
-        return self._own.setdefault(name, Points())
+        self._memory.confirm(self._last)
 
 
-def _where(vector: bytes) -> Vectors:
-    return np.frombuffer(vector, dtype="<f2").astype(np.float32)
-
-
-def has_room(
-    among: Sequence[Points], budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int
-) -> bool:
+def has_room(points: Points, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
     """Whether what lies within the radius leaves room for a cost. A clock that jumps back makes nothing older."""
     since_us = -1 if budget.period_us is None else now_us - budget.period_us
-    near = sum(points.cost_within(where, radius, since_us=since_us) for points in among)
-    return near + cost_micro <= budget.amount_micro
+    return points.cost_within(where, radius, since_us=since_us) + cost_micro <= budget.amount_micro
 
 
 def purge_points(connection: Connection, budget: Budget) -> None:

@@ -61,8 +61,8 @@ class Points:
     n: int = 0
     _rows: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     _short: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    _lengths: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """Squared lengths of what is compared first: of the projections, or of the points while there are few."""
+    """What is compared first: of each point its projection, or itself while there are few, and minus half of the
+    squared length of that. The product with another's projection and 1 is greater the smaller their distance."""
     _about: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     _basis: NDArray[np.float32] | None = None
 
@@ -71,16 +71,15 @@ class Points:
         if self._rows.shape[1] != len(placed.where):
             self.n, self._basis = 0, None
             self._rows = np.zeros((64, len(placed.where)), np.float32)
-            self._lengths = np.zeros(64, np.float32)
+            self._short = np.zeros((64, len(placed.where) + 1), np.float32)
             self._about = np.zeros((64, 2), np.int64)
         if self.n == len(self._rows):
             self._make_room()
         self._rows[self.n] = placed.where
         self._about[self.n] = placed.at_us, placed.cost_micro
-        short = placed.where
-        if self._basis is not None:
-            short = self._short[self.n] = self._basis @ placed.where
-        self._lengths[self.n] = short @ short
+        short = placed.where if self._basis is None else self._basis @ placed.where
+        self._short[self.n, :-1] = short
+        self._short[self.n, -1] = -0.5 * (short @ short)
         self.n += 1
         if self._basis is None and self.n >= _LEARN_FROM:
             self._learn()
@@ -101,14 +100,15 @@ class Points:
             return 0
         first = max(0, self.n - self.latest)
         edge = radius * radius + _ROUNDING
-        among, short = (self._rows, where) if self._basis is None else (self._short, self._basis @ where)
+        short = where if self._basis is None else self._basis @ where
+        probe = np.ones(len(short) + 1, np.float32)
+        probe[:-1] = short
         # Nearly all points are far, so they are compared by what one product says of all of them.
-        apart = among[first : self.n] @ short
-        apart *= -2.0
-        apart += self._lengths[first : self.n]
-        candidates = np.flatnonzero(apart <= edge + _LOOSE - float(short @ short))
-        if not len(candidates):
+        alike = self._short[first : self.n] @ probe
+        least = 0.5 * (float(short @ short) - edge - _LOOSE)
+        if alike.max() < least:
             return 0
+        candidates = np.flatnonzero(alike >= least)
         about = self._about[first : self.n][candidates]
         difference = self._rows[first : self.n][candidates] - where
         near = (np.einsum("ij,ij->i", difference, difference) <= edge) & (about[:, 0] >= since_us)
@@ -119,17 +119,15 @@ class Points:
         self.n -= n
 
     def _make_room(self) -> None:
-        """Grow, or, when twice as many as are remembered are there, forget the older half."""
+        """Grow, or, when twice as many as count are there, forget older ones; the latest may yet be taken back."""
         if self.n >= 2 * self.latest:
-            kept = slice(self.n - self.latest, self.n)
-            self._rows[: self.latest], self._about[: self.latest] = self._rows[kept].copy(), self._about[kept].copy()
-            if self._basis is not None:
-                self._short[: self.latest] = self._short[kept].copy()
-            self._lengths[: self.latest] = self._lengths[kept].copy()
-            self.n = self.latest
+            n = self.latest + self.latest // 2
+            kept = slice(self.n - n, self.n)
+            self._rows[:n], self._about[:n] = self._rows[kept].copy(), self._about[kept].copy()
+            self._short[:n] = self._short[kept].copy()
+            self.n = n
             return
         self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
-        self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
         self._about = np.concatenate([self._about, np.zeros_like(self._about)])
         self._short = np.concatenate([self._short, np.zeros_like(self._short)])
 
@@ -137,6 +135,7 @@ class Points:
         """Choose the directions in which the points differ most. Any that stand at right angles would be right."""
         _, _, directions = np.linalg.svd(self._rows[: self.n], full_matrices=False)
         self._basis = np.ascontiguousarray(directions[:_DIRECTIONS], dtype=np.float32)
-        self._short = np.zeros((len(self._rows), len(self._basis)), np.float32)
-        self._short[: self.n] = self._rows[: self.n] @ self._basis.T
-        self._lengths[: self.n] = np.einsum("ij,ij->i", self._short[: self.n], self._short[: self.n])
+        short = self._rows[: self.n] @ self._basis.T
+        self._short = np.zeros((len(self._rows), len(self._basis) + 1), np.float32)
+        self._short[: self.n, :-1] = short
+        self._short[: self.n, -1] = -0.5 * np.einsum("ij,ij->i", short, short)
