@@ -250,13 +250,13 @@ def on_postgresql(url: str, n: int) -> Iterator[list[Measured]]:
 
             def one_by_one() -> None:
                 for each in items:
-                    lookups = decide.lookups(each.submission, [each.assessment], START_US)
+                    lookups = decide.bill(each.submission, [each.assessment], START_US).lookups
                     store.submit(attempt(each, relay.trips), lookups).result()
 
             def together() -> None:
                 futures = []
                 for each in items:
-                    lookups = decide.lookups(each.submission, [each.assessment], START_US)
+                    lookups = decide.bill(each.submission, [each.assessment], START_US).lookups
                     futures.append(store.submit(attempt(each, relay.trips), lookups))
                 for future in futures:
                     future.result()

@@ -253,6 +253,7 @@ class Guard:
         limiter = engine.limiter
         readings = {} if limiter is None else {name: limiter.read(each) for name, each in observations.items()}
         ident, recording, mark = self.new_id(), self._recording(), self.clock.monotonic()
+        bill = engine.settler.bill(submission, proposals, self.store.now_us()) if refusal is None else None
 
         def record(tx: Transaction) -> tuple[Settled, Delivery, int]:
             at_us = tx.now_us()
@@ -260,7 +261,7 @@ class Guard:
                 settled = engine.settler.turn_away(submission, refusal, tx.budgets, at_us)
             else:
                 weighed = limiter.shade(tx.bank(limiter.terms), submission, proposals) if limiter else proposals
-                settled = engine.settler.settle(submission, weighed, tx.budgets, at_us)
+                settled = engine.settler.settle(submission, weighed, tx.budgets, at_us, bill)
             delivery = recording.delivery(submission, settled.decision)
             seen = {} if settled.turned_away else observations
             tx.insert(recording.of(ident, submission, settled, delivery, seen, at_us))
@@ -272,8 +273,7 @@ class Guard:
         if self._follower is not None:
             self._follower.expect(observations)
         try:
-            lookups = engine.settler.lookups(submission, proposals, self.store.now_us()) if refusal is None else ()
-            settled, delivery, withdrawn = await self.store.run(record, lookups)
+            settled, delivery, withdrawn = await self.store.run(record, () if bill is None else bill.lookups)
         except ClaimLostError:
             raise
         except StoreError:

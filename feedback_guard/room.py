@@ -85,9 +85,13 @@ class Room:
     def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
         """Every counter that a submission is likely to need, to be read at once."""
         found = [charge for hold in (False, True) for charge in self.charges(submission, assessments, hold=hold)]
-        if self.newcomers is not None and found:
-            found += self.newcomers.lookups([item.contributor for item in submission.contributions], now_us)
-        return found
+        return found + self.newcomer_lookups(submission, now_us) if found else found
+
+    def newcomer_lookups(self, submission: Submission, now_us: int) -> list[Charge]:
+        """Every counter that says who is new."""
+        if self.newcomers is None:
+            return []
+        return self.newcomers.lookups([item.contributor for item in submission.contributions], now_us)
 
     def charges(self, submission: Submission, assessments: Sequence[Assessment], *, hold: bool) -> list[Charge]:
         """What the accepted contributions cost the budgets that hold, or those that refuse."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution
+from feedback_guard.limits.bill import Bill
+from feedback_guard.limits.charging import counters_of
 from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
 from feedback_guard.limits.plan import Plan, budget_of
@@ -93,10 +95,16 @@ class Settler:
         own = [budget_of(limit) for limit in self.limits if limit.per is not None or limit.facet == "radius"]
         return own if self.newcomers is None else [*own, *self.newcomers.forgettable]
 
-    def lookups(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> list[Charge]:
-        """Every counter that settling is likely to need, to be read at once."""
-        probing = self.probing.lookups(submission, assessments)
-        return [*self.early(submission), *probing, *self.room.lookups(submission, assessments, now_us)]
+    def bill(self, submission: Submission, assessments: Sequence[Assessment], now_us: int) -> Bill:
+        """What settling will charge if all goes well, and every counter that it is likely to need."""
+        if not _all_accepted(submission, assessments):
+            probing = self.probing.lookups(submission, assessments)
+            lookups = [*self.early(submission), *probing, *self.room.lookups(submission, assessments, now_us)]
+            return Bill(assessments, (), (), counters_of(lookups))
+        charges = self._all(submission, assessments)
+        counters = counters_of(charges)
+        others = [*self.probing.held(submission), *self.room.newcomer_lookups(submission, now_us)]
+        return Bill(assessments, charges, counters, [*counters, *counters_of(others)])
 
     def attempts(self, submission: Submission) -> list[Charge]:
         """What judging a submission costs, whatever the verdict."""
@@ -125,7 +133,12 @@ class Settler:
         )
 
     def settle(
-        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+        self,
+        submission: Submission,
+        assessments: Sequence[Assessment],
+        budgets: BudgetRecord,
+        now_us: int,
+        bill: Bill | None = None,
     ) -> Settled:
         """Charge the budgets and return the final verdicts.
 
@@ -142,8 +155,10 @@ class Settler:
             Charged here; nothing is charged for a submission whose attempts find no room.
         now_us
             The time of the charge.
+        bill
+            As `bill` made it before, if it did; another one for other assessments is of no use, and does no harm.
         """
-        taken = self._charge_at_once(submission, assessments, budgets, now_us)
+        taken = self._charge_at_once(submission, assessments, budgets, now_us, bill)
         if taken is not None:
             return self._passed(submission, Screened(list(assessments), [], taken), budgets, now_us)
         settled = assessments
@@ -173,7 +188,12 @@ class Settler:
         return self._passed(submission, screened, budgets, now_us)
 
     def _charge_at_once(
-        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+        self,
+        submission: Submission,
+        assessments: Sequence[Assessment],
+        budgets: BudgetRecord,
+        now_us: int,
+        bill: Bill | None,
     ) -> int | None:
         """Charge all budgets in one step, where all is accepted and has room: the usual case.
 
@@ -183,27 +203,31 @@ class Settler:
             Contributions of newcomers among them. None if something stands in the way; then nothing was charged, and
             `settle` finds out step by step what it is.
         """
-        if len(assessments) > 1 and submission.on_hold is not OnHold.HOLD:
-            return None  # each finds room by itself
-        for each in assessments:
-            if each.decision is not Decision.ACCEPT or each.weight * UNIT < 1.0:
-                return None
+        if not _all_accepted(submission, assessments):
+            return None
         if budgets.peek(self.probing.held(submission), now_us) is not None:
             return None
         mark = budgets.placed()
         taken = self.room.place_at_once(submission, assessments, budgets, now_us)
         if taken is None:
             return None
-        charges = [
+        if bill is not None and bill.is_for(assessments):
+            refusal = budgets.charge_counters(bill.charges, bill.counters, now_us)
+        else:
+            refusal = budgets.charge(self._all(submission, assessments), now_us)
+        if refusal is None:
+            return taken
+        budgets.take_back(mark)
+        return None
+
+    def _all(self, submission: Submission, assessments: Sequence[Assessment]) -> list[Charge]:
+        """Every charge of a submission of which everything is accepted."""
+        return [
             *self.attempts(submission),
             *self.probing.near(submission, assessments),
             *self.room.charges(submission, assessments, hold=True),
             *self.room.charges(submission, assessments, hold=False),
         ]
-        if budgets.charge(charges, now_us) is None:
-            return taken
-        budgets.take_back(mark)
-        return None
 
     def _passed(self, submission: Submission, screened: Screened, budgets: BudgetRecord, now_us: int) -> Settled:
         """Make the verdicts of a submission that no budget refuses."""
@@ -263,6 +287,13 @@ class Settler:
             observed=self.observed,
             unscored=assessment.unscored,
         )
+
+
+def _all_accepted(submission: Submission, assessments: Sequence[Assessment]) -> bool:
+    """Whether all is accepted with some weight, and finds room or does not as a whole."""
+    if len(assessments) > 1 and submission.on_hold is not OnHold.HOLD:
+        return False
+    return all(each.decision is Decision.ACCEPT and each.weight * UNIT >= 1.0 for each in assessments)
 
 
 def concealed(submission: Submission, refusal: Refusal | None) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from feedback_guard.assess import Assessment
 from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.limits.bill import Bill
 from feedback_guard.limits.contents import Content
 from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal
 from feedback_guard.limits.memory import MemoryBudgets
@@ -42,7 +44,12 @@ BAD = Reason("novelty", "far away")
 
 class StepByStep(Settler):
     def _charge_at_once(
-        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+        self,
+        submission: Submission,
+        assessments: Sequence[Assessment],
+        budgets: BudgetRecord,
+        now_us: int,
+        bill: Bill | None,
     ) -> int | None:
         return None
 
@@ -51,12 +58,17 @@ class Forgetful(Settler):
     """A bug that is to be found: what one step placed stays, though the charge found no room."""
 
     def _charge_at_once(
-        self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int
+        self,
+        submission: Submission,
+        assessments: Sequence[Assessment],
+        budgets: BudgetRecord,
+        now_us: int,
+        bill: Bill | None,
     ) -> int | None:
         kept = super()._charge_at_once
         real, budgets.take_back = budgets.take_back, lambda n: None  # type: ignore[method-assign]
         try:
-            return kept(submission, assessments, budgets, now_us)
+            return kept(submission, assessments, budgets, now_us, bill)
         finally:
             budgets.take_back = real  # type: ignore[method-assign]
 
@@ -94,7 +106,13 @@ def play(kind: type[Settler], seed: int, pool: float | None) -> tuple[list[Settl
     newcomers = Newcomers(NewcomersPolicy(tenure="6h", pool=pool), b"secret")
     settler = kind(LIMITS, "sha256:p", "sha256:b", observed=False, newcomers=newcomers, probing=PROBING)
     budgets = MemoryBudgets()
-    return [settler.settle(sent, proposals, budgets, now) for sent, proposals, now in stream(seed)], budgets
+    settled = []
+    for number, (sent, proposals, now) in enumerate(stream(seed)):
+        # With a bill, without one, and with one for other assessments, as where reputation changed them.
+        made_for = [proposals, None, [replace(each) for each in proposals]][number % 3]
+        bill = None if made_for is None else settler.bill(sent, made_for, now)
+        settled.append(settler.settle(sent, proposals, budgets, now, bill))
+    return settled, budgets
 
 
 def differs(kind: type[Settler], seed: int, pool: float | None) -> bool:
@@ -140,6 +158,19 @@ def test_the_second_of_a_request_that_passes_anyway_sees_what_the_first_was_char
         supported.append(budgets.used_micro(supporters, "zq"))
     # Half of the budget is used when the second is asked, and so ada counts.
     assert supported == [UNIT, UNIT]
+
+
+def test_a_bill_has_every_counter_that_is_charged_or_asked_for() -> None:
+    newcomers = Newcomers(NewcomersPolicy(tenure="6h"), b"secret")
+    settler = Settler(LIMITS, "sha256:p", "sha256:b", observed=False, newcomers=newcomers, probing=PROBING)
+    found = 0
+    for sent, proposals, now in stream(1):
+        budgets = MemoryBudgets()
+        bill = settler.bill(sent, proposals, now)
+        settler.settle(sent, proposals, budgets, now, bill)
+        assert set(budgets._levels) <= set(bill.lookups)
+        found += bool(bill.charges)
+    assert found > 100
 
 
 def test_where_all_has_room_budgets_are_charged_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from feedback_guard.limits import gcra
 from feedback_guard.limits.gcra import Level
@@ -25,9 +25,14 @@ def budget_key(budget: Budget, key: str) -> str:
     >>> budget_key(one, "alice") == budget_key(one, "alice"), budget_key(one, "alice") == budget_key(one, "bob")
     (True, False)
     """
-    digest = _begun(budget).copy()
-    _add(digest, key)
+    digest, data = _begun(budget).copy(), key.encode("utf-8", "surrogatepass")
+    digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
+
+
+def counters_of(charges: Iterable[Charge]) -> list[str]:
+    """The counter of each charge."""
+    return [budget_key(budget, key) for budget, key, _ in charges]
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -35,13 +40,9 @@ def _begun(budget: Budget) -> hashlib._Hash:
     """What the keys of one budget have in common."""
     digest = hashlib.sha256()
     for part in (budget.name, budget.facet, budget.measure.value, "lifetime" if budget.period_us is None else "rate"):
-        _add(digest, part)
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
     return digest
-
-
-def _add(digest: hashlib._Hash, part: str) -> None:
-    data = part.encode("utf-8", "surrogatepass")
-    digest.update(len(data).to_bytes(8, "big") + data)
 
 
 def charge_levels(

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.limits import gcra
-from feedback_guard.limits.charging import budget_key, charge_levels
+from feedback_guard.limits.charging import budget_key, charge_levels, counters_of
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.limits.placing import GroupPoints, PointMemory
@@ -47,17 +47,21 @@ class GroupBudgets:
 
     def charge(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
         """Charge all or, when one has no room, none."""
-        return self._apply(charges, now_us, force=False)
+        return self._apply(charges, counters_of(charges), now_us, force=False)
+
+    def charge_counters(self, charges: Sequence[Charge], counters: Sequence[str], now_us: int) -> Refusal | None:
+        """`charge`, by counters whose keys are known already."""
+        return self._apply(charges, counters, now_us, force=False)
 
     def force(self, charges: Sequence[Charge], now_us: int) -> None:
         """Charge all even where there is no room."""
-        self._apply(charges, now_us, force=True)
+        self._apply(charges, counters_of(charges), now_us, force=True)
 
     def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
         """What `charge` would return, without charging."""
         if not charges:
             return None
-        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        keys = counters_of(charges)
         outcome = charge_levels(charges, keys, self._read(keys), now_us)
         return outcome if isinstance(outcome, Refusal) else None
 
@@ -128,10 +132,9 @@ class GroupBudgets:
         """The transaction is committed: its points are known to this process without being read."""
         self._points.committed()
 
-    def _apply(self, charges: Sequence[Charge], now_us: int, *, force: bool) -> Refusal | None:
+    def _apply(self, charges: Sequence[Charge], keys: Sequence[str], now_us: int, *, force: bool) -> Refusal | None:
         if not charges:
             return None
-        keys = [budget_key(charge.budget, charge.key) for charge in charges]
         outcome = charge_levels(charges, keys, self._read(keys), now_us, force=force)
         if isinstance(outcome, Refusal):
             return outcome

@@ -150,6 +150,10 @@ def merged(charges: Iterable[Charge], *, of: int = 2) -> list[Charge]:
 class BudgetRecord(BudgetStore, Protocol):
     """A budget store that is the record itself, so that it also knows when something began."""
 
+    def charge_counters(self, charges: Sequence[Charge], counters: Sequence[str], now_us: int) -> Refusal | None:
+        """`charge`, where the key of each charge's counter is known already."""
+        ...
+
     def first_us(self, budget: Budget, key: str) -> int | None:
         """When a counter that fits once was charged, in microseconds since the epoch; None if it never was."""
         ...

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from feedback_guard.limits.charging import budget_key, charge_levels
+from feedback_guard.limits.charging import charge_levels, counters_of
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Charge, Refusal
 
@@ -61,7 +61,7 @@ class LatestLevels:
 
     def peek(self, charges: Sequence[Charge], now_us: int) -> Refusal | None:
         """A refusal that is certain; None says only that none is known."""
-        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        keys = counters_of(charges)
         now = self._monotonic()
         with self._lock:
             found = [(key, self._levels[key]) for key in keys if key in self._levels]

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.errors import GuardError
 from feedback_guard.limits.breaker import Breaker
-from feedback_guard.limits.charging import budget_key, charge_levels
+from feedback_guard.limits.charging import charge_levels, counters_of
 from feedback_guard.limits.copies import Copies
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Charge, Refusal
@@ -133,7 +133,7 @@ class SharedLevels:
         if not charges:
             return None
         if self._thread.usable:
-            counters = [budget_key(charge.budget, charge.key) for charge in charges]
+            counters = counters_of(charges)
             names = [self._copies.name(counter) for counter in dict.fromkeys(counters)]
             if (future := self._thread.ask(names)) is not None:
                 return counters, names, future

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from feedback_guard.errors import LimitError
 from feedback_guard.limits import gcra
-from feedback_guard.limits.charging import budget_key, charge_levels
+from feedback_guard.limits.charging import budget_key, charge_levels, counters_of
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
 from feedback_guard.store import tables
@@ -67,7 +67,7 @@ class SqlBudgets:
         """What `charge` would return, without charging; a read-only connection will do."""
         if not charges:
             return None
-        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        keys = counters_of(charges)
         outcome = charge_levels(charges, keys, self._levels(keys), now_us)
         return outcome if isinstance(outcome, Refusal) else None
 
@@ -88,7 +88,7 @@ class SqlBudgets:
             return None
         if not self._serialised:
             take_writer_lock(self._connection)
-        keys = [budget_key(charge.budget, charge.key) for charge in charges]
+        keys = counters_of(charges)
         outcome = charge_levels(charges, keys, self._levels(keys), now_us, force=force)
         if isinstance(outcome, Refusal):
             return outcome

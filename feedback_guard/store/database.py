@@ -129,7 +129,7 @@ class Store:
         return self._writer.depth
 
     def submit(
-        self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = (), *, outcome_of: str = ""
+        self, job: Callable[[Transaction], T], lookups: Sequence[str] = (), *, outcome_of: str = ""
     ) -> Future[T]:
         """Have the writer run a job in a transaction.
 
@@ -140,7 +140,8 @@ class Store:
             transaction: it is called again if the transaction that it shared with others was undone. If it raises,
             what it did is undone and its future raises the same.
         lookups
-            Charges whose counters it is likely to need; they are read in one statement for all jobs of a transaction.
+            Keys of counters that it is likely to need (`feedback_guard.limits.charging.budget_key`); they are read in
+            one statement for all jobs of a transaction.
         outcome_of
             The submission that it records the outcome of, if it does: they are looked up together as well.
 
@@ -157,7 +158,7 @@ class Store:
         """
         return self._writer.submit(job, lookups, outcome_of=outcome_of)
 
-    async def run(self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = (), *, outcome_of: str = "") -> T:
+    async def run(self, job: Callable[[Transaction], T], lookups: Sequence[str] = (), *, outcome_of: str = "") -> T:
         """`submit` for coroutines. A caller that is cancelled leaves; the job is done all the same."""
         loop = asyncio.get_running_loop()
         gathering = self._gatherings.get(loop)

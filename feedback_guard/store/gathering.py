@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from feedback_guard.errors import StoreError
-from feedback_guard.limits.interface import Charge
 
 T = TypeVar("T")
 
@@ -36,12 +35,12 @@ class Gathering:
         # Whoever remembers loops may forget one that nobody uses any more; this is no reason to keep it.
         self._loop = weakref.ref(loop)
         self._submit = submit
-        self._jobs: list[tuple[Callable[[Any], Any], Sequence[Charge], str, asyncio.Future[Any]]] = []
+        self._jobs: list[tuple[Callable[[Any], Any], Sequence[str], str, asyncio.Future[Any]]] = []
         self._done: deque[tuple[Future[Any], asyncio.Future[Any]]] = deque()
         self._telling = False
         self._lock = threading.Lock()
 
-    async def run(self, job: Callable[[Any], T], lookups: Sequence[Charge] = (), *, outcome_of: str = "") -> T:
+    async def run(self, job: Callable[[Any], T], lookups: Sequence[str] = (), *, outcome_of: str = "") -> T:
         """Have a job done; what it is likely to need is told as to `Store.submit`.
 
         A caller that is cancelled leaves; the job is done all the same.

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from feedback_guard.errors import LedgerError
-from feedback_guard.limits.charging import budget_key
+from feedback_guard.limits.charging import counters_of
 from feedback_guard.limits.interface import BudgetRecord, Charge
 from feedback_guard.store import campaign_decisions, drift_alarms, reputation
 from feedback_guard.store.group import Group
@@ -58,7 +58,7 @@ class Inside:
 
     def prefetch(self, charges: Sequence[Charge]) -> None:
         """Read the counters of charges that are about to be made, in one statement."""
-        self._group.budgets.prefetch([budget_key(charge.budget, charge.key) for charge in charges])
+        self._group.budgets.prefetch(counters_of(charges))
 
     def append(self, kind: str, subject: str, body: Mapping[str, JsonValue], now_us: int) -> int:
         """Add an entry of one's own to the ledger.

@@ -21,8 +21,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError, SQLAlchemyError
 
 from feedback_guard.errors import GuardError, StoreError
-from feedback_guard.limits.charging import budget_key
-from feedback_guard.limits.interface import Charge
 from feedback_guard.store.engines import Engines, store_error
 from feedback_guard.store.group import Group
 from feedback_guard.store.opening import Opening
@@ -43,7 +41,7 @@ _REFUSED: Final = (IntegrityError, DataError, InternalError, ProgrammingError)
 @dataclass(slots=True)
 class _Waiting:
     job: Job
-    lookups: Sequence[Charge]
+    lookups: Sequence[str]
     outcome_of: str
     future: Future[Any] = field(default_factory=Future)
     result: Any = None
@@ -96,9 +94,9 @@ class Writer:
         return self._queue.qsize()
 
     def submit(
-        self, job: Callable[[Transaction], T], lookups: Sequence[Charge] = (), *, outcome_of: str = ""
+        self, job: Callable[[Transaction], T], lookups: Sequence[str] = (), *, outcome_of: str = ""
     ) -> Future[T]:
-        """Queue a job, with the charges whose counters it is likely to need: they are read at once for a group.
+        """Queue a job, with the counters that it is likely to need: they are read at once for a group.
 
         So is the submission that it records the outcome of, if it does.
 
@@ -173,7 +171,7 @@ class Writer:
     def _commit(self, group: list[_Waiting]) -> None:
         try:
             connection = self._connection = self._connection or self._engines.writer.connect()
-            counters = [budget_key(each.budget, each.key) for waiting in group for each in waiting.lookups]
+            counters = [counter for waiting in group for counter in waiting.lookups]
             shared = self._new_group(connection, self._engines.begin_and_look(connection, counters))
             shared.budgets.prefetch(counters)
             shared.outcomes.expect([waiting.outcome_of for waiting in group if waiting.outcome_of])

@@ -131,13 +131,12 @@ def test_the_latest_are_remembered_whatever_came_before() -> None:
 
 
 def test_whatever_is_taken_back_the_latest_count() -> None:
-    points, one, n = Points(latest=50), np.array([1.0, 0.0], dtype=np.float32), 0
+    points, one = Points(latest=50), np.array([1.0, 0.0], dtype=np.float32)
     for at in range(400):
         for _ in range(3):
             points.add(Placed(at, 1, one))
         points.drop(2)
-        n += 1
-        assert points.cost_within(one, 0.1, since_us=-1) == min(n, 50)
+        assert points.cost_within(one, 0.1, since_us=-1) == min(at + 1, 50)
 
 
 def test_what_was_taken_back_was_never_there() -> None:

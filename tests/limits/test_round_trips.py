@@ -50,7 +50,7 @@ def test_one_round_trip_until_it_is_decided_on_postgresql(postgres_store_url: st
             return settled.decision, relay.trips
 
         with Store.open(StorePolicy(url=url), clock=SystemClock()) as store:
-            lookups = decide.lookups(each.submission, [each.assessment], 0)
+            lookups = decide.bill(each.submission, [each.assessment], 0).lookups
             store.submit(job, lookups).result(30)  # connects
             before = relay.trips
             decision, after = store.submit(job, lookups).result(30)
