@@ -33,6 +33,7 @@ class LatestLevels:
 
     Examples
     --------
+    >>> from feedback_guard.limits.charging import budget_key
     >>> from feedback_guard.limits.interface import UNIT, Budget, Measure
     >>> one = Charge(Budget("once", "contributor", Measure.COUNT, UNIT, None, 0), "alice", UNIT)
     >>> latest = LatestLevels()
