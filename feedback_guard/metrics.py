@@ -78,11 +78,18 @@ class Metrics:
         self._budgets = frozenset(budgets)
         self._series = Series(None if self._shared else self._registry, self._routes, self._budgets)
         self._counted: dict[tuple[str, str], Counter] = {}
+        self._judged: dict[tuple[str, str, str], Counter] = {}
         self._stage_of = {stage: self._series.stages.labels(stage) for stage in (*STAGES, OTHER)}
 
     def judged(self, route: str, kind: str, decision: str) -> None:
         """Count a judged contribution. An empty route is a direct call."""
-        self._series.judged.labels(self._route(route), known(kind, KINDS), known(decision, DECISIONS)).inc()
+        counter = self._judged.get((route, kind, decision))
+        if counter is None:
+            labels = self._route(route), known(kind, KINDS), known(decision, DECISIONS)
+            counter = self._series.judged.labels(*labels)
+            if labels == (route, kind, decision):
+                self._judged[labels] = counter  # as many as there are series
+        counter.inc()
 
     def suspicion(self, value: float) -> None:
         """Note the suspicion of a contribution, 0..1."""
@@ -178,8 +185,10 @@ class Metrics:
 
     def newcomers(self, taken: int, waiting: int) -> None:
         """Count contributions by newcomers: those that their pool had room for, and those that it had none for."""
-        self._series.newcomers.labels("taken").inc(taken)
-        self._series.newcomers.labels("waiting").inc(waiting)
+        if taken:
+            self._series.newcomers.labels("taken").inc(taken)
+        if waiting:
+            self._series.newcomers.labels("waiting").inc(waiting)
 
     def receipt(self, route: str, outcome: str, count: int = 1) -> None:
         """Count receipts of a route or serving endpoint by their outcome, one of `RECEIPTS`."""

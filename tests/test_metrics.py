@@ -207,6 +207,20 @@ def test_hostile_label_values_add_no_series() -> None:
     assert value(page, "feedback_guard_contributions_total", route="other", kind="other", decision="other") == 3_001
 
 
+def test_series_that_are_remembered_are_the_known_ones() -> None:
+    metrics = Metrics(routes=["feedback"])
+    for n in range(50):
+        metrics.judged(f"/{n}", "label", "accept")
+        metrics.judged("feedback", f"kind {n}", "accept")
+        metrics.judged("feedback", "label", f"decision {n}")
+        metrics.request(f"/{n}", "accepted")
+    assert (metrics._judged, metrics._counted) == ({}, {})
+    metrics.judged("feedback", "label", "accept")
+    metrics.judged("feedback", "label", "accept")
+    assert list(metrics._judged) == [("feedback", "label", "accept")]
+    assert judged(metrics.render()[0]) == 2
+
+
 def test_a_direct_call_has_a_name() -> None:
     metrics = Metrics()
     metrics.judged("", "label", "accept")
