@@ -131,6 +131,7 @@ class DriftDetector:
         self._bets = {name: growth_bets(part.bounds) for name, part in self._parts.items()}
         self._levels = {name: _evidence(state, f"{name}.levels") for name in self._parts}
         self._now = {name: _evidence(state, f"{name}.now") for name in self._parts}
+        self._highest = {name: float(levels.max()) for name, levels in self._levels.items()}
         weights = [part.weights().ravel() for part in self._parts.values()]
         self._weights = np.concatenate(weights) / len(weights)
         self._crowd = Crowd(state.arrays["crowd"].astype(np.uint64) if "crowd" in state.arrays else None)
@@ -212,7 +213,7 @@ class DriftDetector:
         if self._alarm:
             self._since += 1
         # An average is above the line only where one of its members is, but for rounding.
-        elif max(map(_highest, self._levels.values())) >= self._line - 1e-6 and self._level() >= self._line:
+        elif max(self._highest.values()) >= self._line - 1e-6 and self._level() >= self._line:
             self._alarm = True
             _log.warning("drift alarm after %d contributions: %s", self._seen, self.status.message)
 
@@ -237,16 +238,15 @@ class DriftDetector:
 
     def _bet(self, name: str, events: NDArray[np.bool_]) -> None:
         """Let what a contribution is, or is not, count for the events of one part."""
-        happens, fails = self._bets[name]
-        self._levels[name] = step(self._levels[name], np.where(events[:, None], happens, fails))
+        self._highest[name] = step(self._levels[name], events, *self._bets[name])
         self._now[name] += (events - self._now[name]) / RECENT
 
     def acknowledge(self) -> None:
         """Take back the alarm and begin anew. The reference stays: if the stream stays away, the alarm comes again."""
         self._alarm = False
         self._since = 0
-        for levels in self._levels.values():
-            levels[:] = 0.0
+        for name, levels in self._levels.items():
+            levels[:] = self._highest[name] = 0.0
 
     @property
     def alarm(self) -> bool:
@@ -301,10 +301,6 @@ class DriftDetector:
         ranked.sort(key=lambda pair: -pair[0])
         for _, growth in ranked[:most]:
             yield growth
-
-
-def _highest(levels: Floats) -> float:
-    return float(np.maximum.reduce(levels, axis=None))
 
 
 def _names(state: State) -> list[str]:

@@ -25,10 +25,12 @@ Clopper, C. J., Pearson, E. S. (1934). The use of confidence or fiducial limits.
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from feedback_guard.compiled import compiled
 
 Floats = NDArray[np.float64]
 
@@ -88,22 +90,40 @@ def growth_bets(bounds: Floats) -> tuple[Floats, Floats]:
     return np.log(raised / base), np.log((1.0 - raised) / (1.0 - base))
 
 
-def step(levels: NDArray[np.floating[Any]], log_bets: NDArray[np.floating[Any]]) -> Floats:
+@compiled("float64(float64[:, :], boolean[:], float64[:, :], float64[:, :])")
+def step(levels: Floats, events: NDArray[np.bool_], happens: Floats, fails: Floats) -> float:
     """Advance channels by one observation.
 
     Parameters
     ----------
     levels
-        log(M + 1) of each channel, any shape; zeros at the start.
-    log_bets
-        Logarithms of the bets, broadcast against `levels`.
+        log(M + 1) of each channel, shape (n_events, n_bets); zeros at the start. Changed here.
+    events
+        Which events happened, shape (n_events,).
+    happens, fails
+        As `growth_bets` returned them.
+
+    Returns
+    -------
+    float
+        The highest level.
 
     Examples
     --------
-    >>> step(np.zeros(2), np.log([1.0, 3.0])).round(3).tolist()
-    [0.693, 1.386]
+    >>> levels = np.zeros((2, 1))
+    >>> highest = step(levels, np.array([True, False]), np.log([[3.0], [3.0]]), np.zeros((2, 1)))
+    >>> levels.round(3).tolist(), round(highest, 3)
+    ([[1.386], [0.693]], 1.386)
     """
-    return np.minimum(np.logaddexp(0.0, levels + log_bets), LEVEL_CAP)
+    highest = 0.0
+    for i in range(levels.shape[0]):
+        bets = happens[i] if events[i] else fails[i]
+        for j in range(levels.shape[1]):
+            log_m = levels[i, j] + bets[j]
+            level = max(log_m, 0.0) + math.log1p(math.exp(-abs(log_m)))
+            levels[i, j] = min(level, LEVEL_CAP)
+            highest = max(highest, levels[i, j])
+    return highest
 
 
 def average(levels: Floats, weights: Floats) -> Floats:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from feedback_guard.evidence.e_detector import LEVEL_CAP, Floats, average, growth_bets, step, upper_bounds
+from feedback_guard.evidence.e_detector import GROWTHS, LEVEL_CAP, Floats, average, growth_bets, step, upper_bounds
 
 Bounds = Callable[[np.ndarray[tuple[int], np.dtype[np.int64]], int], Floats]
 
@@ -39,11 +39,14 @@ def run_lengths(bounds_of: Bounds, shares: Floats, *, n_calibration: int, horizo
     weights = np.full(k * n_bets, 1.0 / (k * n_bets))
     levels = np.zeros((BASELINES, STREAMS, k, n_bets))
     lengths = np.full((BASELINES, STREAMS), float(horizon))
+    happens_each, fails_each = (
+        np.ascontiguousarray(np.broadcast_to(bets, levels.shape)).reshape(-1, n_bets) for bets in (happens, fails)
+    )
     running = np.ones((BASELINES, STREAMS), dtype=bool)
     drawn = rng.choice(k, p=shares, size=(horizon, BASELINES, STREAMS))
     for time in range(horizon):
         here = np.arange(k) == drawn[time][..., None]
-        levels = step(levels, np.where(here[..., None], happens, fails))
+        step(levels.reshape(-1, n_bets), here.ravel(), happens_each, fails_each)
         over = average(levels.reshape(BASELINES, STREAMS, -1), weights) >= np.log1p(LINE)
         lengths[running & over] = time + 1
         running &= ~over
@@ -103,22 +106,24 @@ def test_a_bet_costs_nothing_to_whoever_keeps_below_the_bound() -> None:
 
 
 def test_levels_stay_finite_and_never_negative() -> None:
-    levels = np.zeros(3)
+    levels = np.zeros((1, 3))
     for log_bet in (-1e9, 1e9, 1e9, -1e9, 5.0):
-        levels = step(levels, np.array([log_bet, -log_bet, 0.0]))
+        highest = step(levels, np.array([True]), np.array([[log_bet, -log_bet, 0.0]]), np.zeros((1, 3)))
+        assert highest == levels.max()
         assert np.isfinite(levels).all()
         assert (levels >= 0.0).all()
         assert (levels <= LEVEL_CAP).all()
 
 
 def test_a_quiet_past_does_not_hold_evidence_back() -> None:
-    happens, fails = (bet[0, 2] for bet in growth_bets(np.array([0.1])))
-    early = late = np.zeros(1)
+    bets = growth_bets(np.array([0.1]))
+    early, late = np.zeros((1, len(GROWTHS))), np.zeros((1, len(GROWTHS)))
     for _ in range(10_000):
-        late = step(late, np.array([fails]))
+        step(late, np.array([False]), *bets)
     for _ in range(10):
-        early, late = step(early, np.array([happens])), step(late, np.array([happens]))
-    assert late[0] >= early[0]
+        for levels in (early, late):
+            step(levels, np.array([True]), *bets)
+    assert (late >= early).all()
 
 
 def test_the_average_weighs_what_was_bet_and_not_its_logarithm() -> None:
