@@ -25,6 +25,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from feedback_guard.compiled import compiled
 from feedback_guard.errors import BaselineError, SignalError
 
 
@@ -82,8 +83,21 @@ class Calibration:
         """
         if not math.isfinite(score):
             raise SignalError(f"a score of {score} cannot be calibrated; the contribution counts as not scored")
-        below = int(self.scores.searchsorted(score))
-        return (1 + self.n - below) / (self.n + 1)
+        n = len(self.scores)
+        return (1 + n - _below(self.scores, score)) / (n + 1)
+
+
+@compiled("int64(Array(float64, 1, 'C', readonly=True), float64)")
+def _below(scores: NDArray[np.float64], score: float) -> int:
+    """How many scores are smaller."""
+    low, high = 0, len(scores)
+    while low < high:
+        middle = (low + high) // 2
+        if scores[middle] < score:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @dataclass(frozen=True, slots=True)

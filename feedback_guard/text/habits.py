@@ -17,27 +17,29 @@ import numpy as np
 import regex
 
 from feedback_guard.text.canonical import CanonicalText
+from feedback_guard.text.neighbours import THRICE, any_of, neighbours_in
 
 MAX_CHARS: Final = 8_192
 """Characters of a text that are read, from its beginning, besides its last ones."""
 _END_CHARS: Final = 64
-_SHORT: Final = 256
-"""Characters up to which a text is searched for runs by a pattern, which is quicker than an array then."""
-_THREE: Final = re.compile(r"(.)\1\1", re.DOTALL)
 _LEAST_LETTERS: Final = 8
 """Letters below which a text in one case is no habit: "OK" and "ok" are words."""
 
-_CASES: Final[Mapping[str, re.Pattern[str]]] = {
+# Each pattern with neighbours of which a text that it fits has some; 0 where it is looked for anyhow.
+_CASES: Final[Mapping[str, tuple[int, re.Pattern[str]]]] = {
     # Acronyms are shorter.
-    "words in capitals": re.compile(r"[A-Z]{5,}(?![a-z])"),
-    "a capital inside a word": re.compile(r"[a-z][A-Z]"),
-    "capitals that alternate": re.compile(r"[a-z][A-Z](?:[a-z][A-Z]|(?<=[A-Z][a-z][A-Z])[a-z])"),
-    "each word with a capital": re.compile(r"\A[^A-Za-z]*+(?:[A-Z][a-z0-9'’]*+(?:[^A-Za-z]++|\Z)){4,}+\Z"),
+    "words in capitals": (any_of("AA"), re.compile(r"[A-Z]{5,}(?![a-z])")),
+    "a capital inside a word": (any_of("aA"), re.compile(r"[a-z][A-Z]")),
+    "capitals that alternate": (
+        any_of("aA"),
+        re.compile(r"[a-z][A-Z](?:[a-z][A-Z]|(?<=[A-Z][a-z][A-Z])[a-z])"),
+    ),
+    "each word with a capital": (0, re.compile(r"\A[^A-Za-z]*+(?:[A-Z][a-z0-9'’]*+(?:[^A-Za-z]++|\Z)){4,}+\Z")),
 }
 """Looked for where the text has capitals, and not only those."""
-_SMALL: Final[Mapping[str, re.Pattern[str]]] = {
-    "a small i by itself": re.compile(r"i(?<![\w.'’]i)(?![\w.])"),
-    "a sentence that begins small": re.compile(r"[.!?] +[a-z]"),
+_SMALL: Final[Mapping[str, tuple[int, re.Pattern[str]]]] = {
+    "a small i by itself": (0, re.compile(r"i(?<![\w.'’]i)(?![\w.])")),
+    "a sentence that begins small": (any_of(". "), re.compile(r"[.!?] +[a-z]")),
 }
 """Looked for where it has small letters."""
 _PLAIN: Final[Mapping[str, str]] = {
@@ -54,23 +56,23 @@ _PLAIN: Final[Mapping[str, str]] = {
     "a semicolon": ";",
     "an ampersand": "&",
 }
-_SIGNS: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
-    name: (signs, re.compile(pattern))
-    for name, (signs, pattern) in {
-        "a blank before a sign": (",.;:!?", r"[ \t][,.;:!?](?![\w.])"),
-        "no blank behind a comma": (",", r",[^\W\d_]"),
-        "no blank behind the end of a sentence": (".!?", r"[a-z][.!?][A-Z]"),
-        "a question and an exclamation mark": ("!", r"\?!|!\?"),
-        "a hyphen between blanks": ("-", r"\s-\s"),
-        "a word between asterisks": ("*", r"\*\w[^*\n]{0,80}\*"),
-        "another sign in a row": ("#$%&*+=@^_~|<>:;\\", r"([#$%&*+=@^_~|<>:;\\])\1"),
-        "a smile": (":;", r"(?<!\w)[:;][-o']?[)(DPp/|]"),
-        "a hash tag": ("#", r"(?<!\w)#\w"),
-        "a name behind an at sign": ("@", r"(?<!\w)@\w"),
+_SIGNS: Final[Mapping[str, tuple[str, int, re.Pattern[str]]]] = {
+    name: (signs, needs, re.compile(pattern))
+    for name, (signs, needs, pattern) in {
+        "a blank before a sign": (",.;:!?", any_of(" ,", " .", " *"), r"[ \t][,.;:!?](?![\w.])"),
+        "no blank behind a comma": (",", any_of(",a", ",A", ",*"), r",[^\W\d_]"),
+        "no blank behind the end of a sentence": (".!?", any_of(".A"), r"[a-z][.!?][A-Z]"),
+        "a question and an exclamation mark": ("!", any_of(".."), r"\?!|!\?"),
+        "a hyphen between blanks": ("-", 0, r"\s-\s"),
+        "a word between asterisks": ("*", 0, r"\*\w[^*\n]{0,80}\*"),
+        "another sign in a row": ("#$%&*+=@^_~|<>:;\\", 0, r"([#$%&*+=@^_~|<>:;\\])\1"),
+        "a smile": (":;", 0, r"(?<!\w)[:;][-o']?[)(DPp/|]"),
+        "a hash tag": ("#", 0, r"(?<!\w)#\w"),
+        "a name behind an at sign": ("@", 0, r"(?<!\w)@\w"),
     }.items()
 }
 """Each with signs of which one must be there."""
-_LOOKED_FOR: Final = frozenset("".join((*_PLAIN.values(), *(signs for signs, _ in _SIGNS.values()))))
+_LOOKED_FOR: Final = frozenset("".join((*_PLAIN.values(), *(signs for signs, _, _ in _SIGNS.values()))))
 _BREAKS: Final[Mapping[str, re.Pattern[str]]] = {
     "an empty line": re.compile(r"\n[ \t\r]*\n"),
     "a line break inside": re.compile(r"\n"),
@@ -161,13 +163,14 @@ def habits_of(raw: str, form: CanonicalText) -> list[str]:
 def _habits(raw: str, form: CanonicalText) -> Iterator[str]:
     text = raw[:MAX_CHARS]
     held = set(text)
-    yield from _cases(text)
-    if _thrice(text):
+    near = neighbours_in(text)
+    yield from _cases(text, near)
+    if near & THRICE and _thrice(text):
         yield "a letter three times or more"
     plain, patterns = _to_look_for(frozenset(held & _LOOKED_FOR))
     yield from (name for name, signs in plain if signs in text)
-    for name, pattern in patterns:
-        if pattern.search(text):
+    for name, needs, pattern in patterns:
+        if (not needs or near & needs) and pattern.search(text):
             yield name
     middle = text.strip()
     if "  " in middle:
@@ -195,10 +198,10 @@ def _habits(raw: str, form: CanonicalText) -> Iterator[str]:
 @functools.lru_cache(maxsize=1_024)
 def _to_look_for(
     held: frozenset[str],
-) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, re.Pattern[str]], ...]]:
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, int, re.Pattern[str]], ...]]:
     """Which of `_PLAIN` and `_SIGNS` a text with these signs may show."""
     plain = tuple((name, signs) for name, signs in _PLAIN.items() if held.issuperset(signs))
-    return plain, tuple((name, pattern) for name, (signs, pattern) in _SIGNS.items() if not held.isdisjoint(signs))
+    return plain, tuple((name, *more) for name, (signs, *more) in _SIGNS.items() if not held.isdisjoint(signs))
 
 
 class _Cases(dict[int, str]):
@@ -215,8 +218,11 @@ class _Cases(dict[int, str]):
 _CASE_OF: Final = _Cases()
 
 
-def _cases(text: str) -> Iterator[str]:
-    plain = text if text.isascii() else text.translate(_CASE_OF)
+def _cases(text: str, near: int) -> Iterator[str]:
+    plain = text
+    if not text.isascii():
+        plain = text.translate(_CASE_OF)
+        near = neighbours_in(plain)
     small, capitals = plain.islower(), plain.isupper()
     if small or capitals:
         if sum(map(str.isalpha, plain[: 8 * _LEAST_LETTERS])) >= _LEAST_LETTERS:
@@ -225,14 +231,16 @@ def _cases(text: str) -> Iterator[str]:
         first = next((character for character in plain if character.isalpha()), "")
         if first.islower():
             yield "begins small"
-        yield from (name for name, pattern in _CASES.items() if pattern.search(plain))
+        for name, (needs, pattern) in _CASES.items():
+            if (not needs or near & needs) and pattern.search(plain):
+                yield name
     if not capitals:
-        yield from (name for name, pattern in _SMALL.items() if pattern.search(plain))
+        for name, (needs, pattern) in _SMALL.items():
+            if (not needs or near & needs) and pattern.search(plain):
+                yield name
 
 
 def _thrice(text: str) -> bool:
-    if len(text) <= _SHORT:
-        return any(found[1].isalpha() for found in _THREE.finditer(text))
     codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
     same = codes[:-1] == codes[1:]
     return any(chr(code).isalpha() for code in set(codes[:-2][same[:-1] & same[1:]].tolist()))

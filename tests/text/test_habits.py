@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 
@@ -14,6 +15,7 @@ from feedback_guard.signals.material import odd_texts
 from feedback_guard.text import habits
 from feedback_guard.text.canonical import canonicalise
 from feedback_guard.text.habits import MAX_CHARS, habits_of
+from feedback_guard.text.neighbours import THRICE, any_of, neighbours_in
 
 PLAIN = "My card's chip broke, can I get another?"
 
@@ -116,14 +118,29 @@ def test_a_long_text_takes_no_longer_than_its_beginning(unit: str) -> None:
 SIGNS = "".join(sorted(habits._LOOKED_FOR))
 
 
-@given(st.text(alphabet=f"{SIGNS}aAbB1 \t", max_size=40))
+@given(st.text(alphabet=f"{SIGNS}aAbB1 \té", max_size=40))
 def test_only_what_cannot_be_there_is_not_looked_for(text: str) -> None:
-    everything = [name for name, signs in habits._PLAIN.items() if signs in text]
-    everything += [name for name, (_, pattern) in habits._SIGNS.items() if pattern.search(text)]
-    looked_for = {*habits._PLAIN, *habits._SIGNS}
-    assert [name for name in habits_of(text, canonicalise(text)) if name in looked_for] == everything
+    plain = text.replace("é", "a")
+    wanted = [name for name, (_, pattern) in habits._CASES.items() if pattern.search(plain) and not text.isupper()]
+    wanted += [name for name, (_, pattern) in habits._SMALL.items() if pattern.search(plain)]
+    wanted += [name for name, signs in habits._PLAIN.items() if signs in text]
+    wanted += [name for name, (_, _, pattern) in habits._SIGNS.items() if pattern.search(text)]
+    looked_for = {*habits._CASES, *habits._SMALL, *habits._PLAIN, *habits._SIGNS}
+    assert [name for name in habits_of(text, canonicalise(text)) if name in looked_for] == wanted
 
 
 @given(st.text(alphabet="aAé1!́\ud800 ", max_size=40))
-def test_runs_are_found_alike_in_short_and_long_texts(text: str) -> None:
-    assert habits._thrice(text) == habits._thrice(f"{text} {'ab' * habits._SHORT}")
+def test_a_letter_three_times_is_found_and_no_other_character(text: str) -> None:
+    runs = [one for one, two, three in zip(text, text[1:], text[2:], strict=False) if one == two == three]
+    assert bool(neighbours_in(text) & THRICE) == bool(runs)
+    assert habits._thrice(text) == any(map(str.isalpha, runs))
+
+
+@given(st.text(alphabet="azAZ \t,.!?;0_é漢\ud800", max_size=12))
+def test_neighbours_are_those_that_stand_side_by_side(text: str) -> None:
+    def sort(character: str) -> str:
+        sorts = {"a": "az", "A": "AZ", " ": " \t", ",": ",", ".": ".!?"}
+        return next((name for name, members in sorts.items() if character in members), "*")
+
+    pairs = {sort(one) + sort(other) for one, other in itertools.pairwise(text)}
+    assert neighbours_in(text) & ~THRICE == any_of(*pairs)

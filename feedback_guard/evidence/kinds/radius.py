@@ -20,6 +20,7 @@ from typing import ClassVar, Final, Self
 
 import numpy as np
 
+from feedback_guard.compiled import compiled
 from feedback_guard.contribution import Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import BaselineError
@@ -97,7 +98,17 @@ def _where(observation: Observation, dimension: int | None) -> Vectors | None:
 
 def _families(planes: Vectors, row: Vectors, kind: Kind) -> Iterator[int]:
     """A number for each band."""
-    signs = int.from_bytes(np.packbits(planes @ row > 0.0, bitorder="little").tobytes(), "little")
+    signs = _signs(planes @ row)
     for band in range(_FIRST[kind], _FIRST[kind] + BANDS):
         yield (band << BITS) | (signs & _PATTERN)
         signs >>= BITS
+
+
+@compiled("int64(float32[::1])")
+def _signs(heights: Vectors) -> int:
+    """On which side of each hyperplane a text lies, the first as the lowest bit."""
+    signs = 0
+    for bit in range(len(heights)):
+        if heights[bit] > 0.0:
+            signs |= 1 << bit
+    return signs
