@@ -9,7 +9,7 @@ import pytest
 
 from feedback_guard.errors import BaselineError
 from feedback_guard.signals.families import ACCOUNT_SHARE, ALIKE, MAX_COMPARED, WAYS, FamilyIndex
-from feedback_guard.signals.hashing import similarity
+from feedback_guard.signals.hashing import displace, place, similarity
 from feedback_guard.signals.sketch import BANDS, Sketch, Sketcher
 
 SKETCHER = Sketcher(b"a key for tests, kept nowhere")
@@ -96,6 +96,23 @@ def test_a_full_bucket_keeps_answering() -> None:
     assert int((index._table > 0).sum(axis=1).max()) == WAYS
     found = sum(account in accounts(index, one) for account, one in enumerate(sketches))
     assert found >= 290
+
+
+def test_a_leader_takes_a_vacant_place_before_that_of_another() -> None:
+    table, bands = np.zeros((BANDS * 4, WAYS), dtype=np.int32), np.full(BANDS, 6, dtype=np.uint32)
+    leaders = [WAYS * n for n in range(WAYS)]  # where there is none, all of them would have the first
+    for ident in leaders:
+        place(table, bands, ident)
+    rows = np.arange(BANDS) * 4 + 2
+    assert table[rows].tolist() == [[ident + 1 for ident in leaders]] * BANDS
+    place(table, bands, 5 + WAYS * WAYS)
+    leaders[5] = 5 + WAYS * WAYS
+    assert table[rows].tolist() == [[ident + 1 for ident in leaders]] * BANDS
+    displace(table, bands, leaders[3])
+    place(table, bands, 1)
+    leaders[3] = 1
+    assert table[rows].tolist() == [[ident + 1 for ident in leaders]] * BANDS
+    assert np.count_nonzero(table) == BANDS * WAYS
 
 
 def test_leaders_are_found_as_brute_force_finds_them() -> None:
