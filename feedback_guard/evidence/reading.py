@@ -7,10 +7,11 @@ when they are asked for: whoever judges seldom has to, since the phrases themsel
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final
 
 from feedback_guard.evidence.facets import Background, Facets, of_kind
-from feedback_guard.evidence.kinds.gather import Gathered, Kinds
+from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.lesson import Lesson
@@ -41,7 +42,8 @@ class Reading:
         self.lesson = lesson
         self.senders = background.senders_of(observation.contribution)
         self.phrases = background.phrases_of(observation)
-        self.shared = Gathered(of_kind(shared.keys, kind), shared.n_trusted, shared.kinds, shared.words)
+        keys = of_kind(shared.keys, kind)
+        self.shared = shared if keys is shared.keys else replace(shared, keys=keys)
         self._background = background
         self._facets: Facets | None = None
 

@@ -89,5 +89,5 @@ def combine(findings: Sequence[Finding], shares: Mapping[str, float]) -> Combine
         share = shares.get(finding.signal, 0.0)
         if share > 0.0:
             weighed.append((p / share, finding.signal, finding))
-    weighed.sort(key=lambda item: item[:2])
+    weighed.sort()  # no two findings are of the same signal, so none is compared with another
     return Combined(min(1.0, weighed[0][0]) if weighed else 1.0, tuple(finding for _, _, finding in weighed))

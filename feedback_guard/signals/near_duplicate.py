@@ -66,6 +66,8 @@ _SKETCHED = 1_024
 """Sketches that are kept, since a text is sketched when it is judged and again when it is remembered."""
 _SKETCHED_CHARS = 4_096
 """Longest text whose sketch is kept, in code points."""
+_NUMBERED = 1_024
+"""Accounts whose numbers are kept: who is judged is soon remembered."""
 _CHANCES = 4_096
 """P-values of a field that are kept: most are of few accounts in a window of fixed length."""
 
@@ -110,6 +112,7 @@ class NearDuplicate(Signal):
         self._masked = state.values.get("masked") is True  # a baseline from before there were masks judges as before
         self._sketcher = Sketcher(bytes.fromhex(key))
         self._kept = functools.lru_cache(_SKETCHED)(self._sketch)
+        self._number = functools.lru_cache(_NUMBERED)(self._sketcher.number)
         self._fields: dict[str, _Field] = {}
         for name in cast("list[str]", state.values.get("fields", [])):
             own = _under(state.arrays, name)
@@ -263,8 +266,8 @@ class NearDuplicate(Signal):
     def _account(self, contribution: Contribution) -> int:
         """Who sent it. Those who are not named are told apart by their network, for want of anything better."""
         if contribution.contributor == ANONYMOUS:
-            return self._sketcher.number(f"network {contribution.groups.get('network', '')}")
-        return self._sketcher.number(f"account {contribution.contributor}")
+            return self._number(f"network {contribution.groups.get('network', '')}")
+        return self._number(f"account {contribution.contributor}")
 
 
 def _text(observation: Observation, name: str) -> str:

@@ -30,7 +30,7 @@ def any_of(*neighbours: str) -> int:
     (True, False)
     """
     places = {sort: place for place, sort in enumerate(_SORTS)}
-    return sum(1 << places[one] * _N_SORTS + places[other] for one, other in neighbours)
+    return sum(1 << places[each[0]] * _N_SORTS + places[each[1]] for each in neighbours)
 
 
 def neighbours_in(text: str) -> int:

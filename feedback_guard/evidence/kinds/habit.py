@@ -39,12 +39,19 @@ class Habit(FacetKind):
     def __init__(self, counts: Mapping[str, int], totals: Mapping[str, int]) -> None:
         self._counts = dict(counts)
         self._totals = dict(totals)
+        self._facets: dict[tuple[str, str, str], Shared] = {}
+        """Those that were met so far, of the few that there are."""
 
     @classmethod
     def fit(cls, trusted: Sequence[Observation], *, seed: int) -> State:  # noqa: ARG003 - the same for all kinds
         """Count who of the trusted set does what."""
         totals = Counter(each.contribution.kind.value for each in trusted)
-        counts = Counter(value for each in trusted for habits in _all(each) for value, _ in habits)
+        counts = Counter(
+            _value(each.contribution.kind.value, field, habit)
+            for each in trusted
+            for field, habits in _habits(each)
+            for habit in habits
+        )
         return State(
             {
                 "counts": cast("JsonValue", dict(sorted(counts.items()))),
@@ -63,22 +70,35 @@ class Habit(FacetKind):
 
     def of(self, observation: Observation) -> Sequence[Shared]:
         """The habits of each text that few people have, rarest first."""
-        most = COMMON * self._totals.get(observation.contribution.kind.value, 0)
+        kind = observation.contribution.kind.value
+        most = COMMON * self._totals.get(kind, 0)
         found = list[Shared]()
-        for habits in _all(observation):
-            own = [Shared(value, n, words) for value, words in habits if (n := self._counts.get(value, 0)) <= most]
-            found += sorted(own, key=_n_trusted)[:MAX_HABITS]
+        for field, habits in _habits(observation):
+            own = [self._facet(kind, field, habit) for habit in habits]
+            found += sorted([each for each in own if each.n_trusted <= most], key=_n_trusted)[:MAX_HABITS]
+        return found
+
+    def _facet(self, kind: str, field: str, habit: str) -> Shared:
+        found = self._facets.get((kind, field, habit))
+        if found is None:
+            value = _value(kind, field, habit)
+            found = Shared(value, self._counts.get(value, 0), f"{habit}, in {field}")
+            self._facets[kind, field, habit] = found
         return found
 
 
-def _all(observation: Observation) -> Iterator[list[tuple[str, str]]]:
-    """The habits of each text: what each is called, and what a moderator reads."""
-    item, kind = observation.contribution, observation.contribution.kind.value
+def _habits(observation: Observation) -> Iterator[tuple[str, list[str]]]:
+    """The habits of each text, by field."""
+    item = observation.contribution
     for field in FIELDS[item.kind]:
         form = observation.texts.get(field)
         if form is not None:
-            habits = habits_of(getattr(item, field) or "", form)
-            yield [(f"{kind} {field} {habit}", f"{habit}, in {field}") for habit in habits]
+            yield field, habits_of(getattr(item, field) or "", form)
+
+
+def _value(kind: str, field: str, habit: str) -> str:
+    """What a habit is called, as a facet."""
+    return f"{kind} {field} {habit}"
 
 
 def _n_trusted(shared: Shared) -> int:
