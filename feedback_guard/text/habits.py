@@ -201,7 +201,8 @@ def _to_look_for(
 ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, int, re.Pattern[str]], ...]]:
     """Which of `_PLAIN` and `_SIGNS` a text with these signs may show."""
     plain = tuple((name, signs) for name, signs in _PLAIN.items() if held.issuperset(signs))
-    return plain, tuple((name, *more) for name, (signs, *more) in _SIGNS.items() if not held.isdisjoint(signs))
+    found = _SIGNS.items()
+    return plain, tuple((name, needs, each) for name, (signs, needs, each) in found if not held.isdisjoint(signs))
 
 
 class _Cases(dict[int, str]):
