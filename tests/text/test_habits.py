@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feedback_guard.errors import ContributionError
@@ -119,6 +119,8 @@ SIGNS = "".join(sorted(habits._LOOKED_FOR))
 
 
 @given(st.text(alphabet=f"{SIGNS}aAbB1 \té", max_size=40))
+@example("so ; what")
+@example("so,été")
 def test_only_what_cannot_be_there_is_not_looked_for(text: str) -> None:
     plain = text.replace("é", "a")
     wanted = [name for name, (_, pattern) in habits._CASES.items() if pattern.search(plain) and not text.isupper()]
