@@ -40,7 +40,7 @@ def unit_rows(observation: Observation, field: str, dimension: int | None = None
     if rows.ndim != 2 or not rows.shape[0] or not rows.shape[1] or dimension not in (None, rows.shape[1]):
         raise SignalError(f"{field} has vectors of shape {rows.shape}, not (1 or more, {dimension or 'd'})")
     if len(rows) == 1:  # nearly always, and several times as fast this way
-        row = np.asarray(rows[0], dtype=np.float32)
+        row = rows[0].astype(np.float64)
         fine = abs(float(row.dot(row)) - 1.0) <= 2 * TOLERANCE
     else:
         lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64).tolist()

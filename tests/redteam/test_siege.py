@@ -6,7 +6,6 @@ tests plant bugs and see that the siege notices them.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator
 
@@ -16,8 +15,8 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.engine import Engine, observe_now, start_batcher
 from feedback_guard.errors import UsageError
-from feedback_guard.evidence import tally
 from feedback_guard.evidence.baseline import build_baseline
+from feedback_guard.evidence.book import Book
 from feedback_guard.learning.memory import Memory
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from feedback_guard.policy.schema import Policy
@@ -136,7 +135,7 @@ def test_evidence_with_an_endless_memory_would_be_noticed(
     siege: Siege, honest: Probed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A month of honest use would pay for as much poison."""
-    monkeypatch.setattr(tally, "FORGOTTEN_BELOW", -math.inf)
+    monkeypatch.setattr(Book, "renew", lambda _book, _slot, *, two: None)
     hostile = siege.probe(siege.stand(hostile=True).session)
     assert moved_finally(honest, hostile) >= 3 * POINTS
     assert hostile.finally_["primed trigger"] <= 0.6
