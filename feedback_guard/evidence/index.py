@@ -101,7 +101,9 @@ class Index:
     Examples
     --------
     >>> index = Index()
-    >>> index.add(np.array([11, 12], dtype=np.uint64), np.array([0, 1]))
+    >>> found, new = np.empty((2, 2), dtype=np.int64)
+    >>> index.place(np.array([11, 12], dtype=np.uint64), np.array([0, 1]), found, new)
+    2
     >>> index.drop(np.array([11], dtype=np.uint64))
     >>> index.get(11), index.get(12), len(index)
     (None, 1, 1)
@@ -145,12 +147,6 @@ class Index:
         n_new = _place(self._keys, self._places, keys, vacant, found, new)
         self._n += n_new
         return n_new
-
-    def add(self, keys: Keys, slots: Slots) -> None:
-        """Put in keys that are not there, each once, with their places."""
-        self._make_room(len(keys))
-        self._n += len(keys)
-        _add(self._keys, self._places, keys, slots)
 
     def drop(self, keys: Keys) -> None:
         """Take out keys that are there."""

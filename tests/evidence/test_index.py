@@ -20,16 +20,13 @@ def test_it_is_a_dictionary(seed: int, bits: int) -> None:
         absent = np.array([key for key in pool.tolist() if key not in known], dtype=np.uint64)
         new = rng.choice(absent, min(len(absent), int(rng.integers(0, 12))), replace=False)
         places = rng.integers(0, 2**31 - 2, len(new))
-        if step % 2:
-            index.add(new, places)
-        else:
-            old = rng.permutation(np.array(list(known), dtype=np.uint64))[:9]
-            asked = rng.permutation(np.concatenate([new, old]))
-            found, which = np.empty((2, len(asked)), dtype=np.int64)
-            assert index.place(asked, places, found, which) == len(new)
-            new = asked[which[: len(new)]]
-            now = known | dict(zip(new.tolist(), places.tolist(), strict=True))
-            assert found.tolist() == [now[key] for key in asked.tolist()]
+        old = rng.permutation(np.array(list(known), dtype=np.uint64))[:9]
+        asked = rng.permutation(np.concatenate([new, old]))
+        found, which = np.empty((2, len(asked)), dtype=np.int64)
+        assert index.place(asked, places, found, which) == len(new)
+        new = asked[which[: len(new)]]
+        now = known | dict(zip(new.tolist(), places.tolist(), strict=True))
+        assert found.tolist() == [now[key] for key in asked.tolist()]
         known.update(zip(new.tolist(), places.tolist(), strict=True))
         if step % 3 == 2:
             n_gone = int(rng.integers(0, len(known))) // 2
@@ -48,8 +45,9 @@ def test_it_is_a_dictionary(seed: int, bits: int) -> None:
 def test_it_grows_and_loses_nothing() -> None:
     rng, index = np.random.default_rng(1), Index()
     keys = np.unique(rng.integers(0, 2**64, 50_000, dtype=np.uint64))
-    index.add(keys[:5], np.arange(5))
-    index.add(keys[5:], np.arange(5, len(keys)))
+    for some in (keys[:5], keys[5:]):
+        found, new = np.empty((2, len(some)), dtype=np.int64)
+        assert index.place(some, np.arange(len(index), len(keys)), found, new) == len(some)
     found, missing = index.find(keys)
     assert (found.tolist(), missing) == (list(range(len(keys))), 0)
     assert index.get(int(keys[7])) == 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from feedback_guard.evidence import regression
 from feedback_guard.evidence.counting import MOST_SHIFT
 from feedback_guard.evidence.learners import MAX_NAMED, NAMED, Pair
 from feedback_guard.signals.lesson import Lesson
@@ -136,3 +137,23 @@ def test_two_phrases_in_one_place_both_have_names() -> None:
         teach(pair, 20, lesson(), shared[n : n + 1])
     assert len(shared) == 2
     assert {named.key for named, _, _ in pair.loudest(1)} == set(shared.tolist())
+
+
+def test_a_step_is_that_of_logistic_regression_with_a_normal_prior() -> None:
+    """Written as the formula: means, spreads and counts of every class that was read, and how far it moved."""
+    rng = np.random.default_rng(8)
+    weights = np.zeros((64, 2), dtype=np.float32)
+    weights[:32] = np.stack([rng.normal(0.0, 0.5, 32), rng.uniform(0.01, 0.3, 32)], axis=1)
+    counts, slots = np.zeros(64, dtype=np.int32), np.stack([np.arange(20, 40), np.arange(0, 20)])
+    known, chances, parted = rng.integers(0, 9, 20), np.array([0.3, 0.6]), np.array([0.4, -0.2])
+    before = weights[slots].copy()
+    moved, loudest = regression.learn(weights, counts, slots, before, known, chances, parted, 1, 3, 2.5, 0.15)
+
+    spread = np.where(before[:, :, 1] == 0.0, 1.0 / (2.5 + 0.15 * known), before[:, :, 1])
+    p = 1.0 / (1.0 + np.exp(-(np.log(chances / (1.0 - chances)) + parted)))
+    gain = spread / (1.0 / (p * (1.0 - p)) + spread.sum(axis=1))[:, None] / 3
+    steps = gain * ((np.array([0.0, 1.0]) - p) / (p * (1.0 - p)))[:, None]
+    np.testing.assert_allclose(weights[slots, 0], before[:, :, 0] + steps, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weights[slots, 1], spread * (1.0 - gain), rtol=1e-5)
+    assert (moved, loudest) == pytest.approx((steps[1].sum(), weights[slots, 0].max()))
+    assert counts.tolist() == [1] * 20 + [0] * 44
