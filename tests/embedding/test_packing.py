@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from feedback_guard.embedding.packing import Arrays, PackedReader, lay_out
+from feedback_guard.embedding.packing import RUN_TOKENS, Arrays, PackedReader, in_runs, lay_out
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -24,7 +25,24 @@ def test_texts_stand_apart_in_rows_of_nearly_equal_length(seed: int) -> None:
     assert len(taken) == len(set(taken))
     assert max(taken) < layout.rows * layout.tokens
     assert layout.tokens <= 256 + max(lengths) + 16
-    assert layout.rows <= sum(lengths) // 256 + 1
+    if sum(lengths) <= 256:
+        assert layout.rows == 1, "short texts share a row"
+
+
+@pytest.mark.parametrize("longest", [20, 60, 130, 180, 256])
+@pytest.mark.parametrize("seed", range(5))
+def test_little_of_what_a_model_reads_is_padding(longest: int, seed: int) -> None:
+    rng = random.Random(seed)
+    lengths = [rng.randint(longest // 2, longest) for _ in range(32)]
+    runs = in_runs(lengths)
+    assert sorted(itertools.chain(*runs)) == list(range(32))
+    layouts = [lay_out([lengths[n] for n in run]) for run in runs]
+    assert all(sum(lengths[n] for n in run) <= RUN_TOKENS for run in runs)
+    assert sum(each.rows * each.tokens for each in layouts) <= 1.15 * sum(lengths)
+
+
+def test_a_text_longer_than_a_run_is_read_by_itself() -> None:
+    assert in_runs([10, 900, 20], run_tokens=800) == [[1], [2, 0]]
 
 
 class Tokenizer:
