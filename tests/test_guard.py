@@ -13,18 +13,10 @@ import pytest
 from feedback_guard.clock import ManualClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.interface import Vectors
-from feedback_guard.errors import (
-    BaselineError,
-    ContributionError,
-    StoreError,
-    StoreFullError,
-    TransitionError,
-    UsageError,
-)
+from feedback_guard.errors import ContributionError, StoreError, StoreFullError, TransitionError
 from feedback_guard.guard import Guard
 from feedback_guard.housekeeping import LOST_AFTER_US
 from feedback_guard.ledger.verify import verify
-from feedback_guard.policy.routes import OnHold
 from feedback_guard.signals.interface import Signal
 from feedback_guard.store.states import Delivery, Learning
 from feedback_guard.submission import Judgement
@@ -270,65 +262,6 @@ def test_a_hundred_at_once_are_each_judged_and_recorded_once(tmp_path: Path) -> 
         assert guard.store.count_by_delivery()[Delivery.DISPATCHING] + guard.store.held_summary().count == 100
 
     with_guard(make_guard(tmp_path), job)
-
-
-def test_two_guards_on_one_store_and_a_restarted_one_have_the_same_detectors(tmp_path: Path) -> None:
-    clock = ManualClock(START_US)
-    first, second = make_guard(tmp_path, clock), make_guard(tmp_path, clock)
-
-    async def main() -> None:
-        await first.start()
-        await second.start()
-        for n, item in enumerate(labelled(80, seed=12)):
-            await (first if n % 2 else second).judge(submit(dataclasses.replace(item, contributor=f"u{n}")))
-        clock.us += 3 * 86_400_000_000
-        last = dataclasses.replace(next(labelled(1, seed=13)), at_us=clock.us)
-        await first.judge(submit(last))
-        await first.catch_up()
-        await second.catch_up()
-        third = make_guard(tmp_path, clock)
-        await third.start()
-        probe = third.engine.batcher.embed_now(["x"])
-        assert len(probe) == 1
-        states = [
-            {name: signal.state() for name, signal in guard.engine.memory.signals.items()}
-            for guard in (first, second, third)
-        ]
-        for name, state in states[0].items():
-            for other in states[1:]:
-                assert state.values == other[name].values, name
-                assert state.arrays.keys() == other[name].arrays.keys()
-                for key, array in state.arrays.items():
-                    assert array.tobytes() == other[name].arrays[key].tobytes(), (name, key)
-        assert first.engine.memory.status == second.engine.memory.status == third.engine.memory.status
-        for guard in (first, second, third):
-            await guard.stop()
-
-    asyncio.run(main())
-
-
-def test_a_baseline_made_with_another_model_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
-    policy = make_policy(tmp_path)
-    guard = Guard.from_policy(policy, clock=ManualClock(START_US), embedder=UnsafeHashingEmbedder(dimension=64))
-    with pytest.raises(BaselineError, match="model"):
-        asyncio.run(guard.start())
-
-
-def test_stopping_twice_and_starting_again_works_and_before_that_it_says_so(tmp_path: Path) -> None:
-    guard = make_guard(tmp_path)
-
-    async def main() -> None:
-        with pytest.raises(UsageError, match="not started"):
-            _ = guard.engine
-        await guard.start()
-        await guard.start()
-        await guard.stop()
-        await guard.stop()
-        got = await guard.judge(submit(next(labelled(1)), on_hold=OnHold.PASS, request=None))
-        assert got.delivery is Delivery.NONE
-        await guard.stop()
-
-    asyncio.run(main())
 
 
 def test_a_text_beyond_its_bounds_is_the_clients_fault_and_leaves_no_record(tmp_path: Path) -> None:

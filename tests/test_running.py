@@ -1,0 +1,110 @@
+"""A guard's life: nothing is judged before it has read the ledger, and what it let go of can be had again."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from pathlib import Path
+
+import pytest
+
+from feedback_guard.clock import ManualClock
+from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
+from feedback_guard.errors import BaselineError, UsageError
+from feedback_guard.guard import Guard
+from feedback_guard.learning.follower import Follower
+from feedback_guard.policy.routes import OnHold
+from feedback_guard.store.states import Delivery
+from tests.guards import START_US, labelled, make_guard, make_policy, submit
+
+
+def test_two_guards_on_one_store_and_a_restarted_one_have_the_same_detectors(tmp_path: Path) -> None:
+    clock = ManualClock(START_US)
+    first, second = make_guard(tmp_path, clock), make_guard(tmp_path, clock)
+
+    async def main() -> None:
+        await first.start()
+        await second.start()
+        for n, item in enumerate(labelled(80, seed=12)):
+            await (first if n % 2 else second).judge(submit(dataclasses.replace(item, contributor=f"u{n}")))
+        clock.us += 3 * 86_400_000_000
+        last = dataclasses.replace(next(labelled(1, seed=13)), at_us=clock.us)
+        await first.judge(submit(last))
+        await first.catch_up()
+        await second.catch_up()
+        third = make_guard(tmp_path, clock)
+        await third.start()
+        probe = third.engine.batcher.embed_now(["x"])
+        assert len(probe) == 1
+        states = [
+            {name: signal.state() for name, signal in guard.engine.memory.signals.items()}
+            for guard in (first, second, third)
+        ]
+        for name, state in states[0].items():
+            for other in states[1:]:
+                assert state.values == other[name].values, name
+                assert state.arrays.keys() == other[name].arrays.keys()
+                for key, array in state.arrays.items():
+                    assert array.tobytes() == other[name].arrays[key].tobytes(), (name, key)
+        assert first.engine.memory.status == second.engine.memory.status == third.engine.memory.status
+        for guard in (first, second, third):
+            await guard.stop()
+
+    asyncio.run(main())
+
+
+def test_a_baseline_made_with_another_model_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    policy = make_policy(tmp_path)
+    guard = Guard.from_policy(policy, clock=ManualClock(START_US), embedder=UnsafeHashingEmbedder(dimension=64))
+    with pytest.raises(BaselineError, match="model"):
+        asyncio.run(guard.start())
+
+
+def test_stopping_twice_and_starting_again_works_and_before_that_it_says_so(tmp_path: Path) -> None:
+    guard = make_guard(tmp_path)
+
+    async def main() -> None:
+        with pytest.raises(UsageError, match="not started"):
+            _ = guard.engine
+        await guard.start()
+        await guard.start()
+        await guard.stop()
+        await guard.stop()
+        got = await guard.judge(submit(next(labelled(1)), on_hold=OnHold.PASS, request=None))
+        assert got.delivery is Delivery.NONE
+        await guard.stop()
+
+    asyncio.run(main())
+
+
+def test_who_comes_during_the_start_waits_until_the_ledger_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, may_go_on = threading.Event(), threading.Event()
+    real = Follower.catch_up_now
+
+    def slowly(self: Follower) -> None:
+        reading.set()
+        assert may_go_on.wait(20)
+        real(self)
+
+    monkeypatch.setattr(Follower, "catch_up_now", slowly)
+    guard = make_guard(tmp_path)
+
+    async def main() -> None:
+        one, other = (submit(item) for item in labelled(2))
+        first = asyncio.create_task(guard.judge(one))
+        await asyncio.to_thread(reading.wait, 20)
+        second = asyncio.create_task(guard.judge(other))
+        try:
+            while not second.done() and not guard._starting._waiters:  # noqa: ASYNC110 - judged, or it stands in line
+                await asyncio.sleep(0)
+            assert not second.done()
+            assert guard.store.last_event() is None
+        finally:
+            may_go_on.set()
+            await asyncio.gather(first, second)
+            await guard.stop()
+
+    asyncio.run(main())
