@@ -34,8 +34,9 @@ def doctor(
         typer.Option(help="The same for an OpenAPI document: a file, or an address of this machine."),
     ] = None,
 ) -> None:
-    """Check store, Redis, model digest, baseline, clock, policy, writable paths and metrics. Exit 1 if any is amiss."""
+    """Check store, Redis, model, cores, baseline, clock, policy, writable paths and metrics. Exit 1 if any is amiss."""
     from feedback_guard.clock import SystemClock
+    from feedback_guard.cores import diagnose_cores
     from feedback_guard.diagnosis import Health, diagnose
     from feedback_guard.limits.diagnosis import diagnose_redis
     from feedback_guard.middleware.diagnosis import diagnose_routes, diagnose_tokens
@@ -58,6 +59,7 @@ def doctor(
         diagnose_routes(loaded.policy),
         diagnose_tokens(loaded.policy),
         diagnose_redis(loaded.policy),
+        diagnose_cores(loaded.policy.embedding),
         diagnose(loaded, SystemClock(), with_model=load_model),
     )
     for found in checks:
