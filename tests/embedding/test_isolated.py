@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
 from feedback_guard.clock import ManualClock
+from feedback_guard.embedding import frames, isolated
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.bell import readable
 from feedback_guard.embedding.checks import CHECKS, LONG, TEXTS
@@ -215,3 +219,63 @@ def test_the_second_batch_has_as_long_as_the_first(stand_in: IsolatedEmbedder, c
     assert first == pytest.approx(0.1)
     assert stand_in.left_seconds() == pytest.approx(0.3)
     stand_in.finish()
+
+
+def test_a_batch_for_an_idle_model_has_its_whole_time(stand_in: IsolatedEmbedder, clock: ManualClock) -> None:
+    """Time in which nothing was under way is not counted."""
+    stand_in.load()
+    stand_in.encode(["1"])
+    clock.advance(10.0)
+    stand_in.begin(["2"])
+    assert stand_in.left_seconds() == pytest.approx(0.3)
+    clock.advance(0.2)
+    assert stand_in.left_seconds() == pytest.approx(0.1)
+    stand_in.finish()
+    assert stand_in.left_seconds() is None
+
+
+@pytest.mark.parametrize("text", ["1", "fail"])
+def test_the_next_batch_begins_when_the_answer_has_come_not_when_it_was_waited_for(
+    text: str, stand_in: IsolatedEmbedder, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that takes most of its time over each batch stands still in none."""
+
+    def slowly(channel: socket.socket) -> tuple[Any, bytes]:
+        answer = frames.receive(channel)
+        clock.advance(0.25)
+        return answer
+
+    stand_in.load()
+    monkeypatch.setattr(isolated, "receive", slowly)
+    for _ in range(3):
+        stand_in.begin([text])
+    for _ in range(2):
+        with contextlib.suppress(EmbeddingError):
+            stand_in.finish()
+        assert stand_in.left_seconds() == pytest.approx(0.3)
+
+
+def test_a_batch_for_a_new_process_is_not_charged_for_those_that_the_old_one_lost(
+    stand_in: IsolatedEmbedder, clock: ManualClock
+) -> None:
+    stand_in.load()
+    for text in ("crash", "1", "2"):
+        stand_in.begin([text])
+    with pytest.raises(EmbeddingError):
+        stand_in.finish()
+    clock.advance(RESTART_SECONDS)
+    stand_in.begin(["3"])
+    for _ in range(2):
+        with pytest.raises(EmbeddingError, match="started anew"):
+            stand_in.finish()
+    assert stand_in.left_seconds() == pytest.approx(0.3)
+    assert np.argmax(stand_in.finish()[0]) == 3
+
+
+def test_what_is_sent_behind_a_batch_gives_it_no_more_time(stand_in: IsolatedEmbedder, clock: ManualClock) -> None:
+    """Or a model that hangs would be waited for as long as texts come."""
+    stand_in.load()
+    stand_in.begin(["1"])
+    clock.advance(0.2)
+    stand_in.begin(["2"])
+    assert stand_in.left_seconds() == pytest.approx(0.1)
