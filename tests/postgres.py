@@ -7,7 +7,6 @@ import functools
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from feedback_guard.clock import SystemClock
 from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store
 from feedback_guard.store.tables import metadata
+from tests.ports import free_port
 
 _NUMBERS = itertools.count(1)
 
@@ -99,10 +99,7 @@ def server() -> Server:
     folder = Path(tempfile.mkdtemp(prefix="fg-postgres-", dir=memory))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started = Server(found, folder, port)
+    started = Server(found, folder, free_port())
     arguments = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
     _run([str(found / "initdb"), "-D", str(folder / "data"), *arguments], cwd=folder)
     started.start()

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,15 +18,9 @@ import redis as redis_py
 
 from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.policy.redis import RedisPolicy
+from tests.ports import free_port
 
 KEY = "a key of tests, of 32 characters"
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

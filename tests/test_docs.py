@@ -9,12 +9,16 @@ bottom in one scratch folder, as if it lay in a clone: `../examples` and `../pol
   `...` stands for anything. A line that sets a variable, as in `$ id=$(...)`, sets it for the rest of the page.
 - `console start`: the one command is started and stays up until the page is done.
 - any language, `file=NAME`: the block is written to that file.
+
+A page names ports that are easily read; each is another, free one wherever marked blocks name it, so that pages can be
+followed at the same time.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import doctest
 import os
 import re
@@ -31,6 +35,7 @@ import pytest
 import yaml
 
 from feedback_guard.policy.loader import load_policy
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -116,10 +121,48 @@ def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path, m
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "110")
     variables: dict[str, str] = {}
+    ports = Ports()
     with contextlib.ExitStack() as servers:
         for block in BLOCKS:
             if block.page == page and block.marks:
-                follow(block, servers, variables)
+                follow(dataclasses.replace(block, text=ports.substitute(block.text)), servers, variables)
+
+
+class Ports:
+    """Free ports instead of those that a page names, the same ones all over the page."""
+
+    _NAMED = re.compile(r"(?<=--port[ =])\d+|(?<=127\.0\.0\.1:)\d+")
+
+    def __init__(self) -> None:
+        self._instead: dict[str, str] = {}
+
+    def substitute(self, text: str) -> str:
+        """A block with other ports. One that is new is looked for now, shortly before somebody listens on it."""
+        for named in self._NAMED.findall(text):
+            if named not in self._instead:
+                chosen = (str(free_port()) for _ in range(100))
+                self._instead[named] = next(port for port in chosen if port not in self._instead.values())
+        text = self._NAMED.sub(lambda match: self._instead[match[0]], text)
+        left = [port for port in self._instead if re.search(rf"\b{port}\b", text)]
+        assert not left, f"a block names the ports {left} in a way that is not known here: {text}"
+        return text
+
+
+def test_the_ports_of_a_page_are_others_and_the_same_ones_all_over_it() -> None:
+    ports = Ports()
+    start = ports.substitute("$ serve --upstream http://127.0.0.1:5017 --port 8787 --admin 127.0.0.1:8788\n")
+    parts = re.fullmatch(
+        r"\$ serve --upstream http://127\.0\.0\.1:(\d+) --port (\d+) --admin 127\.0\.0\.1:(\d+)\n", start
+    )
+    assert parts
+    assert len({*parts.groups(), "5017", "8787", "8788"}) == 6
+    for port in parts.groups():
+        assert not answers(int(port))
+    assert (
+        ports.substitute("$ curl 127.0.0.1:8787/a --max-time 5018") == f"$ curl 127.0.0.1:{parts[2]}/a --max-time 5018"
+    )
+    with pytest.raises(AssertionError, match="8787"):
+        ports.substitute("const port = 8787;")
 
 
 def follow(block: Block, servers: contextlib.ExitStack, variables: dict[str, str]) -> None:

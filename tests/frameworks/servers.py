@@ -13,6 +13,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from feedback_guard.middleware.interface import ASGIApp
+from tests.ports import free_port
 from tests.serving import TIMEOUT_SECONDS, Serving
 
 
@@ -28,9 +29,7 @@ class Granian(Serving):
     """
 
     def __init__(self, app: ASGIApp, *, lifespan: bool) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self._app = app
         self._interface = Interfaces.ASGI if lifespan else Interfaces.ASGINL
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -19,6 +19,7 @@ from feedback_guard.verdict import Decision
 from tests.gateway.serving import Gateway, raw, read_all
 from tests.gateway.upstreams import OK, Seen, Upstream, reset
 from tests.middleware.fakes import EXTRACT, FEEDBACK, FakeGuard, make_policy
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -253,12 +254,6 @@ def test_bytes_that_nobody_asked_for_are_no_answer(gateway: Gateway, upstream: U
 
 
 # What goes wrong, and what is recorded.
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_an_upstream_that_is_not_there_has_seen_nothing() -> None:

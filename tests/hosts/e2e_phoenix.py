@@ -17,7 +17,8 @@ from phoenix.client import Client
 from feedback_guard.doors.cover import compare
 from feedback_guard.doors.openapi import load
 from feedback_guard.policy.loader import load_policy
-from tests.hosts.town import Moderator, free_port, listens, policy_for, reason, running, until
+from tests.hosts.town import Moderator, listens, policy_for, reason, running, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(400)
 USER = {"X-Authenticated-User": "ada"}

@@ -116,13 +116,6 @@ def said_port(child: subprocess.Popen[bytes]) -> int:
     return int(line)
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def until(ready: Callable[[], T], what: str, child: subprocess.Popen[bytes] | None = None) -> T:
     """Ask again until there is an answer, within a bound."""
     pause = threading.Event()

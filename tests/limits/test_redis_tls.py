@@ -22,7 +22,8 @@ from feedback_guard.limits.interface import UNIT, Charge
 from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.policy.redis import RedisPolicy
 from feedback_guard.policy.schema import Policy
-from tests.redis import Server, free_port, running, section
+from tests.ports import free_port
+from tests.redis import Server, running, section
 
 NOW = 1_790_000_000_000_000
 ONCE = lifetime(1, name="once")
