@@ -132,6 +132,20 @@ class Assessor:
                 log.exception("the signal %s failed", name)
                 cause = error if isinstance(error, SignalError) else type(error).__name__
                 return self.failed(f"the signal {name} failed ({cause})")
+        return self._assess(observation, findings)
+
+    def assess_all(self, observations: Sequence[Observation]) -> list[Assessment]:
+        """`assess` for each of several. One signal after the other is cheaper: what it needs is at hand then."""
+        if len(observations) > 1 and self.has_baseline:
+            try:
+                found = [signal.score_all(observations) for signal in self._signals.values()]
+            except Exception:  # noqa: BLE001 - told below, for the one that it is about
+                log.debug("a signal failed on one of %d contributions", len(observations))
+            else:
+                return [self._assess(*each) for each in zip(observations, zip(*found, strict=True), strict=True)]
+        return [self.assess(observation) for observation in observations]
+
+    def _assess(self, observation: Observation, findings: Sequence[Finding]) -> Assessment:
         assessment = self._conclude(observation.contribution, findings)
         if self._evidence is not None:
             assessment = self._with_evidence(assessment, observation, self._evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from feedback_guard.assess import Assessment
@@ -22,6 +22,7 @@ from feedback_guard.signals.interface import Observation
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.states import Delivery
 from feedback_guard.submission import Judgement, Submission
+from feedback_guard.turns import Turns
 from feedback_guard.votes import ReceiptBook
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class Judging:
     ----------
     engine
         The parts that judge.
+    assessing
+        Asks its assessor, for all whose vectors came at once.
     store
         Where the record is made.
     shared
@@ -56,6 +59,7 @@ class Judging:
     """
 
     engine: Engine
+    assessing: Turns[Observation, Assessment]
     store: Store
     shared: SharedLevels | None
     receipts: ReceiptBook
@@ -80,12 +84,7 @@ class Judging:
         if refusal is None:
             observations = await self._observe(submission.contributions)
             mark = self.clock.monotonic()
-            proposals = [
-                engine.assessor.assess(observations[item.id])
-                if item.id in observations
-                else engine.assessor.failed("its vectors did not come in time, or not at all")
-                for item in submission.contributions
-            ]
+            proposals = await self._propose(submission.contributions, observations)
             self._time("assess", mark)
         limiter = engine.limiter
         readings = {} if limiter is None else {name: limiter.read(each) for name, each in observations.items()}
@@ -148,6 +147,16 @@ class Judging:
             item.id: Observation(item, texts[item.id], {name: next(vectors) for name in texts[item.id]})
             for item in contributions
         }
+
+    async def _propose(
+        self, contributions: Sequence[Contribution], observations: Mapping[str, Observation]
+    ) -> list[Assessment]:
+        """What the detectors say of each; together with others whose vectors came at the same time."""
+        assessed = iter(await self.assessing.ask(list(observations.values()))) if observations else iter(())
+        late = "its vectors did not come in time, or not at all"
+        return [
+            next(assessed) if item.id in observations else self.engine.assessor.failed(late) for item in contributions
+        ]
 
     def _time(self, stage: str, since: float) -> None:
         self.metrics.stage(stage, max(0.0, self.clock.monotonic() - since))

@@ -36,6 +36,7 @@ from feedback_guard.retrying import retries_of
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import PullBack
 from feedback_guard.stranded import stranded_requests
+from feedback_guard.turns import Turns
 from feedback_guard.votes import ReceiptBook
 
 log = logging.getLogger(__name__)
@@ -225,6 +226,7 @@ class Running:
     def _put_together(self, engine: Engine, follower: Follower) -> Judging:
         return Judging(
             engine=engine,
+            assessing=Turns(engine.assessor.assess_all),
             store=self.store,
             shared=self._shared,
             receipts=self.receipts,

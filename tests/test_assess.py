@@ -10,6 +10,7 @@ import pytest
 
 from feedback_guard.assess import Assessor
 from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.errors import SignalError
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.interface import Condition, Finding, Observation, Signal, State
@@ -36,6 +37,7 @@ class Says(Signal):
 
     def __init__(self, found: Finding | Exception) -> None:
         self.found = found
+        self.together: list[int] = []
 
     @classmethod
     def fit(cls, trusted: Sequence[Observation], *, seed: int) -> State:
@@ -48,7 +50,15 @@ class Says(Signal):
     def score(self, observation: Observation) -> Finding:
         if isinstance(self.found, Exception):
             raise self.found
+        if observation.contribution.label == "breaks":
+            raise SignalError("this one cannot be scored")
+        if observation.contribution.label == "odd":
+            return finding(self.found.signal, 0.001)
         return self.found
+
+    def score_all(self, observations: Sequence[Observation]) -> list[Finding]:
+        self.together.append(len(observations))
+        return super().score_all(observations)
 
     def state(self) -> State:
         return State()
@@ -113,6 +123,28 @@ def test_a_broken_detector_holds_unless_the_policy_fails_open(
     assert got.unscored
     assert "disagreement failed" in got.reasons[0].message
     assert "the signal disagreement failed" in caplog.text
+
+
+def test_of_several_that_are_assessed_together_one_fails_alone() -> None:
+    judging = assessor({"disagreement": finding("disagreement", 1.0), "novelty": finding("novelty", 0.9)})
+    those = [observation(), observation("breaks"), observation("odd")]
+    got = judging.assess_all(those)
+    assert got == [judging.assess(each) for each in those]
+    assert [each.unscored for each in got] == [False, True, False]
+    assert [each.decision for each in got] == [Decision.ACCEPT, Decision.QUARANTINE, Decision.QUARANTINE]
+    assert judging.assess_all([]) == []
+
+
+def test_each_signal_is_asked_once_for_several_and_each_has_its_own_answer() -> None:
+    signal = Says(finding("novelty", 0.9))
+    judging = Assessor(POLICY, {"novelty": signal}, labels=frozenset({"known", "odd"}), fail_open=False)
+    got = judging.assess_all([observation("odd"), observation(), observation()])
+    assert [each.decision for each in got] == [Decision.QUARANTINE, Decision.ACCEPT, Decision.ACCEPT]
+    assert signal.together == [3]
+
+
+def test_without_a_baseline_several_pass_unscored() -> None:
+    assert [each.unscored for each in assessor({}).assess_all([observation(), observation()])] == [True, True]
 
 
 def test_if_no_detector_can_speak_it_is_held_and_not_taken_for_normal() -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from feedback_guard.assess import Assessment, Assessor
 from feedback_guard.clock import ManualClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.errors import BaselineError, UsageError
 from feedback_guard.guard import Guard
 from feedback_guard.learning.follower import Follower
 from feedback_guard.policy.routes import OnHold
+from feedback_guard.signals.interface import Observation
 from feedback_guard.store.states import Delivery
+from feedback_guard.submission import Judgement
 from tests.guards import START_US, labelled, make_guard, make_policy, submit
 
 
@@ -108,3 +112,29 @@ def test_who_comes_during_the_start_waits_until_the_ledger_is_read(
             await guard.stop()
 
     asyncio.run(main())
+
+
+def test_contributions_whose_vectors_come_at_once_are_assessed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    assess_all = Assessor.assess_all
+
+    def counted(self: Assessor, observations: Sequence[Observation]) -> list[Assessment]:
+        together.append(len(observations))
+        return assess_all(self, observations)
+
+    monkeypatch.setattr(Assessor, "assess_all", counted)
+
+    async def main() -> list[Judgement]:
+        guard = make_guard(tmp_path)
+        await guard.start()
+        try:
+            return await asyncio.gather(*(guard.judge(submit(item)) for item in labelled(8, seed=1)))
+        finally:
+            await guard.stop()
+
+    judged = asyncio.run(main())
+    assert [each.verdicts[0].id for each in judged] == [item.id for item in labelled(8, seed=1)]
+    assert sum(together) == 8
+    assert len(together) <= 2

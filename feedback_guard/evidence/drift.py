@@ -48,6 +48,8 @@ WHAT_TO_DO = (
 
 _log = logging.getLogger(__name__)
 
+Seen = dict[str, NDArray[np.bool_]]
+"""By the name of a text, the events that it falls into."""
 FIELDS = tuple(dict.fromkeys(name for kind in Kind for name in TEXT_FIELDS[kind]))
 
 
@@ -188,17 +190,43 @@ class DriftDetector:
         """Restore a detector, with what it had seen."""
         return cls(state, expected_run_length=expected_run_length)
 
-    def witness(self, observation: Observation) -> None:
-        """Take in a contribution that was judged, accepted or not. Vectors that cannot be used are counted only."""
+    def look(self, observations: Sequence[Observation]) -> list[Seen]:
+        """What is seen in each of some contributions, for `witness`; nothing changes.
+
+        Looking at several at once saves going through all the reference texts for each.
+        """
+        seen: list[Seen] = [{} for _ in observations]
+        for name, reference in self._references.items():
+            places, vectors = list[int](), list[Vectors]()
+            for place, observation in enumerate(observations):
+                if name not in TEXT_FIELDS[observation.contribution.kind]:
+                    continue
+                vector = vector_of(observation, name, reference.texts.shape[1])
+                if vector is not None:
+                    places.append(place)
+                    vectors.append(vector)
+            if vectors:
+                for place, vector, nearest in zip(places, vectors, reference.nearest(np.stack(vectors)), strict=True):
+                    seen[place][name] = reference.happened(vector, nearest)
+        return seen
+
+    def witness(self, observation: Observation, seen: Seen | None = None) -> None:
+        """Take in a contribution that was judged, accepted or not. Vectors that cannot be used are counted only.
+
+        Parameters
+        ----------
+        seen
+            What `look` gave for it; None looks now.
+        """
+        if seen is None:
+            [seen] = self.look([observation])
         used, unlike = 0, False
         expected = [name for name in TEXT_FIELDS[observation.contribution.kind] if name in self._references]
         for name in expected:
-            reference = self._references[name]
-            vector = vector_of(observation, name, reference.texts.shape[1])
-            if vector is None:
+            events = seen.get(name)
+            if events is None:
                 continue
             used += 1
-            events = reference.happened(vector)
             unlike = unlike or bool(events[0])
             self._bet(name, events)
         if used < len(expected):
@@ -229,7 +257,7 @@ class DriftDetector:
         for name, reference in self._references.items():
             vector = vector_of(observation, name, reference.texts.shape[1])
             if vector is not None:
-                events = reference.happened(vector)
+                events = reference.happened(vector, *reference.nearest(vector[None]))
                 grown = self._levels[name].max(axis=1) > 0.5 * self._line
                 grown[: reference.n_far] = False
                 if events[1] or bool((events & grown).any()):

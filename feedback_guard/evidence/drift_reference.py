@@ -96,11 +96,28 @@ class Reference:
         """Events of distance, which come first and are shown as one."""
         return len(self.far)
 
-    def happened(self, vector: Vectors) -> NDArray[np.bool_]:
-        """Which events a text falls into: any number of far ones, and one region of each division."""
+    def nearest(self, vectors: Vectors) -> list[int]:
+        """The reference text that each vector, shape (n, d), is nearest to; several at once cost little more than one.
+
+        Of two that are equally near it may be either.
+        """
+        found: list[int] = (vectors @ self.texts.T).argmax(axis=1).tolist()
+        return found
+
+    def happened(self, vector: Vectors, nearest: int) -> NDArray[np.bool_]:
+        """Which events a text falls into: any number of far ones, and one region of each division.
+
+        Parameters
+        ----------
+        vector
+            Of the text, shape (d,).
+        nearest
+            As `nearest` found it. Its likeness is worked out here: what a product of matrices gives depends in its last
+            bits on what else is in them, and the same contributions have to give the same state.
+        """
         n_far = len(self.far)
         events = np.zeros(len(self.shares), dtype=np.bool_)
-        events[:n_far] = _rounded(1.0 - float(np.maximum.reduce(self.texts @ vector))) > self.far
+        events[:n_far] = _rounded(1.0 - float(self.texts[nearest].dot(vector))) > self.far
         likeness = (self.centres @ vector).tolist()
         start = 0
         for size in self.sizes.tolist():

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from feedback_guard.embedding.pack import unpack
 from feedback_guard.errors import StoreError
+from feedback_guard.evidence.drift import Seen
 from feedback_guard.evidence.entries import Charge
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.evidence.telling import Telling
@@ -33,6 +34,9 @@ HANDED = 32
 TURNS = 64
 """In how many turns of the event loop all that waits is to be folded. Between two turns go the requests, whose answers
 are not to wait for it; the more waits, the more is folded in a turn, so that it does not fall behind without bound."""
+AT_ONCE = 4
+"""Fewest contributions that are folded in a turn, if so many wait: the first of them finds nothing that it needs near
+the processor. A request waits some milliseconds longer."""
 POLL_SECONDS = 1.0
 """Longest time before looking for what other processes recorded."""
 RECENT = 2_048
@@ -197,22 +201,41 @@ class Follower:
             self._metrics.teaching(taught.divergence, taught.statistic, taught.loudest, taught.named)
 
     async def _fold_in_turns(self, events: Sequence[Event]) -> None:
-        n_long = 0
+        n_long, seen = 0, self._look(events)
         for event in events:
-            self.fold(event)
+            self.fold(event, seen.pop(event.seq, None))
             n_long += event.stored is not None  # the others take no time
-            if n_long > self._handover.waiting // TURNS:
+            if n_long >= max(AT_ONCE, self._handover.waiting // TURNS + 1):
                 n_long = 0
                 await asyncio.sleep(0)
         if n_long:
             await asyncio.sleep(0)
 
+    def _look(self, events: Sequence[Event]) -> dict[int, Seen | None]:
+        """By position in the ledger, what is seen in contributions that this process judged."""
+        found = {
+            event.seq: observation
+            for event in events
+            if event.kind == "judged"
+            and event.stored is not None
+            and event.stored.vectors
+            and (observation := self._recent.get(event.stored.contribution.id)) is not None
+        }
+        try:
+            return dict(zip(found, self._memory.look(list(found.values())), strict=True))
+        except Exception:
+            log.exception("contributions could not be looked at together; each is looked at by itself")
+            return {}
+
     def _fold_all(self, events: Sequence[Event]) -> None:
         for event in events:
             self.fold(event)
 
-    def fold(self, event: Event) -> None:
-        """Let the detectors follow one event. One that cannot be folded is logged, counted and passed over."""
+    def fold(self, event: Event, seen: Seen | None = None) -> None:
+        """Let the detectors follow one event. One that cannot be folded is logged, counted and passed over.
+
+        `seen` is what was seen already in the contribution that it is about.
+        """
         self._memory.seq = event.seq
         stored = event.stored
         if event.kind in {"campaign_approved", "campaign_denied"}:
@@ -236,7 +259,12 @@ class Follower:
             if event.kind == "judged":
                 verdict = stored.verdict
                 self._memory.judged(
-                    observation, verdict.decision, event.at_us, verdict.campaign, baseline=verdict.baseline or ""
+                    observation,
+                    verdict.decision,
+                    event.at_us,
+                    verdict.campaign,
+                    baseline=verdict.baseline or "",
+                    seen=seen,
                 )
             else:
                 self._memory.approved(observation, event.at_us)

@@ -36,6 +36,7 @@ from feedback_guard.signals.checks_of_memory import (
     state_is_bounded,
     state_is_data,
     states_are_apart,
+    together_as_alone,
 )
 from feedback_guard.signals.subject import CheckFailedError, Subject, round_trip, same_state, size_bytes
 
@@ -64,6 +65,7 @@ def all_checks() -> tuple[Check, ...]:
             broken_vectors_are_refused,
             odd_texts_are_judged,
             score_is_pure,
+            together_as_alone,
             order_of_fields_is_no_matter,
             messages_repeat_nothing,
             restore_equals_original,

@@ -49,6 +49,23 @@ def score_is_pure(subject: Subject) -> None:
     demand(same_state(before, round_trip(signal.state())), "scoring changed the state; only witness and learn may")
 
 
+def together_as_alone(subject: Subject) -> None:
+    """Contributions that are scored together are scored as each is alone, whatever else is among them."""
+    signal = subject.lived()
+    observations = [observation for _, observation in subject.probes()]
+    first, second, *_ = (each for each in observations if each.vectors.keys() == observations[0].vectors.keys())
+    several = {name: np.concatenate([rows, second.vectors[name]]) for name, rows in first.vectors.items()}
+    observations.insert(1, replace(first, vectors=several))  # a long text has several windows
+    alone = [signal.score(observation) for observation in observations]
+    before = round_trip(signal.state())
+    demand(signal.score_all([]) == [], "nothing scored together gave a finding")
+    for order in (range(len(observations)), range(len(observations) - 1, -1, -1)):
+        together = signal.score_all([observations[place] for place in order])
+        for place, finding in zip(order, together, strict=True):
+            demand(finding == alone[place], f"alone it says {alone[place]}, among others {finding}")
+    demand(same_state(before, round_trip(signal.state())), "scoring together changed the state")
+
+
 def restore_equals_original(subject: Subject) -> None:
     """A detector restored from its written state gives the same findings, now and after learning more."""
     for signal in (subject.fresh(), subject.lived(N_LIVED)):

@@ -124,6 +124,16 @@ class Signal(ABC):
     def score(self, observation: Observation) -> Finding:
         """What there is to say about a contribution that has not been learnt."""
 
+    def score_all(self, observations: Sequence[Observation]) -> list[Finding]:
+        """What `score` gives for each of several contributions. A detector that is cheaper so overrides it.
+
+        Raises
+        ------
+        Exception
+            Whatever `score` raises for one of them; the caller then asks for each by itself.
+        """
+        return [self.score(observation) for observation in observations]
+
     def witness(self, observation: Observation) -> None:  # noqa: B027
         """Note that a contribution arrived, accepted or not. Default: nothing is kept."""
 

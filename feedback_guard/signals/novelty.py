@@ -14,7 +14,7 @@ Ramaswamy, S., Rastogi, R., Shim, K. (2000). Efficient algorithms for mining out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, cast
 
@@ -53,9 +53,18 @@ class Neighbourhood:
     rows: Floats
     ruler: Calibration
 
-    def distance(self, windows: Vectors) -> float:
-        """Mean distance of the most distant window to its nearest trusted vectors: 0 same, 1 unrelated, 2 opposite."""
-        return _distance(windows @ self.rows.T)
+    def distances(self, texts: Sequence[Vectors]) -> Iterator[float]:
+        """Of each text, the mean distance of its most distant window to the nearest trusted vectors.
+
+        0 same, 1 unrelated, 2 opposite.
+        """
+        if len(texts) == 1:
+            yield _distance(texts[0] @ self.rows.T)
+            return
+        similarity, start = np.concatenate(texts) @ self.rows.T, 0
+        for text in texts:
+            yield _distance(similarity[start : start + len(text)])
+            start += len(text)
 
 
 @compiled("float64(float32[:, :])")
@@ -139,7 +148,22 @@ class Novelty(Signal):
 
     def score(self, observation: Observation) -> Finding:
         """Measure how far each text is from the trusted set."""
-        kind = observation.contribution.kind
+        return self.score_all([observation])[0]
+
+    def score_all(self, observations: Sequence[Observation]) -> list[Finding]:
+        """`score` for each. The trusted vectors, which are more than a processor keeps near, are gone through once."""
+        windows: dict[tuple[Kind, str], list[Vectors]] = {}
+        for observation in observations:
+            kind = observation.contribution.kind
+            if (kind, TEXT_FIELDS[kind][0]) in self._near:
+                for field in TEXT_FIELDS[kind]:
+                    rows = unit_rows(observation, field, self._near[kind, field].rows.shape[1])
+                    windows.setdefault((kind, field), []).append(rows)
+        distances = {place: self._near[place].distances(texts) for place, texts in windows.items()}
+        return [self._finding(each.contribution.kind, distances) for each in observations]
+
+    def _finding(self, kind: Kind, distances: Mapping[tuple[Kind, str], Iterator[float]]) -> Finding:
+        """The finding on a contribution of this kind, of which the next distances are."""
         fields = TEXT_FIELDS[kind]
         if (kind, fields[0]) not in self._near:
             about = cast("Mapping[str, JsonValue]", self._state.values[kind.value])
@@ -147,8 +171,7 @@ class Novelty(Signal):
             return Finding(self.name, None, why, Condition.WARMING)
         found = []
         for field in fields:
-            near = self._near[kind, field]
-            distance = near.distance(unit_rows(observation, field, near.rows.shape[1]))
+            near, distance = self._near[kind, field], next(distances[kind, field])
             found.append((near.ruler.p_value(distance), field, distance, len(near.rows)))
         p_field, field, distance, n = min(found)
         p = min(1.0, p_field * len(fields))

@@ -11,7 +11,7 @@ import pytest
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import BaselineError
-from feedback_guard.evidence.drift import MIN_TRUSTED, DriftDetector
+from feedback_guard.evidence.drift import MIN_TRUSTED, DriftDetector, Seen
 from feedback_guard.evidence.e_detector import growth_bets
 from feedback_guard.signals.checks import round_trip, same_state
 from feedback_guard.signals.interface import Observation, State
@@ -138,8 +138,8 @@ def test_a_half_hostile_month_does_not_move_the_reference(fitted: State) -> None
 class Adopting(DriftDetector):
     """The planted fault: what arrives becomes what is normal."""
 
-    def witness(self, observation: Observation) -> None:
-        super().witness(observation)
+    def witness(self, observation: Observation, seen: Seen | None = None) -> None:
+        super().witness(observation, seen)
         for name, shares in self._now.items():
             self._bets[name] = growth_bets(np.minimum(1.0, 1.25 * shares + 0.02))
 
@@ -152,6 +152,23 @@ def test_a_slow_frog_boils_only_a_detector_that_adopts_the_stream(fitted: State)
     ]
     assert alarm_after(DriftDetector.from_state(fitted), ramp) is not None
     assert alarm_after(Adopting.from_state(fitted), ramp) is None
+
+
+@pytest.mark.parametrize("size", [2, 7, 32])
+def test_what_is_looked_at_together_leaves_the_same_state(fitted: State, size: int) -> None:
+    arrived = stream(640, NEW_TOPICS, seed=11)
+    arrived[100] = observed(np.full(DIMENSION, np.nan, np.float32))
+    arrived[200] = observed(texts(3, NEW_TOPICS, seed=12))  # a long text has several windows
+    arrived[300] = observed(arrived[0].vectors["input"][0], field="another")
+    alone, together = (DriftDetector.from_state(fitted) for _ in range(2))
+    for observation in arrived:
+        alone.witness(observation)
+    for start in range(0, len(arrived), size):
+        part = arrived[start : start + size]
+        for observation, seen in zip(part, together.look(part), strict=True):
+            together.witness(observation, seen)
+    assert same_state(alone.state(), together.state())
+    assert alone.status == together.status
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, 0.0, 1e30])

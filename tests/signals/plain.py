@@ -164,6 +164,24 @@ class CalmWhileWarming(Plain):
         return Finding(self.name, finding.p_value, finding.message, Condition.WARMING)
 
 
+class MixesUp(Plain):
+    """Scored with others, a contribution has the finding of the most distant one."""
+
+    def score_all(self, observations: Sequence[Observation]) -> list[Finding]:
+        found = super().score_all(observations)
+        return [min(found, key=lambda finding: finding.p_value or 1.0)] * len(found) if found else []
+
+
+class LearnsFromCompany(Plain):
+    """Keeps what it scored with others."""
+
+    def score_all(self, observations: Sequence[Observation]) -> list[Finding]:
+        found = super().score_all(observations)
+        for observation in observations:
+            self.learn(observation)
+        return found
+
+
 class AnotherEachTime(Plain):
     """Draws from a generator that no seed was given to."""
 
@@ -218,6 +236,7 @@ BROKEN: Mapping[str, tuple[type[Signal], ...]] = {
     "broken_vectors_are_refused": (BlindToNan,),
     "odd_texts_are_judged": (FallsOverEmptyText,),
     "score_is_pure": (LearnsWhileScoring,),
+    "together_as_alone": (MixesUp, LearnsFromCompany),
     "order_of_fields_is_no_matter": (OrdersFields,),
     "messages_repeat_nothing": (Chatterbox,),
     "restore_equals_original": (Forgetful,),
