@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.embedding.bert import Bert, is_bert
 from feedback_guard.embedding.interface import Vectors
 
 if TYPE_CHECKING:
@@ -234,10 +235,14 @@ def packed_reader(model: SentenceTransformer, *, agreement: float) -> PackedRead
     if "position_ids" not in inspect.signature(first.model.forward).parameters:
         return None
     reader = PackedReader(first.tokenizer, torch_run(first.model), inputs, first_only=mode == "cls")
-    try:
-        return reader if agrees(reader, usual(model), agreement) else None
-    except (ValueError, TypeError, RuntimeError, IndexError):
-        return None
+    wanted = usual(model)
+    for each in (reader, reader.with_run(torch_run(first.model, plain=True))):
+        try:
+            if agrees(each, wanted, agreement):
+                return each
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError):
+            continue
+    return None
 
 
 def usual(model: SentenceTransformer) -> Vectors:
@@ -251,14 +256,26 @@ def agrees(reader: PackedReader, wanted: Vectors, agreement: float) -> bool:
     return bool((wanted * reader.encode(PROBE)).sum(axis=1).min() >= agreement)
 
 
-def torch_run(encoder: Any) -> Run:
-    """Let torch run a transformer, in whatever precision its weights have; token vectors are float32."""
+def torch_run(encoder: Any, *, plain: bool = False) -> Run:
+    """Let torch run a transformer, in whatever precision its weights have; token vectors are float32.
+
+    Parameters
+    ----------
+    plain
+        Whether to call it as it is, even if there is a shorter way through its layers.
+    """
     import torch
 
+    layers = Bert(encoder) if is_bert(encoder) and not plain else None
+
     def run(arrays: Arrays) -> NDArray[np.float32]:
+        given = {name: torch.from_numpy(array) for name, array in arrays.items()}
         with torch.inference_mode():
-            out = encoder(**{name: torch.from_numpy(array) for name, array in arrays.items()}, return_dict=True)
-        found: NDArray[np.float32] = out[_OUTPUT].float().numpy()
+            if layers is None:
+                out = encoder(**given, return_dict=True)[_OUTPUT]
+            else:
+                out = layers(given["input_ids"], given["position_ids"], given["attention_mask"])
+        found: NDArray[np.float32] = out.float().numpy()
         return found
 
     return run

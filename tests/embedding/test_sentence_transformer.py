@@ -145,7 +145,7 @@ def test_bfloat16_is_refused_where_the_processor_would_imitate_it(
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_a_model_that_bfloat16_spoils_is_refused(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(encoder: object) -> packing.Run:
+    def spoil(encoder: object, *, plain: bool = False) -> packing.Run:
         def run(arrays: packing.Arrays) -> NDArray[np.float32]:
             shape = (*arrays["input_ids"].shape, 384)
             return np.random.default_rng(0).normal(size=shape).astype(np.float32)
