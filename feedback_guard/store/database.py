@@ -163,7 +163,7 @@ class Store:
         loop = asyncio.get_running_loop()
         gathering = self._gatherings.get(loop)
         if gathering is None:
-            gathering = self._gatherings[loop] = Gathering(loop, self.submit)
+            gathering = self._gatherings[loop] = Gathering(loop, self._writer.submit_all)
         return await gathering.run(job, lookups, outcome_of=outcome_of)
 
     @contextmanager

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from feedback_guard.errors import StoreError
+from feedback_guard.store.writer import Ask
 
 T = TypeVar("T")
 
@@ -28,14 +29,16 @@ class Gathering:
     loop
         Where `run` is awaited.
     submit
-        Hands a job over; raises `StoreError` if it is not taken.
+        Hands jobs over, as `Writer.submit_all` does.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, submit: Callable[..., Future[Any]]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, submit: Callable[[Sequence[Ask]], Sequence[Future[Any] | StoreError]]
+    ) -> None:
         # Whoever remembers loops may forget one that nobody uses any more; this is no reason to keep it.
         self._loop = weakref.ref(loop)
         self._submit = submit
-        self._jobs: list[tuple[Callable[[Any], Any], Sequence[str], str, asyncio.Future[Any]]] = []
+        self._jobs: list[tuple[Ask, asyncio.Future[Any]]] = []
         self._done: deque[tuple[Future[Any], asyncio.Future[Any]]] = deque()
         self._telling = False
         self._lock = threading.Lock()
@@ -47,21 +50,18 @@ class Gathering:
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
-        self._jobs.append((job, lookups, outcome_of, waiter))
+        self._jobs.append((Ask(job, lookups, outcome_of), waiter))
         if len(self._jobs) == 1:
             loop.call_soon(self._send)  # behind everything that can go on already
         return await waiter
 
     def _send(self) -> None:
         jobs, self._jobs = self._jobs, []
-        for job, lookups, outcome_of, waiter in jobs:
-            try:
-                future = self._submit(job, lookups, outcome_of=outcome_of)
-            except StoreError as error:
-                if not waiter.done():
-                    waiter.set_exception(error)
-                continue
-            future.add_done_callback(lambda done, waiter=waiter: self._note(done, waiter))  # type: ignore[misc]
+        for future, (_, waiter) in zip(self._submit([ask for ask, _ in jobs]), jobs, strict=True):
+            if not isinstance(future, StoreError):
+                future.add_done_callback(lambda done, waiter=waiter: self._note(done, waiter))  # type: ignore[misc]
+            elif not waiter.done():
+                waiter.set_exception(future)
 
     def _note(self, done: Future[Any], waiter: asyncio.Future[Any]) -> None:
         with self._lock:

@@ -12,10 +12,11 @@ import logging
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError, SQLAlchemyError
@@ -36,6 +37,14 @@ _NOT_RECORDED: Final = "nothing was recorded"
 _DATABASE_ERRORS: Final = (SQLAlchemyError, DriverError)
 _REFUSED: Final = (IntegrityError, DataError, InternalError, ProgrammingError)
 """What the database answers to a statement that it will not do: it is there, and one job of the group is at fault."""
+
+
+class Ask(NamedTuple):
+    """A job to be done, as `Writer.submit` takes it."""
+
+    job: Job
+    lookups: Sequence[str] = ()
+    outcome_of: str = ""
 
 
 @dataclass(slots=True)
@@ -78,9 +87,11 @@ class Writer:
         self._new_group = new_group
         self._max_group = max_group
         self._on_commit = on_commit
-        # Only who holds the gate puts something in, so the bound is kept without the locks of a bounded queue.
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        # Only who holds the gate puts something in, so the bound is kept without the locks of a bounded queue. What is
+        # handed over together is one item, since each wakes the thread; an empty one is the last.
+        self._queue: queue.SimpleQueue[Sequence[_Waiting]] = queue.SimpleQueue()
         self._queue_size = queue_size
+        self._depth = 0
         self._connection: Connection | None = None
         self._closing = False
         self._gate = threading.Lock()
@@ -91,7 +102,7 @@ class Writer:
     @property
     def depth(self) -> int:
         """Jobs that wait now."""
-        return self._queue.qsize()
+        return self._depth
 
     def submit(
         self, job: Callable[[Transaction], T], lookups: Sequence[str] = (), *, outcome_of: str = ""
@@ -107,19 +118,29 @@ class Writer:
         StoreError
             If the queue is full, the store is closed, or this process is a fork of the one that opened it.
         """
+        [future] = self.submit_all([Ask(job, lookups, outcome_of)])
+        if isinstance(future, StoreError):
+            raise future
+        return future
+
+    def submit_all(self, asks: Sequence[Ask]) -> list[Future[Any] | StoreError]:
+        """`submit` several; in place of a future stands why a job could not be taken."""
         if os.getpid() != self._owner:
-            raise StoreError("the store was opened before this process was forked; open it in every process anew")
-        waiting = _Waiting(job, lookups, outcome_of)
-        waiting.future.set_running_or_notify_cancel()
+            forked = "the store was opened before this process was forked; open it in every process anew"
+            return [StoreError(forked) for _ in asks]
+        waiting = [_Waiting(*ask) for ask in asks]
+        for each in waiting:
+            each.future.set_running_or_notify_cancel()
         with self._gate:
             if self._closing:
-                raise StoreError(f"the store is closed; {_NOT_RECORDED}")
-            if self._queue.qsize() >= self._queue_size:
-                raise StoreError(
-                    f"{self._queue_size} writes wait already (store.queue_size); {_NOT_RECORDED}, try again later"
-                )
-            self._queue.put(waiting)
-        return waiting.future
+                return [StoreError(f"the store is closed; {_NOT_RECORDED}") for _ in asks]
+            taken = waiting[: max(0, self._queue_size - self._depth)]
+            self._depth += len(taken)
+            if taken:
+                self._queue.put(taken)
+        futures: list[Future[Any] | StoreError] = [each.future for each in taken]
+        full = f"{self._queue_size} writes wait already (store.queue_size); {_NOT_RECORDED}, try again later"
+        return futures + [StoreError(full) for _ in waiting[len(taken) :]]
 
     def close(self) -> None:
         """Do what is queued, then end the thread. It may be called twice."""
@@ -128,24 +149,23 @@ class Writer:
         with self._gate:
             first, self._closing = not self._closing, True
         if first:
-            self._queue.put(None)
+            self._queue.put(())
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
-        ended = False
+        ready, ended = deque[_Waiting](), False
         while not ended:
-            head = self._queue.get()
-            group = []
-            while head is not None:
-                group.append(head)
-                if len(group) == self._max_group:
-                    break
+            while not ended and len(ready) < self._max_group:
                 try:
-                    head = self._queue.get_nowait()
+                    more = self._queue.get(block=not ready)
                 except queue.Empty:
                     break
-            ended = head is None
+                ended = not more
+                ready += more
+            group = [ready.popleft() for _ in range(min(len(ready), self._max_group))]
+            with self._gate:
+                self._depth -= len(group)
             if group:
                 self._write(group)
         self._drop_connection()

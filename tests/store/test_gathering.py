@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from pathlib import Path
 
@@ -30,9 +31,38 @@ def test_they_share_a_transaction(tmp_path: Path) -> None:
         return await asyncio.gather(*(store.run(job) for _ in range(20)))
 
     with _open(tmp_path) as store:
-        # The writer may take the first few before the others are handed over, but never one by one.
         assert asyncio.run(run(store)) == list(range(1, 21))
-    assert len(set(groups)) <= 3
+    assert len(set(groups)) == 1
+
+
+def test_what_is_handed_over_together_is_kept_within_the_bound_of_a_transaction(tmp_path: Path) -> None:
+    connections: list[object] = []
+
+    def job(tx: Transaction) -> int:
+        connections.append(tx.connection.get_transaction())
+        return tx.append("noted", "x", {}, 0)
+
+    async def run(store: Store) -> list[int]:
+        return await asyncio.gather(*(store.run(job) for _ in range(10)))
+
+    with _open(tmp_path, max_group=3) as store:
+        assert asyncio.run(run(store)) == list(range(1, 11))
+        assert store.queue_depth == 0
+    assert [len(list(same)) for _, same in itertools.groupby(map(id, connections))] == [3, 3, 3, 1]
+
+
+def test_of_what_does_not_fit_the_queue_the_first_are_taken(tmp_path: Path) -> None:
+    async def run(store: Store) -> list[int | BaseException]:
+        jobs = [store.run(lambda tx: tx.append("noted", "x", {}, 0)) for _ in range(4)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    with _open(tmp_path, queue_size=2) as store:
+        found = asyncio.run(run(store))
+        assert found[:2] == [1, 2]
+        assert [str(each) for each in found[2:]] == [
+            "2 writes wait already (store.queue_size); nothing was recorded, try again later"
+        ] * 2
+        assert asyncio.run(run(store))[:2] == [3, 4], "there is room again"
 
 
 def test_each_is_told_of_its_own(tmp_path: Path) -> None:
