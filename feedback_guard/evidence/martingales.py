@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.evidence import counting
-from feedback_guard.evidence.counting import SHARES, SHIFTS, WHATEVER
+from feedback_guard.evidence.counting import MOST_SHIFT, SHARES, SHIFTS, WHATEVER
 from feedback_guard.signals.lesson import ENOUGH, LEAST_CHANCE
 
 Floats = NDArray[np.float64]
@@ -125,6 +125,13 @@ class Honest:
         """What is expected if the classes' model was fitted on so many trusted contributions."""
         few = max(1.0, ENOUGH / max(1, n_known), MANY_OF_A_CLASS * n_classes / max(1, n_known))
         return cls(n_classes, min(WIDEST, SHIFT_WIDTH * math.sqrt(few)))
+
+    @property
+    def most_shift(self) -> float:
+        """Log-odds by which a phrase hardly ever speaks for a class by more: `counting.MOST_SHIFT`, and in proportion
+        to the width more where few contributions are trusted.
+        """
+        return MOST_SHIFT * self.width / SHIFT_WIDTH
 
     @property
     def other(self) -> float:

@@ -3,13 +3,13 @@
 **The test.** For each class and each of `LEVELS`: take the contributions on which the learner that follows the stream
 speaks for the class by at least so many log-odds more than the anchored one does, before it learns from them. Which
 these are depends on their content and on the past, not on what they teach. The null: whatever the past, an honest one
-among them means the class with a chance of at most sigma(logit q + `counting.MOST_SHIFT`), where q is the class's
-chance by the trusted set, and makes a mistake with that of `martingales.MISTAKES`. The alternatives: a share s, one of
+among them means the class with a chance of at most sigma(logit q + `Honest.most_shift`), where q is the class's chance
+by the trusted set, and makes a mistake with that of `martingales.MISTAKES`. The alternatives: a share s, one of
 `SHARES_PLANTED`, of them teaches the class whatever the content. The likelihood ratio of a member has a mean of at most
 1 under the null for every history, so its running product is a test supermartingale, and their average over s is one
 (Ville 1939; Ramdas et al. 2023). It reaches 1/a with a chance of at most a. Classes and levels are several tests: they
-are believed by e-BH like facets (`Discoveries`), so a stream without a campaign is suspected of one with a chance of at
-most the policy's rate.
+are believed by e-BH like facets (`Discoveries`), and all of them count from the first contribution of their kind, so a
+stream without a campaign is suspected of one with a chance of at most the policy's rate, however often one looks.
 
 It pools what no single phrase shows: many triggers, or a shape of sentences that shows in many phrases a little.
 
@@ -32,8 +32,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.contribution import Kind
 from feedback_guard.evidence.book import Book
-from feedback_guard.evidence.counting import LEAST_MEMBERS, MOST_SHIFT
+from feedback_guard.evidence.counting import LEAST_MEMBERS
 from feedback_guard.evidence.discoveries import Discoveries
 from feedback_guard.evidence.facets import PHRASES
 from feedback_guard.evidence.inquiry import Inquiry, chance_of
@@ -101,7 +102,7 @@ class Parting:
         self._sums: dict[tuple[int, int], Floats] = {}
         self._taught: dict[tuple[int, int], int] = {}
         self._found = Discoveries[tuple[int, int]](rate)
-        self._line = 0.0
+        self._looked_at: set[Kind] = set()
         self._suspected: dict[int, _Suspicion] = {}
         self._ended: list[int] = []
 
@@ -116,11 +117,16 @@ class Parting:
         if self.suspected:
             return 1.0
         strongest = max((float(_evidence(sums)) for sums in self._sums.values()), default=0.0)
-        return min(1.0, max(0.0, strongest) / max(self._line, 1.0))
+        line = math.log(max(1, self._found.n)) - self._log_rate
+        return min(1.0, max(0.0, strongest) / max(line, 1.0))
 
     def witness(self, number: int, part: Part, lesson: Lesson, nth: int) -> None:
         """Take in a contribution that was judged, accepted or not, before anything is learnt from it."""
         self._inquiry.remember(number, part, lesson, nth)
+        if lesson.kind not in self._looked_at:
+            # All of them, from the beginning: which of them come to be asked depends on what is taught.
+            self._looked_at.add(lesson.kind)
+            self._look(lesson.n_classes * len(LEVELS))
         expected = Honest.of(lesson.n_classes, lesson.n_known)
         for row in range(part.n_asked):
             which = int(part.classes[row]) + NUMBERED[lesson.kind]
@@ -176,6 +182,7 @@ class Parting:
                 self._sums.pop((which, level), None)
                 self._taught.pop((which, level), None)
                 self._found.tell((which, level), -math.inf)
+            self._look(len(own))
             own = {}
         suspicion.taught = suspicion.joined = 0
         suspicion.before = own
@@ -196,17 +203,18 @@ class Parting:
         named = [(each.kind, each.key) for each, _, _ in self.pair.loudest(which) if each.kind in PHRASES]
         return self._inquiry.ask([*named, *standing], which, book)
 
+    def _look(self, n: int) -> None:
+        """Count so many further hypotheses."""
+        self._found.look(n, n)
+
     def _bet(self, test: tuple[int, int], chance: float, taught: bool, nth: int, expected: Honest) -> None:
-        meant = 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + MOST_SHIFT)))
+        meant = 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + expected.most_shift)))
         honest = expected.erring(meant)
         planted = np.maximum(honest, chance + SHARES_PLANTED * (SURE - chance))
         step = np.log(planted / honest) if taught else np.log((1.0 - planted) / (1.0 - honest))
         sums = self._sums.get(test)
         self._sums[test] = sums = step / nth if sums is None else sums + step / nth
         count = self._taught[test] = self._taught.get(test, 0) + taught
-        if taught and count == LEAST_MEMBERS:
-            self._found.look()
-            self._line = math.log(self._found.n) - self._log_rate
         if count >= LEAST_MEMBERS:
             self._found.tell(test, float(_evidence(sums)))
 

@@ -19,6 +19,7 @@ from feedback_guard.evidence.book import TARGETS, Book
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.facets import PHRASES, SALTS, Facets, Keys
 from feedback_guard.evidence.martingales import Honest, contradiction_step
+from feedback_guard.evidence.places import Places
 from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
 
 Floats = NDArray[np.float64]
@@ -79,6 +80,7 @@ class Tally:
         for kind in alike:
             self._found[kind].look(LOOKED_AT, LOOKED_AT)
         self._least_potential = math.log(LOOKED_AT / rate)
+        self._places = Places()
         self._chosen = False
         """Whether anybody chose among classes so far."""
 
@@ -131,6 +133,7 @@ class Tally:
         contradict = np.ones(len(keys), dtype=np.bool_)
         contradict[n_senders:n_own] = False if chosen else trusted[n_senders:n_own] <= RARE
         honest = Honest.of(lesson.n_classes, lesson.n_known)
+        self._places.remember(number, shared.place, lesson, nth)
         news = _News.room_for(len(keys))
         chances = _NOBODY if lesson.shares is None else lesson.shares
         n_told, n_looks, n_past = counting.count(
@@ -143,7 +146,7 @@ class Tally:
         if n_looks:
             self._look(facets_of, news.looks)
         if n_told:
-            self._tell(facets_of, news.told[:n_told].tolist(), news.evidence[:n_told].tolist())
+            self._tell(facets_of, news.told[:n_told].tolist(), news.evidence[:n_told].tolist(), honest)
         for i in news.past[:n_past].tolist():
             if (self._kinds[kinds[i]], int(keys[i])) not in self._standing:
                 book.renew(int(slots[i]), two=i < n_two)
@@ -162,12 +165,23 @@ class Tally:
         """How unlikely a facet is to be honest beforehand."""
         return 1.0 / (1.0 + int(counted.trusted[i])) if self._by_rarity[counted.kinds[i]] else 1.0
 
-    def _tell(self, counted: _Counted, tests: list[list[int]], evidence: list[float]) -> None:
-        for (i, test), e in zip(tests, evidence, strict=True):
-            kind, key = self._kinds[counted.kinds[i]], int(counted.keys[i])
+    def _tell(self, counted: _Counted, tests: list[list[int]], evidence: list[float], honest: Honest) -> None:
+        for (i, test), first in zip(tests, evidence, strict=True):
+            kind, key, e = self._kinds[counted.kinds[i]], int(counted.keys[i]), first
+            if test != counting.CONTRADICTION and first >= IN_VIEW and kind in PHRASES:
+                e = min(first, self._apart(key, test, honest))
             self._found[kind].tell((key, test), e, self._weight(counted, i))
             if (kind, key) in self._standing:
                 self._told((kind, key), test, e)
+
+    def _apart(self, key: int, test: int, honest: Honest) -> float:
+        """The evidence of a phrase's shift test if members in one place are misread together."""
+        book = self._book
+        slot = book.slot(key)
+        if slot is None:
+            return -math.inf
+        which, n_trusted = int(book.targets[slot, test]), int(book.n_trusted[slot])
+        return self._places.evidence(book.members(slot), which, n_trusted, honest)
 
 
 class _Counted(NamedTuple):

@@ -15,9 +15,9 @@ from feedback_guard.evidence.counting import LEAST_MEMBERS, MOST_SHIFT
 from feedback_guard.evidence.index import Slots
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.martingales import SHIFT_WIDTH, Honest
-from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
+from feedback_guard.evidence.parting import LEVELS, QUIET, Parting, _evidence
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
-from feedback_guard.signals.lesson import NUMBERED, Lesson, two_way_log_ratio
+from feedback_guard.signals.lesson import ENOUGH, NUMBERED, Lesson, two_way_log_ratio
 
 RATE = 0.1
 RUNS = 400
@@ -50,13 +50,16 @@ def read_for(q: float, parted: float) -> Part:
     )
 
 
-def suspected(rng: np.random.Generator, shift: float, *, planted: float = 0.0) -> bool:
+def suspected(
+    rng: np.random.Generator, shift: float, *, planted: float = 0.0, n_known: int = ENOUGH, length: int = LENGTH
+) -> bool:
     """Whether class 1 is suspected in a stream whose honest part speaks for it by so many log-odds."""
     parting = Parting(RATE)
-    for n in range(LENGTH):
+    for n in range(length):
         q = float(np.clip(rng.beta(1.0, 1.0), 0.03, 0.97))
         taught = rng.random() < planted or rng.random() < sigma(logit(q) + shift)
-        parting.witness(n, read_for(q, float(rng.uniform(1.5, 4.0))), lesson(q, int(taught)), 1)
+        told = replace(lesson(q, int(taught)), n_known=n_known)
+        parting.witness(n, read_for(q, float(rng.uniform(1.5, 4.0))), told, 1)
     return parting.suspected == [1]
 
 
@@ -66,6 +69,31 @@ def test_honest_people_are_rarely_suspected_however_often_one_looks(shift: float
     rng = np.random.default_rng(7)
     rate = float(np.mean([suspected(rng, shift) for _ in range(RUNS)]))
     assert rate <= RATE + 3.0 * math.sqrt(RATE * (1.0 - RATE) / RUNS)
+
+
+@pytest.mark.parametrize("n_classes", [2, 20])
+def test_the_first_class_that_is_asked_has_to_convince_like_one_of_all(n_classes: int) -> None:
+    """Which classes come to be asked depends on what is taught, so all of them count from the beginning."""
+    parting, needed = Parting(RATE), math.log(n_classes * len(LEVELS) / RATE)
+    shares = np.full(n_classes, 0.9 / (n_classes - 1))
+    shares[1] = 0.1
+    told = Lesson("label '1'", 1, 2.2, shares, comparable=True)
+    for n in range(LENGTH):
+        before = max((float(_evidence(sums)) for sums in parting._sums.values()), default=0.0)
+        parting.witness(n, read_for(0.1, LEVELS[0]), told, 1)
+        if parting.suspected:
+            break
+    after = max(float(_evidence(sums)) for sums in parting._sums.values())
+    assert before < needed <= after
+
+
+def test_where_few_are_trusted_more_is_forgiven() -> None:
+    """What a phrase may honestly speak for a class grows with what few trusted contributions leave open."""
+    shift, rng = Honest.of(2, 300).most_shift, np.random.default_rng(7)
+    rate = float(np.mean([suspected(rng, shift, n_known=300) for _ in range(RUNS)]))
+    assert rate <= RATE + 3.0 * math.sqrt(RATE * (1.0 - RATE) / RUNS)
+    assert np.mean([suspected(rng, shift) for _ in range(40)]) > 0.5, "with many trusted the same is noticed"
+    assert np.mean([suspected(rng, 0.0, planted=0.9, n_known=300, length=2 * LENGTH) for _ in range(40)]) >= 0.9
 
 
 def test_more_than_is_forgiven_would_be_noticed() -> None:

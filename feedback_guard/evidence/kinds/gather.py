@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from feedback_guard.errors import BaselineError
 from feedback_guard.evidence.kinds.interface import MAX_SHARED, FacetKind
 from feedback_guard.evidence.kinds.registry import facet_kinds
+from feedback_guard.evidence.places import NOWHERE
 from feedback_guard.signals.interface import Array, Observation, State
 
 KINDS: Final = "kinds"
@@ -31,12 +32,15 @@ class Gathered:
         Trusted contributions that have each.
     kinds, words
         The kind of each, and what a moderator reads.
+    place
+        Where the contribution lies, as a keyed number; `places.NOWHERE` if no kind says so.
     """
 
     keys: NDArray[np.uint64]
     n_trusted: NDArray[np.int64]
     kinds: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    place: int = NOWHERE
 
 
 NOTHING: Final = Gathered(np.zeros(0, np.uint64), np.zeros(0, np.int64))
@@ -68,13 +72,19 @@ class Kinds:
     def of(self, observation: Observation, number: Callable[[str], int]) -> Gathered:
         """The facets of a contribution; `number` names them."""
         found: dict[int, tuple[int, str, str]] = {}
+        place = NOWHERE
         for name, kind in self._kinds.items():
-            for each in kind.of(observation)[:MAX_SHARED]:
+            own = kind.of(observation)[:MAX_SHARED]
+            for each in own:
                 found[number(f"shared {name} {each.value}")] = each.n_trusted, name, each.words
+            narrowest = kind.place(own)
+            if narrowest is not None:
+                place = number(f"shared {name} {narrowest.value}")
         if not found:
             return NOTHING
         n_trusted, kinds, words = zip(*found.values(), strict=True)
-        return Gathered(np.array(list(found), dtype=np.uint64), np.array(n_trusted, dtype=np.int64), kinds, words)
+        keys = np.array(list(found), dtype=np.uint64)
+        return Gathered(keys, np.array(n_trusted, dtype=np.int64), kinds, words, place)
 
     @classmethod
     def from_state(cls, state: State) -> Self:

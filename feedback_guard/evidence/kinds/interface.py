@@ -98,3 +98,10 @@ class FacetKind(ABC):
     @abstractmethod
     def of(self, observation: Observation) -> Sequence[Shared]:
         """The facets of a contribution, each once. Empty where it has none, such as without vectors."""
+
+    def place(self, shared: Sequence[Shared]) -> Shared | None:  # noqa: ARG002 - what a kind that knows would look at
+        """Which of a contribution's facets says most narrowly what it is about; None if the kind does not say that.
+
+        Members of a phrase with the same are taken to be misread together (`feedback_guard.evidence.places`).
+        """
+        return None

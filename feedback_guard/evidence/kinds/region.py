@@ -9,7 +9,7 @@ had evidence of 32, as a logarithm.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from feedback_guard.evidence.drift_reference import divide, vector_of
 from feedback_guard.evidence.kinds.interface import FacetKind, Shared
 from feedback_guard.evidence.regions import region_of
 from feedback_guard.signals.interface import Array, Observation, State
+
+_ASKED: Final = " of input"
+"""How the names of regions end that texts lie in which are asked about."""
 
 
 class Region(FacetKind):
@@ -78,6 +81,10 @@ class Region(FacetKind):
                 found.append(regions[own.index(max(own))])
                 start += len(regions)
         return found
+
+    def place(self, shared: Sequence[Shared]) -> Shared | None:
+        """The narrowest region of what is asked about."""
+        return next((each for each in reversed(shared) if each.value.endswith(_ASKED)), None)
 
 
 def _regions(name: str, sizes: Sequence[int], counts: Sequence[int]) -> Iterator[list[Shared]]:
