@@ -63,5 +63,5 @@ def _allowance(cpu_max: Path) -> float | None:
     try:
         quota, period = cpu_max.read_text(encoding="ascii").split()
         return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -64,11 +67,63 @@ def test_who_was_cancelled_is_not_asked_for() -> None:
 
 
 def test_every_loop_has_turns_of_its_own() -> None:
+    """One whose turn has not come yet neither waits for the other nor is answered by it."""
     doubles = Doubles()
     turns = Turns(doubles)
-    for number in (1, 2):
-        assert asyncio.run(_ask(turns, number)) == [2 * number]
-    assert doubles.asked == [[1], [2]]
+    waits, goes_on = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        asked = waits.create_task(_ask(turns, 1))
+        waits.call_soon(waits.stop)
+        waits.run_forever()
+        assert goes_on.run_until_complete(_ask(turns, 2)) == [4]
+        assert waits.run_until_complete(asked) == [2]
+    finally:
+        waits.close()
+        goes_on.close()
+    assert doubles.asked == [[2], [1]]
+
+
+def test_a_loop_that_was_closed_before_its_turn_is_forgotten() -> None:
+    turns = Turns(Doubles())
+    left = asyncio.new_event_loop()
+    asked = left.create_task(_ask(turns, 1))
+    left.call_soon(left.stop)
+    left.run_forever()
+    asked.cancel()
+    left.close()
+    gone = weakref.ref(left)
+    del left, asked
+    asyncio.run(_ask(turns, 2))
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_a_future_does_not_take_is_told_all_the_same() -> None:
+    def stops(_: Sequence[int]) -> Sequence[int]:
+        raise StopIteration
+
+    async def main() -> None:
+        found = await asyncio.gather(*(Turns(stops).ask([n]) for n in (1, 2)), return_exceptions=True)
+        assert [type(each) for each in found] == [RuntimeError, RuntimeError]
+
+    asyncio.run(main())
+
+
+def test_a_turn_is_nobodys_part() -> None:
+    """What is logged on the way is not to carry the request of whoever asked first."""
+    seen: list[str] = []
+    request = contextvars.ContextVar("request", default="nobody's")
+
+    def notes(numbers: Sequence[int]) -> Sequence[int]:
+        seen.append(request.get())
+        return numbers
+
+    async def main() -> None:
+        request.set("the first one's")
+        await Turns(notes).ask([1])
+
+    asyncio.run(main())
+    assert seen == ["nobody's"]
 
 
 async def _ask(turns: Turns[int, int], number: int) -> Sequence[int]:

@@ -120,12 +120,12 @@ class Bert:
         import torch
 
         functional = torch.nn.functional
-        hidden = torch.zeros(attention_mask.shape, dtype=self._words.dtype)
-        hidden.masked_fill_(attention_mask.logical_not(), float("-inf"))
+        bias = torch.zeros(attention_mask.shape, dtype=self._words.dtype)
+        bias.masked_fill_(attention_mask.logical_not(), float("-inf"))
         x = functional.embedding(input_ids, self._words) + functional.embedding(position_ids, self._places)
         x = self._norm(x)
         for layer in self._layers:
-            x = layer(x, hidden, self._heads)
+            x = layer(x, bias, self._heads)
         return x
 
 

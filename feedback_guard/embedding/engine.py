@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback_guard.embedding.loading import quiet_and_offline
-from feedback_guard.embedding.packing import PROBE, Arrays, PackedReader, Run, agrees, torch_run, usual
+from feedback_guard.embedding.packing import PROBE, Arrays, PackedReader, Run, agrees, torch_reader, torch_run, usual
 from feedback_guard.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -94,17 +94,16 @@ def use_engine_packed(
     first: Any = model[0]
     wanted = usual(model)
     try:
-        run = compile_transformer(
-            first.model, backend, reader.example(), threads=threads, packed=True, precision=precision
-        )
-        found = reader.with_run(run)
-        fits = agrees(found, wanted, _AGREEMENT)
-        if not fits and backend == "torch":
-            found = reader.with_run(torch_run(first.model, plain=True))
-            fits = agrees(found, wanted, _AGREEMENT)
+        if backend == "torch":
+            found = torch_reader(reader, _in_precision(first.model, precision), wanted, _AGREEMENT)
+        else:
+            run = compile_transformer(
+                first.model, backend, reader.example(), threads=threads, packed=True, precision=precision
+            )
+            found = reader.with_run(run) if agrees(reader.with_run(run), wanted, _AGREEMENT) else None
     except Exception as error:
         raise _unfit(backend, precision, error) from error
-    if not fits:
+    if found is None:
         raise EmbeddingError(
             f"vectors of {_way(backend, precision)} differ from torch's; {_remedy(backend, precision)}"
         )
@@ -136,7 +135,7 @@ def compile_transformer(
         `full`, or `bfloat16`.
     """
     if backend == "torch":
-        return torch_run(encoder.bfloat16() if precision == BFLOAT16 else encoder, plain=not packed)
+        return torch_run(_in_precision(encoder, precision), plain=True)
     engine = import_engine(backend)
     exported = _export(encoder, example, packed=packed)
     if backend == "onnx":
@@ -176,6 +175,10 @@ def import_engine(backend: str) -> Any:
                 f"backend {backend!r} needs the package {name}: pip install 'feedback-guard[{backend}]' ({error})"
             ) from error
     return module
+
+
+def _in_precision(encoder: Any, precision: str) -> Any:
+    return encoder.bfloat16() if precision == BFLOAT16 else encoder
 
 
 def _export(encoder: Any, example: Mapping[str, NDArray[Any]], *, packed: bool) -> bytes:

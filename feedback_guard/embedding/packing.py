@@ -81,7 +81,7 @@ def lay_out(lengths: Sequence[int], *, row_tokens: int = ROW_TOKENS) -> Layout:
     Parameters
     ----------
     lengths
-        Tokens of each text, from 1.
+        Tokens of each text, from 1; of one text or more.
     row_tokens
         About how many tokens a row holds; a longer text gets longer rows.
 
@@ -92,13 +92,14 @@ def lay_out(lengths: Sequence[int], *, row_tokens: int = ROW_TOKENS) -> Layout:
     >>> lay_out([180, 180, 180, 180]).rows
     4
     """
-    total = sum(lengths)
-    least = max(1, -(-total // row_tokens))
+    total, longest = sum(lengths), max(lengths)
+    least = min(len(lengths), -(-total // row_tokens))
     best = _placed(lengths, least)
     for rows in range(least + 1, len(lengths) + 1):
         if best.rows * best.tokens <= _FULL * total:
             break
-        best = min(best, _placed(lengths, rows), key=_work)
+        if _work(rows, _rounded(max(longest, -(-total // rows)))) < _work(best.rows, best.tokens):  # at the very least
+            best = min(best, _placed(lengths, rows), key=lambda layout: _work(layout.rows, layout.tokens))
     return best
 
 
@@ -134,12 +135,16 @@ def _placed(lengths: Sequence[int], rows: int) -> Layout:
         row = used.index(min(used))
         placed[index] = (row, used[row])
         used[row] += lengths[index]
-    tokens = -(-max(used) // _ROUND) * _ROUND
+    tokens = _rounded(max(used))
     return Layout(tuple(placed[n][0] * tokens + placed[n][1] for n in range(len(lengths))), rows, tokens)
 
 
-def _work(layout: Layout) -> float:
-    return layout.rows * layout.tokens * (1 + layout.tokens / ATTENTION_TOKENS)
+def _rounded(tokens: int) -> int:
+    return -(-tokens // _ROUND) * _ROUND
+
+
+def _work(rows: int, tokens: int) -> float:
+    return rows * tokens * (1 + tokens / ATTENTION_TOKENS)
 
 
 class PackedReader:
@@ -164,7 +169,7 @@ class PackedReader:
         self._first_only = first_only
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, shape (n, d)."""
+        """Unit vectors of one text or more, shape (n, d)."""
         ids = self._tokenizer(list(texts), add_special_tokens=True, truncation=False)["input_ids"]
         runs = in_runs(map(len, ids))
         read = np.concatenate([self._read([ids[n] for n in run]) for run in runs])
@@ -234,12 +239,29 @@ def packed_reader(model: SentenceTransformer, *, agreement: float) -> PackedRead
         return None
     if "position_ids" not in inspect.signature(first.model.forward).parameters:
         return None
-    reader = PackedReader(first.tokenizer, torch_run(first.model), inputs, first_only=mode == "cls")
-    wanted = usual(model)
-    for each in (reader, reader.with_run(torch_run(first.model, plain=True))):
+    plain = PackedReader(first.tokenizer, torch_run(first.model, plain=True), inputs, first_only=mode == "cls")
+    return torch_reader(plain, first.model, usual(model), agreement)
+
+
+def torch_reader(reader: PackedReader, encoder: Any, wanted: Vectors, agreement: float) -> PackedReader | None:
+    """A reader for which torch runs a transformer, if it then gives the wanted vectors: the short way, or as it is.
+
+    Parameters
+    ----------
+    reader
+        With any engine.
+    encoder
+        The transformer.
+    wanted
+        The vectors of the probe.
+    agreement
+        Least cosine between the two.
+    """
+    for plain in (False, True):
         try:
-            if agrees(each, wanted, agreement):
-                return each
+            found = reader.with_run(torch_run(encoder, plain=plain))
+            if agrees(found, wanted, agreement):
+                return found
         except (ValueError, TypeError, RuntimeError, IndexError, AttributeError):
             continue
     return None

@@ -23,7 +23,7 @@ from feedback_guard.learning.memory import Memory
 from feedback_guard.metrics import Metrics
 from feedback_guard.signals.interface import Observation
 from feedback_guard.store.handover import Handover
-from feedback_guard.store.records import Event
+from feedback_guard.store.records import Event, StoredContribution
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class Follower:
     async def _fold_in_turns(self, events: Sequence[Event]) -> None:
         n_long, seen = 0, self._look(events)
         for event in events:
-            self.fold(event, seen.pop(event.seq, None))
+            self.fold(event, seen.get(event.seq))
             n_long += event.stored is not None  # the others take no time
             if n_long >= max(AT_ONCE, self._handover.waiting // TURNS + 1):
                 n_long = 0
@@ -219,13 +219,21 @@ class Follower:
             if event.kind == "judged"
             and event.stored is not None
             and event.stored.vectors
-            and (observation := self._recent.get(event.stored.contribution.id)) is not None
+            and (observation := self._observed(event.stored)) is not None
         }
         try:
             return dict(zip(found, self._memory.look(list(found.values())), strict=True))
         except Exception:
             log.exception("contributions could not be looked at together; each is looked at by itself")
             return {}
+
+    def _observed(self, stored: StoredContribution) -> Observation | None:
+        """What this process observed of a contribution.
+
+        Not of another by the same name: of two that are judged at once, one is recorded.
+        """
+        observation = self._recent.get(stored.contribution.id)
+        return observation if observation is not None and observation.contribution == stored.contribution else None
 
     def _fold_all(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -245,7 +253,8 @@ class Follower:
         if stored is None:
             return
         ident = stored.contribution.id
-        observation = self._recent.pop(ident, None)
+        observation = self._observed(stored)
+        self._recent.pop(ident, None)
         try:
             if event.kind in {"denied", "held", "withdrawn"}:
                 self._memory.withdrawn(ident, event.at_us)

@@ -36,6 +36,8 @@ LEAST_TRUSTED = 50
 """Trusted contributions of a kind below which nothing is said about that kind."""
 MAX_REFERENCE = 10_000
 """Most trusted vectors of a kind and field to compare with; of a larger set a random part is kept."""
+AT_ONCE = 128
+"""Most windows of several texts that are compared at once, which bounds what similarities take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +60,45 @@ class Neighbourhood:
 
         0 same, 1 unrelated, 2 opposite.
         """
-        if len(texts) == 1:
-            yield _distance(texts[0] @ self.rows.T)
-            return
-        similarity, start = np.concatenate(texts) @ self.rows.T, 0
-        for text in texts:
-            yield _distance(similarity[start : start + len(text)])
-            start += len(text)
+        while texts:
+            n = 1
+            while n < len(texts) and sum(map(len, texts[: n + 1])) <= AT_ONCE:
+                n += 1
+            together, texts = texts[:n], texts[n:]
+            windows = np.concatenate(together)
+            similarity, start = windows @ self.rows.T, 0
+            for text in together:
+                own = slice(start, start + len(text))
+                yield _distance(similarity[own], windows[own], self.rows)
+                start += len(text)
 
 
-@compiled("float64(float32[:, :])")
-def _distance(similarity: Floats) -> float:
-    """The distance from similarities, shape (n_windows, n)."""
+@compiled("float64(float32[:, ::1], float32[:, ::1], float32[:, ::1])")
+def _distance(similarity: Vectors, windows: Vectors, rows: Floats) -> float:
+    """The distance of a text's windows, shape (n_windows, d), to rows, shape (n, d).
+
+    The similarities, shape (n_windows, n), say which rows are nearest. How near those are is worked out again: what a
+    product of matrices gives depends in its last bits on what else is in them, and a finding must not.
+    """
     n = min(NEIGHBOURS, similarity.shape[1])
-    nearest, farthest = np.empty(n), -np.inf
-    for window in similarity:
+    nearest, place, farthest = np.empty(n), np.empty(n, np.int64), -np.inf
+    for window in range(similarity.shape[0]):
         nearest[:] = -np.inf  # ascending, so the first is the one that goes
-        for each in window:
+        for row in range(similarity.shape[1]):
+            each = similarity[window, row]
             if each > nearest[0]:
                 at = 0
                 while at + 1 < n and nearest[at + 1] < each:
-                    nearest[at] = nearest[at + 1]
+                    nearest[at], place[at] = nearest[at + 1], place[at + 1]
                     at += 1
-                nearest[at] = each
+                nearest[at], place[at] = each, row
         total = 0.0
-        for each in nearest:
-            total += each
+        for at in range(n):
+            if nearest[at] <= -1.0:  # opposite, or not to be looked at
+                total += nearest[at]
+            else:
+                for i in range(windows.shape[1]):
+                    total += float(windows[window, i]) * float(rows[place[at], i])
         farthest = max(farthest, 1.0 - total / n)
     return farthest
 
@@ -195,5 +210,5 @@ def _fit_field(texts: Sequence[Vectors], rng: np.random.Generator) -> tuple[Arra
     for number, windows in enumerate(texts):
         similarity = windows @ reference.T
         similarity[:, owner == number] = -1.0
-        scores[number] = _distance(similarity)
+        scores[number] = _distance(similarity, np.array(windows), reference)
     return rows, np.sort(scores)

@@ -57,7 +57,14 @@ class Gathering:
 
     def _send(self) -> None:
         jobs, self._jobs = self._jobs, []
-        for future, (_, waiter) in zip(self._submit([ask for ask, _ in jobs]), jobs, strict=True):
+        try:
+            futures = self._submit([ask for ask, _ in jobs])
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits
+            for _, waiter in jobs:
+                if not waiter.done():
+                    waiter.set_exception(error)
+            return
+        for future, (_, waiter) in zip(futures, jobs, strict=True):
             if not isinstance(future, StoreError):
                 future.add_done_callback(lambda done, waiter=waiter: self._note(done, waiter))  # type: ignore[misc]
             elif not waiter.done():

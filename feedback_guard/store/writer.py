@@ -124,7 +124,10 @@ class Writer:
         return future
 
     def submit_all(self, asks: Sequence[Ask]) -> list[Future[Any] | StoreError]:
-        """`submit` several; in place of a future stands why a job could not be taken."""
+        """`submit` several; in place of a future stands why a job could not be taken.
+
+        Of more than there is room for in the queue, only the first are taken, even if the writer has nothing to do.
+        """
         if os.getpid() != self._owner:
             forked = "the store was opened before this process was forked; open it in every process anew"
             return [StoreError(forked) for _ in asks]

@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from feedback_guard.embedding import packing
 from feedback_guard.embedding.bert import Bert, is_bert
 from feedback_guard.embedding.digest import builtin_model
+from feedback_guard.embedding.engine import use_engine_packed
 from feedback_guard.embedding.loading import load_model
 from feedback_guard.embedding.packing import packed_reader, torch_run
 
@@ -69,6 +70,13 @@ class Forgets(Bert):
         self._layers.pop()
 
 
+class CannotBeMade(Bert):
+    """The planted fault: a model of this name is built otherwise."""
+
+    def __init__(self, _: Any) -> None:
+        raise AttributeError("no embeddings")
+
+
 class Breaks(Bert):
     """The planted fault: it cannot be called."""
 
@@ -76,7 +84,7 @@ class Breaks(Bert):
         raise RuntimeError("no such kernel")
 
 
-@pytest.mark.parametrize("faulty", [Forgets, Breaks])
+@pytest.mark.parametrize("faulty", [Forgets, CannotBeMade, Breaks])
 def test_layers_that_give_something_else_are_not_used(
     model: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, faulty: type[Bert]
 ) -> None:
@@ -86,3 +94,14 @@ def test_layers_that_give_something_else_are_not_used(
     assert sound is not None
     assert reader is not None
     np.testing.assert_allclose(reader.encode(TEXTS), sound.encode(TEXTS), atol=2e-6)
+
+
+@pytest.mark.parametrize("faulty", [CannotBeMade, Breaks])
+def test_nor_are_they_in_another_precision(monkeypatch: pytest.MonkeyPatch, faulty: type[Bert]) -> None:
+    model = load_model(builtin_model(), device="cpu")
+    monkeypatch.setattr(packing, "Bert", faulty)
+    sound = packed_reader(model, agreement=0.999_99)
+    assert sound is not None
+    wanted = sound.encode(TEXTS)
+    reader = use_engine_packed(model, sound, "torch", threads=1, precision="bfloat16")
+    assert 1e-5 < float(np.abs(reader.encode(TEXTS) - wanted).max()) < 5e-3

@@ -25,8 +25,15 @@ def test_texts_stand_apart_in_rows_of_nearly_equal_length(seed: int) -> None:
     assert len(taken) == len(set(taken))
     assert max(taken) < layout.rows * layout.tokens
     assert layout.tokens <= 256 + max(lengths) + 16
+    assert layout.rows <= len(lengths)
     if sum(lengths) <= 256:
         assert layout.rows == 1, "short texts share a row"
+
+
+@pytest.mark.parametrize("lengths", [[512], [500, 260], [8_192], [512] * 4])
+def test_a_text_longer_than_a_row_has_one_of_its_own(lengths: list[int]) -> None:
+    layout = lay_out(lengths)
+    assert (layout.rows, layout.tokens) == (len(lengths), -(-max(lengths) // 16) * 16)
 
 
 @pytest.mark.parametrize("longest", [20, 60, 130, 180, 256])

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from feedback_guard.embedding import engine, packing, sentence_transformer
@@ -145,17 +147,15 @@ def test_bfloat16_is_refused_where_the_processor_would_imitate_it(
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_a_model_that_bfloat16_spoils_is_refused(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(encoder: object, *, plain: bool = False) -> packing.Run:
-        def run(arrays: packing.Arrays) -> NDArray[np.float32]:
-            shape = (*arrays["input_ids"].shape, 384)
-            return np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-        return run
+    def spoil(encoder: Any, _: str) -> Any:
+        for parameter in encoder.parameters():
+            torch.nn.init.uniform_(parameter, -1.0, 1.0, generator=torch.Generator().manual_seed(0))
+        return encoder.bfloat16()
 
     monkeypatch.setattr(sentence_transformer, "computes_bfloat16", lambda: True)
     if not packs:
         monkeypatch.setattr(sentence_transformer, "packed_reader", lambda *_, **__: None)
-    monkeypatch.setattr(engine, "torch_run", spoil)
+    monkeypatch.setattr(engine, "_in_precision", spoil)
     with pytest.raises(EmbeddingError, match=r"in bfloat16 differ from torch's.*; use `precision: full`"):
         SentenceTransformerEmbedder(builtin_model(), precision="bfloat16").load()
 

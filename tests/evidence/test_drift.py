@@ -12,6 +12,7 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import BaselineError
 from feedback_guard.evidence.drift import MIN_TRUSTED, DriftDetector, Seen
+from feedback_guard.evidence.drift_reference import Reference
 from feedback_guard.evidence.e_detector import growth_bets
 from feedback_guard.signals.checks import round_trip, same_state
 from feedback_guard.signals.interface import Observation, State
@@ -152,6 +153,17 @@ def test_a_slow_frog_boils_only_a_detector_that_adopts_the_stream(fitted: State)
     ]
     assert alarm_after(DriftDetector.from_state(fitted), ramp) is not None
     assert alarm_after(Adopting.from_state(fitted), ramp) is None
+
+
+def test_how_near_a_text_is_does_not_come_from_the_product_that_found_the_nearest(fitted: State) -> None:
+    reference = Reference.restore("input", fitted.arrays)
+    vector = reference.texts[3]
+    [nearest] = reference.nearest(vector[None])
+    assert nearest == 3
+    farthest = int((reference.texts @ vector).argmin())
+    far = slice(0, reference.n_far)
+    assert not reference.happened(vector, nearest)[far].any()
+    assert reference.happened(vector, farthest)[far].all()
 
 
 @pytest.mark.parametrize("size", [2, 7, 32])

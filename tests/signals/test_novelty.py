@@ -8,8 +8,9 @@ import pytest
 from feedback_guard.contribution import Kind
 from feedback_guard.errors import BaselineError
 from feedback_guard.signals import material
+from feedback_guard.signals.calibration import Calibration
 from feedback_guard.signals.interface import Condition, State
-from feedback_guard.signals.novelty import LEAST_TRUSTED, NEIGHBOURS, Novelty, _distance
+from feedback_guard.signals.novelty import AT_ONCE, LEAST_TRUSTED, NEIGHBOURS, Neighbourhood, Novelty, _distance
 from tests.signals.observations import honest, label, taught
 
 
@@ -88,7 +89,21 @@ def test_the_most_distant_window_counts_by_its_nearest_trusted_texts(n: int) -> 
     for _ in range(50):
         similarity = np.round(rng.uniform(-1.0, 1.0, (3, n)), 1).astype(np.float32)
         nearest = np.sort(similarity.astype(np.float64), axis=1)[:, -NEIGHBOURS:]
-        assert _distance(similarity) == pytest.approx(1.0 - nearest.mean(axis=1).min(), abs=1e-12)
+        windows, rows = np.eye(3, dtype=np.float32), np.ascontiguousarray(similarity.T)
+        assert _distance(similarity, windows, rows) == pytest.approx(1.0 - nearest.mean(axis=1).min(), abs=1e-12)
+
+
+def test_a_distance_is_the_same_to_the_last_bit_whatever_it_is_measured_with() -> None:
+    """A product of matrices is not; two thirds of these would differ, and one finding in a hundred with them."""
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((20, 384))[rng.integers(20, size=4_000)] + rng.standard_normal((4_000, 384))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    rows = points.astype(np.float16).astype(np.float32)
+    near = Neighbourhood(rows[:3_000], Calibration.of(np.arange(3.0)))
+    texts = [rows[at : at + 1 + at % 3] for at in range(3_000, 3_400, 2)]
+    alone = [next(near.distances([text])) for text in texts]
+    assert sum(map(len, texts)) > 2 * AT_ONCE
+    assert list(near.distances(texts)) == alone
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, 8)), np.full((60, 8), np.nan), np.zeros(8)], ids=["none", "nan", "flat"])
