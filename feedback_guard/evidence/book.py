@@ -147,12 +147,12 @@ class Book:
         counting.renew(columns.n, columns.targets, columns.hot, columns.contradiction, columns.shift, slot, two)
         self._members.pop(slot, None)
 
-    def members(self, slot: int) -> list[int]:
-        """The members of a facet that are remembered, oldest first."""
+    def members(self, slot: int, most: int = MAX_MEMBERS) -> list[int]:
+        """The members of a facet that are remembered, oldest first; the latest so many, 1 or more."""
         many = self._members.get(slot)
         if many is None:
             return [int(self.columns.first[slot])] if self.n[slot] else []
-        return unpacked(many)
+        return unpacked(many[-most * WIDTH :])
 
     def contrary_share(self, slot: int) -> float:
         """Likeliest share of contradictions in a facet, one of `SHARES`."""

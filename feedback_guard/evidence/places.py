@@ -14,7 +14,6 @@ first.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,6 +29,8 @@ Floats = NDArray[np.float64]
 
 WINDOW: Final = 50_000
 """Latest contributions of which it is known where they lie."""
+MOST: Final = 512
+"""Most members that are counted once more, the latest ones: whoever sends thousands must not make each cost more."""
 NOWHERE: Final = 0
 """Place of a contribution of which nothing says where it lies: it lies nowhere with another."""
 
@@ -76,7 +77,7 @@ class Places:
         Parameters
         ----------
         members
-            The phrase's members by number, oldest first.
+            The phrase's members by number, oldest first; the latest `MOST` count.
         which
             The class.
         n_trusted
@@ -94,27 +95,29 @@ class Places:
         >>> [places.evidence(each, 1, 0, Honest(2, 0.6)) > 7.0 for each in (together, apart)]
         [False, True]
         """
-        at = np.array([n for n in members if n > self.newest - WINDOW], dtype=np.int64) % WINDOW
+        latest = np.array(members[-MOST:], dtype=np.int64)
+        at = latest[latest > self.newest - WINDOW] % WINDOW
         taught = self.taught[at] == which
         # Of a class that was neither taught nor spoken for next, the least chance is the most lenient.
         other = np.where(self.other[at] == which, self.other_chance[at], LEAST_CHANCE)
         chances = np.clip(np.where(taught, self.chance[at], other).astype(np.float64), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
         steps = counting.shift_steps(chances, taught, honest.other, honest.sure)
-        sums = (self.share[at] * shares_of(self.where[at].tolist())) @ steps
+        sums = (self.share[at] * shares_of(self.where[at])) @ steps
         return float(counting.shift_evidence(sums[None], np.array([n_trusted]), honest.priors())[0])
 
 
-def shares_of(places: Sequence[int]) -> Floats:
+def shares_of(places: NDArray[np.uint64]) -> Floats:
     """For how much of one each member counts by where it lies, oldest first.
 
     Examples
     --------
-    >>> shares_of([7, 8, 7, NOWHERE, NOWHERE]).tolist()
-    [1.0, 1.0, 0.5, 1.0, 1.0]
+    >>> shares_of(np.array([7, 8, 7, NOWHERE, NOWHERE, 7], dtype=np.uint64)).round(2).tolist()
+    [1.0, 1.0, 0.5, 1.0, 1.0, 0.33]
     """
-    known, shares = Counter[int](), np.ones(len(places))
-    for i, place in enumerate(places):
-        if place != NOWHERE:
-            known[place] += 1
-            shares[i] = 1.0 / known[place]
+    order = np.argsort(places, kind="stable")
+    begins = np.flatnonzero(np.diff(places[order], prepend=places[order[:1]] + np.uint64(1)))
+    nth = np.arange(1, len(places) + 1) - np.repeat(begins, np.diff(begins, append=len(places)))
+    shares = np.empty(len(places))
+    shares[order] = 1.0 / nth
+    shares[places == NOWHERE] = 1.0
     return shares

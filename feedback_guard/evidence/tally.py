@@ -19,7 +19,7 @@ from feedback_guard.evidence.book import TARGETS, Book
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
 from feedback_guard.evidence.facets import PHRASES, SALTS, Facets, Keys
 from feedback_guard.evidence.martingales import Honest, contradiction_step
-from feedback_guard.evidence.places import Places
+from feedback_guard.evidence.places import MOST, Places
 from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
 
 Floats = NDArray[np.float64]
@@ -181,7 +181,7 @@ class Tally:
         if slot is None:
             return -math.inf
         which, n_trusted = int(book.targets[slot, test]), int(book.n_trusted[slot])
-        return self._places.evidence(book.members(slot), which, n_trusted, honest)
+        return self._places.evidence(book.members(slot, MOST), which, n_trusted, honest)
 
 
 class _Counted(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from feedback_guard.evidence.facets import Facets
 from feedback_guard.evidence.kinds.gather import Gathered, Kinds
 from feedback_guard.evidence.kinds.region import Region
 from feedback_guard.evidence.martingales import SHIFT_WIDTH, Honest
-from feedback_guard.evidence.places import NOWHERE, WINDOW, Places
+from feedback_guard.evidence.places import MOST, NOWHERE, WINDOW, Places
 from feedback_guard.evidence.tally import Facet, Tally
 from feedback_guard.signals.interface import Observation
 from feedback_guard.signals.lesson import Lesson, two_way_log_ratio
@@ -72,6 +73,27 @@ def test_of_a_word_that_is_planted_everywhere_nothing_is_lost() -> None:
     apart, known = highest(range(1, 11), q, [True] * 10), highest([NOWHERE] * 10, q, [True] * 10)
     assert apart == pytest.approx(known)
     assert apart > np.log(1_000.0)
+
+
+def test_of_many_members_the_latest_are_counted_once_more() -> None:
+    seen = Places()
+    for n in range(1, 2 * MOST + 1):
+        seen.remember(n, n % 7, lesson(0.3, int(n % 3 == 0)), 1)
+    every, latest = range(1, 2 * MOST + 1), range(MOST + 1, 2 * MOST + 1)
+    assert seen.evidence(every, 1, 0, EXPECTED) == seen.evidence(latest, 1, 0, EXPECTED)
+    assert seen.evidence(every, 1, 0, EXPECTED) != seen.evidence(latest[1:], 1, 0, EXPECTED)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 40])
+def test_the_nth_in_a_place_counts_for_an_nth(n: int) -> None:
+    rng = np.random.default_rng(n)
+    for _ in range(50):
+        where = rng.integers(0, 6, n).astype(np.uint64)
+        known, wanted = Counter[int](), []
+        for place in where.tolist():
+            known[place] += 1
+            wanted.append(1.0 if place == NOWHERE else 1.0 / known[place])
+        assert places.shares_of(where).tolist() == wanted
 
 
 def test_what_is_older_than_the_window_says_nothing() -> None:
