@@ -100,7 +100,8 @@ def use_engine_packed(
             run = compile_transformer(
                 first.model, backend, reader.example(), threads=threads, packed=True, precision=precision
             )
-            found = reader.with_run(run) if agrees(reader.with_run(run), wanted, _AGREEMENT) else None
+            compiled = reader.with_run(run)
+            found = compiled if agrees(compiled, wanted, _AGREEMENT) else None
     except Exception as error:
         raise _unfit(backend, precision, error) from error
     if found is None:
