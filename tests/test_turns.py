@@ -12,6 +12,9 @@ import pytest
 
 from feedback_guard.turns import Turns
 
+PATIENCE_SECONDS = 30.0
+"""After which a test has failed whose question nobody answers."""
+
 
 class Doubles:
     """Doubles numbers and notes what it was asked at once; it cannot double 13."""
@@ -103,7 +106,8 @@ def test_what_a_future_does_not_take_is_told_all_the_same() -> None:
         raise StopIteration
 
     async def main() -> None:
-        found = await asyncio.gather(*(Turns(stops).ask([n]) for n in (1, 2)), return_exceptions=True)
+        asked = asyncio.gather(*(Turns(stops).ask([n]) for n in (1, 2)), return_exceptions=True)
+        found = await asyncio.wait_for(asked, PATIENCE_SECONDS)
         assert [type(each) for each in found] == [RuntimeError, RuntimeError]
 
     asyncio.run(main())

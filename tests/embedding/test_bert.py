@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ def test_its_weights_are_those_of_the_model(model: SentenceTransformer) -> None:
     """But for those that have to stand side by side, so that memory does not hold a model twice."""
     encoder = encoder_of(model)
     owned = {parameter.data_ptr() for parameter in encoder.parameters()}
-    layers = Bert(encoder)._layers
-    for layer in layers:
+    bert = Bert(encoder)
+    assert bert._words.data_ptr() in owned
+    for layer in bert._layers:
         assert {layer.attended.weight.data_ptr(), layer.wide.weight.data_ptr(), layer.narrow.weight.data_ptr()} <= owned
 
 
@@ -59,6 +61,10 @@ def test_a_model_that_is_built_otherwise_is_called_as_it_is(
     for name, value in change.items():
         monkeypatch.setattr(encoder.config, name, value, raising=False)
     assert not is_bert(encoder)
+
+
+def test_nor_is_one_of_another_name_taken_for_it_whatever_its_settings_say(model: SentenceTransformer) -> None:
+    assert not is_bert(SimpleNamespace(config=encoder_of(model).config))
     assert not is_bert(torch.nn.Linear(2, 2))
 
 
