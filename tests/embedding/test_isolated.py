@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from feedback_guard.clock import ManualClock
+from feedback_guard.clock import MICROSECONDS, ManualClock
 from feedback_guard.embedding import frames, isolated
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.bell import readable
@@ -26,7 +24,10 @@ from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmb
 from feedback_guard.errors import EmbeddingError, ModelDigestError
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from tests.embedding.faulty import PATIENCE
-from tests.embedding.stand_in import use_stand_in
+from tests.embedding.stand_in import go_on, kill, pid_of, standing_still, use_stand_in
+
+STALL = 60.0
+"""Seconds that a batch may take: by the clock of a test none, and by that of a slow machine more than it does."""
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def stand_in(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[IsolatedEmbedder]:
     """An isolated embedder whose process is the stand-in."""
-    embedder = IsolatedEmbedder(EmbeddingPolicy(stall=300_000), clock=clock)
+    embedder = IsolatedEmbedder(EmbeddingPolicy(stall=int(STALL * MICROSECONDS)), clock=clock)
     use_stand_in(tmp_path, monkeypatch)
     yield embedder
     embedder.close()
@@ -96,9 +97,7 @@ def test_a_process_that_dies_fails_its_batch_and_is_started_anew(
 
 def test_one_that_is_killed_while_idle_is_noticed(stand_in: IsolatedEmbedder, clock: ManualClock) -> None:
     stand_in.load()
-    process = stand_in.pid
-    assert process is not None
-    os.kill(process, signal.SIGKILL)
+    kill(stand_in)
     clock.advance(RESTART_SECONDS)
     with pytest.raises(EmbeddingError, match="started anew"):
         stand_in.encode(["fine"])
@@ -107,13 +106,29 @@ def test_one_that_is_killed_while_idle_is_noticed(stand_in: IsolatedEmbedder, cl
 
 def test_a_process_that_hangs_is_ended(stand_in: IsolatedEmbedder, clock: ManualClock) -> None:
     stand_in.load()
-    process = stand_in.pid
+    process = pid_of(stand_in)
+    stand_in.begin(["hang"])
+    clock.advance(STALL)
     with pytest.raises(EmbeddingError, match="does not answer"):
-        stand_in.encode(["hang"])
-    assert process is not None
+        stand_in.finish()
     assert not psutil.pid_exists(process)
     clock.advance(RESTART_SECONDS)
     assert stand_in.encode(["fine"]).shape == (1, 384)
+
+
+def test_a_process_that_hangs_is_ended_though_nobody_looks_at_the_clock(
+    stand_in: IsolatedEmbedder, clock: ManualClock
+) -> None:
+    """Whoever only calls `encode` waits as long as the policy says, in real time."""
+    hasty = IsolatedEmbedder(stand_in.policy.model_copy(update={"stall": 300_000}), clock=clock)
+    hasty.load()
+    process = pid_of(hasty)
+    try:
+        with pytest.raises(EmbeddingError, match="does not answer"):
+            hasty.encode(["hang"])
+        assert not psutil.pid_exists(process)
+    finally:
+        hasty.close()
 
 
 def test_a_text_that_fails_leaves_the_process_alone(stand_in: IsolatedEmbedder) -> None:
@@ -156,9 +171,10 @@ def test_what_is_under_way_when_the_process_dies_is_lost_and_nothing_is_taken_fo
     stand_in: IsolatedEmbedder, clock: ManualClock
 ) -> None:
     stand_in.load()
-    stand_in.begin(["fine"])
-    stand_in.begin(["crash"])
-    stand_in.begin(["fine", "fine"])
+    with standing_still(stand_in):
+        stand_in.begin(["fine"])
+        stand_in.begin(["crash"])
+        stand_in.begin(["fine", "fine"])
     assert stand_in.finish().shape == (1, 384)
     with pytest.raises(EmbeddingError, match="it is started anew"):
         stand_in.finish()
@@ -176,8 +192,34 @@ def test_what_is_under_way_when_the_process_dies_is_lost_and_nothing_is_taken_fo
         stand_in.finish()
 
 
-def test_it_says_when_it_can_be_sent_a_batch_and_waits_for_nothing(
+def test_what_is_under_way_is_lost_as_well_where_sending_more_finds_the_process_ended(
     stand_in: IsolatedEmbedder, clock: ManualClock
+) -> None:
+    """And the batch that could not be sent is not under way: nothing is finished for it."""
+    stand_in.load()
+    with standing_still(stand_in):
+        stand_in.begin(["1"])
+        stand_in.begin(["2"])
+        kill(stand_in)
+    with pytest.raises(EmbeddingError, match=r"cannot be reached: \w+; it is started anew"):
+        stand_in.begin(["3"])
+    assert stand_in.pid is None
+    assert stand_in.fileno() is None
+    assert stand_in.prepare() is Readiness.RESTING
+    clock.advance(RESTART_SECONDS)
+    stand_in.begin(["4"])
+    for _ in range(2):
+        assert stand_in.fileno() is None
+        with pytest.raises(EmbeddingError, match="it is started anew"):
+            stand_in.finish()
+    assert stand_in.left_seconds() == pytest.approx(STALL)
+    assert np.argmax(stand_in.finish()[0]) == 4
+    with pytest.raises(EmbeddingError, match="no batch"):
+        stand_in.finish()
+
+
+def test_it_says_when_it_can_be_sent_a_batch_and_waits_for_nothing(
+    stand_in: IsolatedEmbedder, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in.load()
     assert stand_in.prepare() is Readiness.READY
@@ -185,7 +227,9 @@ def test_it_says_when_it_can_be_sent_a_batch_and_waits_for_nothing(
         stand_in.encode(["crash"])
     assert stand_in.prepare() is Readiness.RESTING
     clock.advance(RESTART_SECONDS)
-    assert stand_in.prepare() is Readiness.LOADING  # a Python takes longer to start than this
+    monkeypatch.setenv("FG_CHILD", "stands")
+    assert stand_in.prepare() is Readiness.LOADING
+    go_on(stand_in)
     file = stand_in.fileno()
     assert file is not None
     assert readable([file], PATIENCE)
@@ -213,11 +257,11 @@ def test_the_second_batch_has_as_long_as_the_first(stand_in: IsolatedEmbedder, c
     stand_in.load()
     stand_in.begin(["1"])
     stand_in.begin(["2"])
-    clock.advance(0.2)
+    clock.advance(0.6 * STALL)
     first = stand_in.left_seconds()
     stand_in.finish()
-    assert first == pytest.approx(0.1)
-    assert stand_in.left_seconds() == pytest.approx(0.3)
+    assert first == pytest.approx(0.4 * STALL)
+    assert stand_in.left_seconds() == pytest.approx(STALL)
     stand_in.finish()
 
 
@@ -225,11 +269,11 @@ def test_a_batch_for_an_idle_model_has_its_whole_time(stand_in: IsolatedEmbedder
     """Time in which nothing was under way is not counted."""
     stand_in.load()
     stand_in.encode(["1"])
-    clock.advance(10.0)
+    clock.advance(2 * STALL)
     stand_in.begin(["2"])
-    assert stand_in.left_seconds() == pytest.approx(0.3)
-    clock.advance(0.2)
-    assert stand_in.left_seconds() == pytest.approx(0.1)
+    assert stand_in.left_seconds() == pytest.approx(STALL)
+    clock.advance(0.6 * STALL)
+    assert stand_in.left_seconds() == pytest.approx(0.4 * STALL)
     stand_in.finish()
     assert stand_in.left_seconds() is None
 
@@ -242,7 +286,7 @@ def test_the_next_batch_begins_when_the_answer_has_come_not_when_it_was_waited_f
 
     def slowly(channel: socket.socket) -> tuple[Any, bytes]:
         answer = frames.receive(channel)
-        clock.advance(0.25)
+        clock.advance(0.8 * STALL)
         return answer
 
     stand_in.load()
@@ -252,15 +296,16 @@ def test_the_next_batch_begins_when_the_answer_has_come_not_when_it_was_waited_f
     for _ in range(2):
         with contextlib.suppress(EmbeddingError):
             stand_in.finish()
-        assert stand_in.left_seconds() == pytest.approx(0.3)
+        assert stand_in.left_seconds() == pytest.approx(STALL)
 
 
 def test_a_batch_for_a_new_process_is_not_charged_for_those_that_the_old_one_lost(
     stand_in: IsolatedEmbedder, clock: ManualClock
 ) -> None:
     stand_in.load()
-    for text in ("crash", "1", "2"):
-        stand_in.begin([text])
+    with standing_still(stand_in):
+        for text in ("crash", "1", "2"):
+            stand_in.begin([text])
     with pytest.raises(EmbeddingError):
         stand_in.finish()
     clock.advance(RESTART_SECONDS)
@@ -268,7 +313,7 @@ def test_a_batch_for_a_new_process_is_not_charged_for_those_that_the_old_one_los
     for _ in range(2):
         with pytest.raises(EmbeddingError, match="started anew"):
             stand_in.finish()
-    assert stand_in.left_seconds() == pytest.approx(0.3)
+    assert stand_in.left_seconds() == pytest.approx(STALL)
     assert np.argmax(stand_in.finish()[0]) == 3
 
 
@@ -276,6 +321,6 @@ def test_what_is_sent_behind_a_batch_gives_it_no_more_time(stand_in: IsolatedEmb
     """Or a model that hangs would be waited for as long as texts come."""
     stand_in.load()
     stand_in.begin(["1"])
-    clock.advance(0.2)
+    clock.advance(0.6 * STALL)
     stand_in.begin(["2"])
-    assert stand_in.left_seconds() == pytest.approx(0.1)
+    assert stand_in.left_seconds() == pytest.approx(0.4 * STALL)

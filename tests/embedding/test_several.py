@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +24,7 @@ from feedback_guard.embedding.several import SeveralProcesses, make_live_embedde
 from feedback_guard.errors import EmbeddingError
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from tests.embedding.faulty import PATIENCE
-from tests.embedding.stand_in import use_stand_in
+from tests.embedding.stand_in import go_on, kill, pid_of, use_stand_in
 
 DEADLINE = 60_000_000
 
@@ -170,8 +168,7 @@ def test_one_that_is_lost_loses_its_own_batches_only(
         assert hurt.answers == [None, None, None]
         hurt.items[1].pieces = ["12"]  # what is tried again does no harm
     if way == "is killed":
-        assert before[0] is not None
-        os.kill(before[0], signal.SIGKILL)
+        kill(first)
     if way == "hangs":
         clock.advance(30.0)
     for n in range(20, 30):  # though the first is being started, or tries again
@@ -188,7 +185,8 @@ def test_one_that_is_lost_loses_its_own_batches_only(
 
 def test_everybody_gets_their_own_while_processes_are_killed(two: SeveralProcesses, clock: ManualClock) -> None:
     batcher = started(two)
-    pids = [model.pid for model in two.models]
+    before = {pid_of(model) for model in two.models}
+    after: set[int | None] = set()
 
     async def main() -> None:
         for round_ in range(10):
@@ -196,7 +194,7 @@ def test_everybody_gets_their_own_while_processes_are_killed(two: SeveralProcess
                 clock.advance(RESTART_SECONDS)
                 for model in two.models[: round_ // 3]:  # one, then both
                     if model.pid is not None:
-                        os.kill(model.pid, signal.SIGKILL)
+                        kill(model)
             calls = [batcher.embed([str(n)], deadline_us=DEADLINE) for n in range(300)]
             answers = await asyncio.gather(*calls, return_exceptions=True)
             for n, answer in enumerate(answers):
@@ -208,35 +206,37 @@ def test_everybody_gets_their_own_while_processes_are_killed(two: SeveralProcess
 
     try:
         asyncio.run(main())
+        after = {model.pid for model in two.models}
     finally:
         batcher.close()
-    assert not set(pids) & {model.pid for model in two.models}
+    assert not before & after
 
 
 def test_one_that_rests_is_sent_nothing(two: SeveralProcesses) -> None:
     """It may be started anew only after a while. Until then everything goes to the other, and nothing fails."""
     batcher = started(two)
     pids = [model.pid for model in two.models]
-    assert pids[0] is not None
-    os.kill(pids[0], signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pids[0])] if psutil.pid_exists(pids[0]) else [], timeout=PATIENCE)
+    kill(two.models[0])
     for n in range(30):  # the first finds out, and goes to the other at once
         assert direction(batcher.embed_now([str(n)])[0]) == n
     assert [model.pid for model in two.models] == [None, pids[1]]
     batcher.close()
 
 
-def test_one_is_started_anew_without_anybody_waiting(two: SeveralProcesses, clock: ManualClock) -> None:
+def test_one_is_started_anew_without_anybody_waiting(
+    two: SeveralProcesses, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     two.load()
     first, second = two.models
-    assert first.pid is not None
-    os.kill(first.pid, signal.SIGKILL)
+    kill(first)
     with pytest.raises(EmbeddingError):
         first.encode(["1"])
     assert two.encode(["2"])[0, 2] == 1.0
     clock.advance(RESTART_SECONDS)
+    monkeypatch.setenv("FG_CHILD", "stands")
     assert first.prepare() is Readiness.LOADING
     assert two.encode(["3"])[0, 3] == 1.0
+    go_on(first)
     file = first.fileno()
     assert file is not None
     assert readable([file], PATIENCE)
