@@ -13,12 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bank_assistant.student import DATA, read_examples
 from feedback_guard.cli.main import run
 from feedback_guard.clock import format_iso8601
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-
-from bank_assistant.student import DATA, read_examples
 
 START_US = 1_770_000_000_000_000
 MINUTE_US = 60_000_000

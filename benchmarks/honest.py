@@ -16,13 +16,9 @@ an assistant answers with one of a few set sentences for an intent, one time in 
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 from bank_assistant.student import Example, read_examples
 from benchmarks.streams import DAY_US, DAYS, START_US, coarse

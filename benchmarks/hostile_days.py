@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 from bank_assistant.student import Example, read_examples
 from feedback_guard.contribution import Contribution, Kind

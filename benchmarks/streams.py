@@ -10,13 +10,10 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 from attack_demo.stream import ATTACKERS, Correction, Party, make_probes, make_stream
 from bank_assistant.student import Example, read_examples

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,15 @@ from benchmarks.rivals import Kept, Vectors
 from benchmarks.streams import Stream, examples, recorded
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_examples_are_found_without_pytest() -> None:
+    """Under pytest the examples can be imported anyway; whoever types `python -m` has nothing but the repository."""
+    command = [sys.executable, "-c", "import benchmarks.spam"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 def around(rng: np.random.Generator, centre: int, n: int) -> Vectors:
