@@ -21,10 +21,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from feedback_guard.embedding.available import available_threads
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.interface import Embedder
-from feedback_guard.embedding.loading import available_threads
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 TOKENS = (16, 48, 128)

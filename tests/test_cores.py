@@ -11,15 +11,12 @@ import pytest
 from feedback_guard.cli.main import run
 from feedback_guard.cores import diagnose_cores
 from feedback_guard.diagnosis import Health
-from feedback_guard.embedding.loading import available_threads
+from feedback_guard.embedding.available import available_threads
 from feedback_guard.policy.embedding import EmbeddingPolicy
 
-NOWHERE = Path("/nowhere")
-"""No container limits anything."""
 
-
-def told(cores: int, cpu_max: Path = NOWHERE, **policy: Any) -> list[tuple[Health, str]]:
-    found = list(diagnose_cores(EmbeddingPolicy.model_validate(policy), visible=cores, cpu_max=cpu_max))
+def told(cores: int, allowed: float | None = None, **policy: Any) -> list[tuple[Health, str]]:
+    found = list(diagnose_cores(EmbeddingPolicy.model_validate(policy), visible=cores, allowed=allowed))
     assert {each.check for each in found} == {"cores"}
     return [(each.health, each.message) for each in found]
 
@@ -59,36 +56,37 @@ def test_more_threads_than_cores_are_a_warning(cores: int, policy: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("cpu_max", "policy", "said"),
+    ("allowed", "said"),
     [
-        ("max 100000\n", {}, None),
-        ("800000 100000\n", {}, None),
-        ("50000 100000\n", {"processes": 1, "threads": 1}, None),  # one thread cannot be fewer
-        ("200000 100000\n", {}, "2 cores; .*`embedding.processes: 2` and `embedding.threads: 1`$"),
-        ("150000 100000\n", {}, "1.5 cores; .*`embedding.processes: 1` and `embedding.threads: 1`$"),
-        ("150000 100000\n", {"processes": 1, "threads": 2}, "1.5 cores; "),
-        ("100000 100000\n", {}, "1 core; .*`embedding.processes: 1` and `embedding.threads: 1`$"),
-        ("nothing that is known\n", {}, None),
+        (8.0, "in 2 processes, with 4 threads each; there are 8 cores"),
+        (16.0, "in 2 processes, with 4 threads each; there are 8 cores"),
+        (2.0, "in 2 processes, with 1 thread each; there are 8 cores, and the container is allowed the time of 2"),
+        (1.5, "in 1 process, with 1 thread; there are 8 cores, and the container is allowed the time of 1.5"),
+        (0.5, "in 1 process, with 1 thread; there are 8 cores, and the container is allowed the time of 0.5"),
     ],
 )
-def test_a_container_that_is_allowed_less_than_it_sees_is_a_warning(
-    cpu_max: str, policy: dict[str, Any], said: str | None, tmp_path: Path
+def test_the_model_is_divided_by_what_a_container_is_allowed(allowed: float, said: str) -> None:
+    assert told(8, allowed) == [(Health.OK, f"each worker runs the model {said}")]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "policy", "said"),
+    [
+        (2.0, {"processes": 4}, "2 cores; .*`embedding.processes: 2` and `embedding.threads: 1`$"),
+        (1.5, {"processes": 1, "threads": 2}, "1.5 cores; .*`embedding.processes: 1` and `embedding.threads: 1`$"),
+        (1.0, {"isolated": False, "threads": 8}, "1 core; .*`embedding.threads: 1`$"),
+    ],
+)
+def test_more_threads_than_a_container_is_allowed_are_a_warning(
+    allowed: float, policy: dict[str, Any], said: str
 ) -> None:
-    file = tmp_path / "cpu.max"
-    file.write_text(cpu_max)
-    (health, _), *warnings = told(8, file, **policy)
-    assert health is Health.OK
-    if said is None:
-        assert not warnings
-    else:
-        ((health, message),) = warnings
-        assert health is Health.WARNING
-        assert re.search(f"is allowed the time of {said}", message), message
+    (health, _), (worse, message) = told(8, allowed, **policy)
+    assert (health, worse) == (Health.OK, Health.WARNING)
+    assert re.search(f"is allowed the time of {said}", message), message
 
 
-def test_an_allowance_of_more_cores_than_there_are_makes_no_room(tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text("1600000 100000\n")
-    (_, _), (health, message) = told(8, tmp_path / "cpu.max", processes=3, threads=3)
+def test_an_allowance_of_more_cores_than_there_are_makes_no_room() -> None:
+    (_, _), (health, message) = told(8, 16.0, processes=3, threads=3)
     assert health is Health.WARNING
     assert "only 8 can run" in message
 

@@ -27,13 +27,6 @@ _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """As Linux names them, on x86 and on ARM."""
 
 
-def available_threads() -> int:
-    """Cores that this process may use, at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)
-
-
 def computes_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether the processor itself multiplies in bfloat16; where it does not, that is imitated and slow.
 

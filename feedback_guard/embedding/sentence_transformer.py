@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from feedback_guard.embedding.available import available_threads
 from feedback_guard.embedding.digest import model_digest, read_dimension, verify_model
 from feedback_guard.embedding.engine import BFLOAT16, import_engine, use_engine, use_engine_packed
 from feedback_guard.embedding.interface import Vectors
-from feedback_guard.embedding.loading import available_threads, computes_bfloat16, load_model
+from feedback_guard.embedding.loading import computes_bfloat16, load_model
 from feedback_guard.embedding.packing import PackedReader, packed_reader
 from feedback_guard.embedding.vectors import require_unit
 from feedback_guard.embedding.windows import Windows

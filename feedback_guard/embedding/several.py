@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from feedback_guard.clock import Clock
+from feedback_guard.embedding.available import available_threads
 from feedback_guard.embedding.factory import make_embedder
 from feedback_guard.embedding.interface import Embedder, Vectors
 from feedback_guard.embedding.isolated import IsolatedEmbedder
-from feedback_guard.embedding.loading import available_threads
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 
 

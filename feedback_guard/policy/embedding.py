@@ -45,7 +45,8 @@ class EmbeddingPolicy(Strict):
     digest: Sha256 | None = None
     """SHA-256 of the model directory, as `feedback-guard doctor` prints it. Required unless `builtin`."""
     threads: int | None = Field(None, ge=1, le=256)
-    """Threads of the model in each process; by default the cores divided by `processes`."""
+    """Threads of the model in each process; by default the cores, or as many as a container is allowed the time of,
+    divided by `processes`."""
     max_batch: int = Field(32, ge=1, le=1_024)
     """Most texts in one pass through the model."""
     max_wait: Duration = 2_000
@@ -64,7 +65,7 @@ class EmbeddingPolicy(Strict):
     """How long an isolated model may take over one batch before its process is ended and started anew."""
 
     def divide(self, cores: int) -> tuple[int, int]:
-        """Return how many processes run the model, and the threads of each.
+        """Return how many processes run the model, and the threads of each, where so many threads can run at a time.
 
         Examples
         --------
