@@ -60,17 +60,23 @@ class Neighbourhood:
 
         0 same, 1 unrelated, 2 opposite.
         """
-        while texts:
-            n = 1
-            while n < len(texts) and sum(map(len, texts[: n + 1])) <= AT_ONCE:
-                n += 1
-            together, texts = texts[:n], texts[n:]
-            windows = np.concatenate(together)
-            similarity, start = windows @ self.rows.T, 0
-            for text in together:
-                own = slice(start, start + len(text))
-                yield _distance(similarity[own], windows[own], self.rows)
-                start += len(text)
+        for similarity, windows in _compared(texts, self.rows):
+            yield _distance(similarity, windows, self.rows)
+
+
+def _compared(texts: Sequence[Vectors], rows: Floats) -> Iterator[tuple[Vectors, Vectors]]:
+    """Of each text, the similarities of its windows to rows, shape (n_windows, n), and the windows."""
+    while texts:
+        n = 1
+        while n < len(texts) and sum(map(len, texts[: n + 1])) <= AT_ONCE:
+            n += 1
+        together, texts = texts[:n], texts[n:]
+        windows = np.concatenate(together)
+        similarity, start = windows @ rows.T, 0
+        for text in together:
+            own = slice(start, start + len(text))
+            yield similarity[own], windows[own]
+            start += len(text)
 
 
 @compiled("float64(float32[:, ::1], float32[:, ::1], float32[:, ::1])")
@@ -207,8 +213,7 @@ def _fit_field(texts: Sequence[Vectors], rng: np.random.Generator) -> tuple[Arra
         rows, owner = rows[chosen], owner[chosen]
     reference = rows.astype(np.float32)
     scores = np.zeros(len(texts))
-    for number, windows in enumerate(texts):
-        similarity = windows @ reference.T
+    for number, (similarity, windows) in enumerate(_compared(texts, reference)):
         similarity[:, owner == number] = -1.0
-        scores[number] = _distance(similarity, np.array(windows), reference)
+        scores[number] = _distance(similarity, windows, reference)
     return rows, np.sort(scores)
