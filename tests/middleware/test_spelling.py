@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.middleware.routes import RouteTable
 from feedback_guard.middleware.spelling import routes_exactly
 from feedback_guard.policy.routes import RoutePolicy
+from tests.costs import cheaper_than
 from tests.middleware.direct import make_scope
 from tests.middleware.fakes import FakeGuard
 
@@ -78,10 +78,9 @@ def test_a_prefix_is_taken_off_in_any_spelling(root_path: str) -> None:
 
 def test_a_path_of_slashes_costs_linear_time() -> None:
     table = RouteTable(ROUTES)
-    started = time.process_time()
-    for path in ("/" * 60_000, "/items" + "/" * 60_000 + "rating", "/items/" * 10_000):
-        table.match(make_scope(path))
-    assert time.process_time() - started < 1.0
+    with cheaper_than(1.0):
+        for path in ("/" * 60_000, "/items" + "/" * 60_000 + "rating", "/items/" * 10_000):
+            table.match(make_scope(path))
 
 
 async def unknown(scope: Any, receive: Any, send: Any) -> None:

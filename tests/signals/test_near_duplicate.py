@@ -244,9 +244,9 @@ def test_crafted_neighbours_cost_no_more_than_honest_texts(detector: NearDuplica
 def _median_us(detector: NearDuplicate, observations: list[Observation]) -> float:
     times = []
     for observation in observations:
-        start = time.perf_counter()
+        start = time.thread_time()
         detector.score(observation)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return float(np.median(times)) * 1e6
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from bank_assistant.student import read_examples
 from feedback_guard.text.canonical import canonicalise
 from feedback_guard.text.masks import mask
+from tests.costs import cheaper_than
 
 MASKED = {
     "call 09061701461 from a land line": "call <telephone> from a land line",
@@ -47,10 +46,6 @@ def test_of_real_questions_only_numbers_go() -> None:
     ["1", "1 ", "a.b.", "a1", "1.1,", "a@", "-", "www.", "a.", "-a", "+.", "$1,", "a://", "1-", "1 (((", "1a ", "@"],
 )
 def test_no_text_takes_more_than_linear_time(unit: str) -> None:
-    def took(n: int) -> float:
-        text = "1 " + unit * (n // len(unit))
-        began = time.thread_time()
+    text = "1 " + unit * (80_000 // len(unit))
+    with cheaper_than(0.5):
         mask(text)
-        return time.thread_time() - began
-
-    assert took(80_000) < 0.5
