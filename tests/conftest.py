@@ -1,4 +1,7 @@
-"""In which order the files come, and how many processes share them: for the time that the whole suite takes."""
+"""In which order the files come, and how many processes share them: for the time that the whole suite takes.
+
+And that no example of Hypothesis fails for the time that it takes on a slow machine.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT: Final = Path(__file__).parent
 LONGEST: Final = (
@@ -32,6 +36,9 @@ LONGEST: Final = (
 """Files that take longest, and first begun leave nobody waiting for one process in the end; none needs this."""
 _BESIDE: Final = 1
 """More processes than cores: tests wait much of the time, for servers, databases and other processes."""
+
+settings.register_profile("patient", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(optionalhook=True)
