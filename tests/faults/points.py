@@ -20,6 +20,7 @@ from feedback_guard.middleware import passage, repeats
 from feedback_guard.middleware.keeping import Keeper
 from feedback_guard.repeats import RepeatBook
 from feedback_guard.store import inserting
+from tests.patience import PATIENCE_SECONDS
 
 COMMON: Final = (
     "before the claim",
@@ -129,10 +130,8 @@ def calls_before_the_record() -> None:
     real = Exchange._ask
 
     async def ask(self: Exchange, submission: Any, admitted: Any) -> Any:
-        early = self._passage.unseen(bytes(self._body._whole or b""), (), "early", seconds=5.0)
-        task = asyncio.ensure_future(early)
-        await asyncio.sleep(0.05)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        early = self._passage.unseen(bytes(self._body._whole or b""), (), "early", seconds=PATIENCE_SECONDS)
+        await asyncio.gather(early, return_exceptions=True)  # as if the application were the faster
         return await real(self, submission, admitted)
 
     setattr(Exchange, "_ask", ask)  # noqa: B010
@@ -149,7 +148,7 @@ def acknowledges_before_the_commit() -> None:
         from feedback_guard.verdict import Decision
 
         async def later() -> None:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(PATIENCE_SECONDS)  # longer than it takes to kill the process
             await real(self, submission)
 
         self._later = asyncio.ensure_future(later())  # type: ignore[attr-defined]

@@ -40,6 +40,7 @@ from feedback_guard.policy.schema import Policy
 from tests.faults.history import UNSCORABLE, read
 from tests.faults.points import BUGS, Ending
 from tests.guards import labelled, make_policy, submit
+from tests.patience import PATIENCE_SECONDS
 
 ROUTE = {"name": "feedback", "path": "/feedback", "extract": "{kind: 'label', input: text, label: topic}"}
 IDENTITY = {"header": {"header": "X-User", "hops": ["127.0.0.1"]}, "network_group": False}
@@ -116,7 +117,7 @@ def serve(door: str, folder: str, point: str, bug: str, upstream: str) -> None:
         app: Any = FeedbackGuardMiddleware(App(Path(folder), ending), guard=guard, poll_seconds=0.05)
         http: Any = "h11"
     else:
-        patience = Patience(connect_seconds=5.0, read_seconds=10.0)
+        patience = Patience(connect_seconds=PATIENCE_SECONDS, read_seconds=PATIENCE_SECONDS)
         app = gateway_app(guard, Passage(upstream, patience=patience), poll_seconds=0.05)
         bounds = Bounds()
         http = functools.partial(GatewayProtocol, bounds=bounds, crowd=Crowd(bounds.connections))

@@ -24,9 +24,11 @@ from feedback_guard.store.states import Delivery
 from tests.gateway.serving import Gateway
 from tests.gateway.upstreams import Upstream
 from tests.middleware.fakes import FEEDBACK, FakeGuard
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Serving
 
-SECONDS = 0.3
+SECONDS = {"middleware": 0.3, "gateway": 1.5}
+"""How long it may be silent. Behind a gateway that is how long a request that does not hang may take, too."""
 HOW = {
     "before its answer": (b"", True),
     "in its answer": (b"first", True),
@@ -72,18 +74,20 @@ class Behind:
         self.hanging = hanging
         self.left = left
         """Tasks, calls and connections that are left."""
-        self.patience = 10.0
+        self.missing: str | None = None
+        """What is expected not to come; with it, patience is lost soon."""
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + (3.0 if self.missing and self.missing in what else PATIENCE_SECONDS)
         while not condition():
             assert time.monotonic() < end, f"{what}; states: {[one.delivery for one in self.guard.kept.values()]}"
             time.sleep(0.005)
 
 
 @contextlib.contextmanager
-def behind(door: str, how: str, seconds: float = SECONDS) -> Iterator[Behind]:
+def behind(door: str, how: str, seconds: float | None = None) -> Iterator[Behind]:
     guard, hanging = FakeGuard(), Hanging(how)
+    seconds = SECONDS[door] if seconds is None else seconds
     if door == "middleware":
         middleware = FeedbackGuardMiddleware(hanging, guard=guard, silence_seconds=seconds)
         service = middleware._service
@@ -111,10 +115,10 @@ def behind(door: str, how: str, seconds: float = SECONDS) -> Iterator[Behind]:
             return False
         connection.sendall(head + hanging.said if hanging.said else b"")
         hanging.called.set()
-        hanging.go_on.wait(20)
+        hanging.go_on.wait(PATIENCE_SECONDS)
         return False
 
-    patience = Patience(connect_seconds=5.0, read_seconds=seconds)
+    patience = Patience(connect_seconds=PATIENCE_SECONDS, read_seconds=seconds)
     with pytest.MonkeyPatch.context() as patch, Upstream() as upstream:
         patch.setattr(Relay, "__init__", noting)
         upstream.on_connection = serve
@@ -144,9 +148,13 @@ def is_unknown_until_it_answers(there: Behind, door: str) -> None:
         there.until(lambda: guard.only.delivery is Delivery.UNKNOWN, "no outcome")
         assert guard.only.detail.get("status") == (200 if said else None if door == "middleware" else 504)
         assert there.serving.post("/feedback", FEEDBACK).body == b"firstlast", "others are served"
+        wanted, got = said or (b" 504 " if door == "gateway" else b""), b""
+        while wanted not in got:
+            piece = client.socket.recv(65_536)
+            assert piece, got
+            got += piece
         client.socket.settimeout(0.3)
         with contextlib.suppress(TimeoutError):
-            got = b""
             while piece := client.socket.recv(65_536):
                 got += piece
         if said:
@@ -194,7 +202,7 @@ def test_it_does_not_hold_up_the_end(door: str, how: str) -> None:
 @contextlib.contextmanager
 def noticed(what: str, door: str, how: str, **options: float) -> Iterator[Behind]:
     with behind(door, how, **options) as there:
-        there.patience = 2.0
+        there.missing = what
         with pytest.raises(AssertionError, match=what):
             yield there
 

@@ -22,6 +22,7 @@ from feedback_guard.store.states import OUTCOMES, Delivery
 from tests.gateway.serving import Gateway
 from tests.gateway.upstreams import Seen, Upstream, reset
 from tests.middleware.fakes import FEEDBACK, FakeGuard
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Serving, encode, head
 
 BODY, FIELDS = encode(FEEDBACK, ())
@@ -45,7 +46,7 @@ class Door:
         connections = self.serving.server.server_state.connections
         self.until(lambda: not connections, "a connection is left")
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, what
@@ -148,7 +149,7 @@ def test_a_half_body_that_is_taken_for_a_whole_is_noticed(door: str, monkeypatch
 
     monkeypatch.setattr(Body, "_read_one", read_one)
     with opened(door) as there:
-        there.until = bounded(there.until)  # type: ignore[method-assign]
+        there.until = bounded(there.until, "aborted")  # type: ignore[method-assign]
         with pytest.raises(AssertionError, match="aborted"):
             leave_at_every_byte_of_the_request(there, "sized")
 
@@ -166,14 +167,16 @@ def test_an_outcome_that_goes_with_its_client_is_noticed(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Recorder, "begin", begin)
     with opened("gateway") as there:
-        there.until = bounded(there.until)  # type: ignore[method-assign]
+        there.until = bounded(there.until, "an outcome is missing")  # type: ignore[method-assign]
         with pytest.raises(AssertionError, match="an outcome is missing"):
             leave_at_many_bytes_of_the_answer(there)
 
 
-def bounded(until: Callable[..., None]) -> Callable[..., None]:
+def bounded(until: Callable[..., None], expected: str) -> Callable[..., None]:
+    """Lose patience with what is expected not to come, and with nothing else."""
+
     def shorter(condition: Callable[[], bool], what: str) -> None:
-        until(condition, what, seconds=1.0)
+        until(condition, what, seconds=1.0 if expected in what else PATIENCE_SECONDS)
 
     return shorter
 
