@@ -1,7 +1,7 @@
-"""A process of its own that serves a guarded application; its arguments are FOLDER URL EFFECTS FD.
+"""A process of its own that serves a guarded application; its arguments are FOLDER URL EFFECTS LOST_SECONDS FD.
 
 It takes over a listening socket, and says "ready" when it serves. Its application writes each effect to a file, to the
-disk, before it answers. Lost processes and abandoned claims are noticed within a second or two instead of a minute.
+disk, before it answers. A process of which nothing was heard for LOST_SECONDS is taken for lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import uvicorn
 
 from feedback_guard import housekeeping, repeats
-from feedback_guard.clock import SystemClock
+from feedback_guard.clock import MICROSECONDS, SystemClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.guard import Guard
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
@@ -27,7 +27,6 @@ from tests.guards import make_guard, make_policy
 from tests.middleware.counting import IDENTITY, ROUTE, SIGNALS
 
 HOUSEKEEPING_SECONDS = 0.2
-LOST_AFTER_US = 3_000_000
 APPLICATION_SECONDS = 0.03
 
 
@@ -49,14 +48,14 @@ class App:
         await send({"type": "http.response.body", "body": name.encode()})
 
 
-def serve(folder: Path, url: str, effects: Path, fd: int) -> None:
+def serve(folder: Path, url: str, effects: Path, lost_seconds: float, fd: int) -> None:
     housekeeping.SECONDS = HOUSEKEEPING_SECONDS
-    housekeeping.LOST_AFTER_US = LOST_AFTER_US
+    housekeeping.LOST_AFTER_US = int(lost_seconds * MICROSECONDS)
     repeats._MARGIN_US = 0  # type: ignore[misc]
     policy = make_policy(
         folder,
         store={"url": url, "busy_timeout": "1s"},
-        embedding={"backend": "unsafe-hashing-for-tests", "deadline": "1s"},
+        embedding={"backend": "unsafe-hashing-for-tests", "deadline": "30s"},
         routes=[{**ROUTE, "duplicates": {"window": "10m", "wait": "5s"}}],
         identity=IDENTITY,
         signals=SIGNALS,
@@ -77,8 +76,8 @@ def serve(folder: Path, url: str, effects: Path, fd: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    folder, url, effects, fd = arguments
-    serve(Path(folder), url, Path(effects), int(fd))
+    folder, url, effects, lost_seconds, fd = arguments
+    serve(Path(folder), url, Path(effects), float(lost_seconds), int(fd))
 
 
 def warm() -> None:
