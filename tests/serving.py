@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 import uvicorn
 
-TIMEOUT_SECONDS = 20.0
+from tests.patience import PATIENCE_SECONDS
 
 
 class Prompt(uvicorn.Server):
@@ -119,7 +119,7 @@ class Serving:
 
         self.server.startup = startup  # type: ignore[method-assign]
         self._thread.start()
-        if not self._started.wait(TIMEOUT_SECONDS) or not self.server.started:
+        if not self._started.wait(PATIENCE_SECONDS) or not self.server.started:
             self.__exit__(None, None, None)
             raise RuntimeError("the application did not start")
         return self
@@ -128,7 +128,7 @@ class Serving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.leave()
-        self._thread.join(TIMEOUT_SECONDS)
+        self._thread.join(PATIENCE_SECONDS)
         if self._socket is not None:
             self._socket.close()
         if self._thread.is_alive():
@@ -175,7 +175,7 @@ class Client:
     """A plain socket that can send anything, in any pieces."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
 
     def __enter__(self) -> Self:
         return self

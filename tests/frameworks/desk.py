@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-SECONDS = 15.0
-"""Longest wait for anything in the suite."""
+from tests.patience import PATIENCE_SECONDS
+
 FIRST, SECOND = b"first;", b"second;"
 
 
@@ -63,7 +63,7 @@ class Desk:
     def until(self, reached: Callable[[list[Call]], bool]) -> None:
         """Block until the calls are as a test wants them."""
         with self._changed:
-            assert self._changed.wait_for(lambda: reached(self.calls), SECONDS), self.calls[-3:]
+            assert self._changed.wait_for(lambda: reached(self.calls), PATIENCE_SECONDS), self.calls[-3:]
 
     def of(self, body: bytes) -> list[Call]:
         """Which calls came with this body."""
@@ -76,7 +76,7 @@ class Desk:
 
     def wait(self, body: bytes) -> None:
         """Wait, in an endpoint that is a thread's."""
-        assert self.go_on(body).wait(SECONDS), "nobody said go on"
+        assert self.go_on(body).wait(PATIENCE_SECONDS), "nobody said go on"
 
     async def wait_async(self, body: bytes) -> None:
         """Wait, in an endpoint that is a task."""

@@ -13,8 +13,9 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from feedback_guard.middleware.interface import ASGIApp
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
-from tests.serving import TIMEOUT_SECONDS, Serving
+from tests.serving import Serving
 
 
 class Granian(Serving):
@@ -51,7 +52,7 @@ class Granian(Serving):
         self._thread.start()
         while self._thread.is_alive():
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS).close()
             except ConnectionRefusedError:
                 self._thread.join(0.005)
             else:
@@ -63,7 +64,7 @@ class Granian(Serving):
     ) -> None:
         if self._loop is not None and self._granian is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._granian.stop)
-        self._thread.join(TIMEOUT_SECONDS)
+        self._thread.join(PATIENCE_SECONDS)
         if self._thread.is_alive():
             raise RuntimeError("granian did not stop")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,11 @@ from tests.frameworks.apps import (
     quart_app,
     starlette_app,
 )
-from tests.frameworks.desk import SECONDS, Desk
+from tests.frameworks.desk import Desk
 from tests.frameworks.interface import PREFIX, ROUTES, Framework, guarded
 from tests.frameworks.servers import SERVERS
 from tests.guards import make_guard, sentence
+from tests.patience import PATIENCE_SECONDS, wait_until
 
 FRAMEWORKS: tuple[Framework, ...] = (
     starlette_app.FRAMEWORK,
@@ -119,7 +119,6 @@ class Site:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.serving = SERVERS[place.server](self._outermost(app), place.lifespan)
         self._random = random.Random(1)
-        self._polls = threading.Event()
 
     def _outermost(self, app: ASGIApp) -> ASGIApp:
         async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,7 +139,7 @@ class Site:
     ) -> None:
         self.desk.release()
         if self.loop is not None and not self.place.guard_hears_of_the_end:
-            asyncio.run_coroutine_threadsafe(self.guard.stop(), self.loop).result(SECONDS)
+            asyncio.run_coroutine_threadsafe(self.guard.stop(), self.loop).result(PATIENCE_SECONDS)
         self.serving.__exit__(kind, error, trace)
 
     def body(self, *, hold: bool = False, **more: Any) -> bytes:
@@ -153,15 +152,11 @@ class Site:
         """Decide as a moderator."""
         assert self.loop is not None
         deciding = self.guard.decide(ident, approve=approve, moderator="mo", note="read it")
-        asyncio.run_coroutine_threadsafe(deciding, self.loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(deciding, self.loop).result(PATIENCE_SECONDS)
 
     def poll(self, ready: Callable[[], bool], what: str) -> None:
         """Ask again until it is so: what is recorded in a database has no event."""
-        for _ in range(int(SECONDS / 0.01)):
-            if ready():
-                return
-            self._polls.wait(0.01)
-        raise AssertionError(f"{self.place}: never came true: {what}")
+        wait_until(ready, f"{self.place}: never came true: {what}")
 
     def submissions(self, body: bytes) -> list[StoredSubmission]:
         """What is recorded about a body."""

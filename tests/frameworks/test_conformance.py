@@ -17,9 +17,10 @@ import pytest
 from websockets.sync.client import connect
 
 from feedback_guard.store.states import Delivery
-from tests.frameworks.desk import FIRST, SECOND, SECONDS
+from tests.frameworks.desk import FIRST, SECOND
 from tests.frameworks.interface import PREFIX
 from tests.frameworks.sites import FINAL, FRAMEWORKS, PLACEMENTS, Place, Site, places
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Answer, Client, head
 
 USER = [("x-user", "ada")]
@@ -241,9 +242,9 @@ def test_no_spelling_goes_around_the_guard(site: Site, method: str) -> None:
 
 def test_websocket(site: Site) -> None:
     url = f"ws://127.0.0.1:{site.serving.port}{site.prefix}/echo"
-    with connect(url, open_timeout=SECONDS, close_timeout=SECONDS, proxy=None) as socket:
+    with connect(url, open_timeout=PATIENCE_SECONDS, close_timeout=PATIENCE_SECONDS, proxy=None) as socket:
         socket.send("hello")
-        assert socket.recv(timeout=SECONDS) == "echo: hello"
+        assert socket.recv(timeout=PATIENCE_SECONDS) == "echo: hello"
 
 
 @pytest.mark.parametrize("path", ["/feedback", "/%66eedback"], ids=["plain", "escaped"])

@@ -14,9 +14,11 @@ from feedback_guard.gateway.crowd import Crowd
 from feedback_guard.gateway.protocol import GatewayProtocol
 from feedback_guard.gateway.wires import Patience
 from tests.middleware.fakes import FakeGuard
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Prompt, Serving
 
-QUICK = Patience(connect_seconds=5.0, read_seconds=5.0)
+PATIENT = Patience(connect_seconds=PATIENCE_SECONDS, read_seconds=PATIENCE_SECONDS, keep_seconds=PATIENCE_SECONDS)
+"""For upstreams that answer, in however long a time."""
 
 
 class ServingAs(Serving):
@@ -53,7 +55,7 @@ class Gateway(ServingAs):
         guard: Any = None,
         *,
         bounds: Bounds | None = None,
-        patience: Patience = QUICK,
+        patience: Patience = PATIENT,
         loop: Literal["asyncio", "uvloop"] = "asyncio",
         **passage: Any,
     ) -> None:
@@ -62,7 +64,7 @@ class Gateway(ServingAs):
         super().__init__(app, bounds=bounds, loop=loop)
 
 
-def raw(port: int, data: bytes, *, seconds: float = 10.0) -> bytes:
+def raw(port: int, data: bytes, *, seconds: float = PATIENCE_SECONDS) -> bytes:
     """Send bytes as they are, and read to the end of the connection, which the bytes must bring about."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(data)

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ import pytest
 from feedback_guard.gateway.wires import Patience
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
-from tests.gateway.serving import Gateway, raw, read_all
+from tests.gateway.serving import PATIENT, Gateway, raw, read_all
 from tests.gateway.upstreams import OK, Seen, Upstream, reset
 from tests.middleware.fakes import EXTRACT, FEEDBACK, FakeGuard, make_policy
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 
 
@@ -188,7 +190,7 @@ def test_a_large_body_is_not_gathered_in_memory(gateway: Gateway, upstream: Upst
     reading = threading.Event()
 
     def stubborn(_: socket.socket) -> bool:
-        return reading.wait(10)
+        return reading.wait(PATIENCE_SECONDS)
 
     upstream.on_connection = stubborn
     with gateway.connect() as client:
@@ -332,7 +334,7 @@ def test_a_connection_that_ends_before_an_answer_leaves_the_outcome_unknown(
 
 def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown(upstream: Upstream) -> None:
     hanging = threading.Event()
-    upstream.on_connection = lambda _: hanging.wait(10) and False
+    upstream.on_connection = lambda _: hanging.wait(PATIENCE_SECONDS) and False
     with Gateway(upstream.url, patience=Patience(read_seconds=0.3)) as gateway:
         got = gateway.post("/feedback", FEEDBACK)
         assert (got.status, got.json["code"]) == (504, "upstream_timeout")
@@ -350,20 +352,24 @@ def test_an_answer_that_breaks_off_is_broken_off_and_unknown(how: str, upstream:
         chunks = b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"
         sized = b"Content-Length: 9\r\n\r\nabcde"
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + (chunks if how == "chunks" else sized))
-        begun.wait(10)
+        begun.wait(PATIENCE_SECONDS)
         if how == "stall":
-            hanging.wait(10)
+            hanging.wait(PATIENCE_SECONDS)
         elif how == "reset":
             reset(connection)
         return False
 
     upstream.on_connection = break_off
-    with Gateway(upstream.url, patience=Patience(read_seconds=0.3)) as gateway:
+    # The beginning comes at once; how long that takes says nothing.
+    patience = replace(PATIENT, read_seconds=2.0) if how == "stall" else PATIENT
+    with Gateway(upstream.url, patience=patience) as gateway:
         with gateway.connect() as client:
             client.request("POST", "/feedback", FEEDBACK)
             got = b""
             while b"abcde" not in got:
-                got += client.socket.recv(65_536)
+                piece = client.socket.recv(65_536)
+                assert piece, got
+                got += piece
             begun.set()
             got += read_all(client.socket)
         assert got.startswith(b"HTTP/1.1 200 OK")
@@ -391,7 +397,7 @@ def test_a_client_that_leaves_takes_nothing_back(gateway: Gateway, upstream: Ups
     gone = threading.Event()
 
     def wait(_: Seen) -> bytes:
-        gone.wait(10)
+        gone.wait(PATIENCE_SECONDS)
         return OK
 
     upstream.answer = wait
@@ -407,7 +413,7 @@ def test_a_reset_after_the_client_has_left_is_unknown_too(gateway: Gateway, upst
     gone = threading.Event()
 
     def wait(_: Seen) -> None:
-        gone.wait(10)
+        gone.wait(PATIENCE_SECONDS)
 
     upstream.answer = wait
     with gateway.connect() as client:
@@ -430,7 +436,7 @@ def test_an_unguarded_request_ends_with_its_client(gateway: Gateway, upstream: U
     upstream.on_connection = watch
     with gateway.connect() as client:
         client.request("GET", "/events")
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE_SECONDS)
 
 
 def test_a_body_that_ends_too_soon_is_not_made_whole(gateway: Gateway, upstream: Upstream) -> None:
@@ -442,7 +448,7 @@ def test_a_body_that_ends_too_soon_is_not_made_whole(gateway: Gateway, upstream:
     assert upstream.seen == []
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

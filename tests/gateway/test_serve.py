@@ -27,6 +27,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.states import Delivery
 from tests.gateway.upstreams import OK, Seen, Upstream
 from tests.guards import labelled, trusted_baseline
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Answer, Client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ class Served:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         try:
-            self.wait_for(r"metrics: http://127.0.0.1:(\d+)", 60)
+            self.wait_for(r"metrics: http://127.0.0.1:(\d+)")
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -88,7 +89,7 @@ class Served:
                 self.said += line
                 self._changed.notify_all()
 
-    def wait_for(self, pattern: str, seconds: float = 30) -> None:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE_SECONDS) -> None:
         def there() -> bool:
             return re.search(pattern, self.said) is not None or self.process.poll() is not None
 
@@ -107,14 +108,14 @@ class Served:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(60)
+                self.process.wait(PATIENCE_SECONDS)
             finally:
                 self.process.kill()
-        self._reader.join(10)
+        self._reader.join(PATIENCE_SECONDS)
         assert self.process.stderr is not None
         self.process.stderr.close()
 
-    def end(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
+    def end(self, number: int = signal.SIGTERM, seconds: float = PATIENCE_SECONDS) -> int:
         self.process.send_signal(number)
         return self.process.wait(seconds)
 
@@ -149,7 +150,7 @@ def store(policy: Path) -> Iterator[Store]:
         opened.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -162,7 +163,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -281,7 +282,7 @@ def test_workers_end_when_the_one_that_started_them_is_killed(policy: Path) -> N
         children = psutil.Process(served.process.pid).children()
         assert len(children) == 2
         served.end(signal.SIGKILL)
-        _, alive = psutil.wait_procs(children, timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
         assert alive == []
 
 
@@ -293,7 +294,7 @@ def test_requests_in_progress_are_finished_before_the_end(number: int, policy: P
     go_on = threading.Event()
 
     def slowly(_: Seen) -> bytes:
-        go_on.wait(30)
+        go_on.wait(2 * PATIENCE_SECONDS)
         return OK
 
     with Upstream(slowly) as upstream, Served(policy, upstream.url) as served, Client(served.port) as client:
@@ -304,7 +305,7 @@ def test_requests_in_progress_are_finished_before_the_end(number: int, policy: P
         go_on.set()
         answer = client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert served.process.wait(60) == 0
+        assert served.process.wait(PATIENCE_SECONDS) == 0
     assert states(policy) == [Delivery.DELIVERED]
 
 
@@ -312,7 +313,7 @@ def test_what_does_not_finish_in_time_is_unknown(policy: Path) -> None:
     go_on = threading.Event()
 
     def never(_: Seen) -> None:
-        go_on.wait(60)
+        go_on.wait(2 * PATIENCE_SECONDS)
 
     with (
         Upstream(never) as upstream,
@@ -330,7 +331,7 @@ def test_what_does_not_finish_in_time_is_unknown(policy: Path) -> None:
 
 def connects(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS).close()
     except OSError:
         return False
     return True

@@ -12,6 +12,8 @@ from typing import Self
 
 import h11
 
+from tests.patience import PATIENCE_SECONDS
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-App: yes\r\n\r\nok"
 
 
@@ -70,7 +72,7 @@ class Upstream:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
 
     def finish(self) -> None:
@@ -79,9 +81,9 @@ class Upstream:
             address = last.getsockname()
         with self.changed:
             # They are accepted one after the other: once this one has been, so were all that were made before it.
-            assert self.changed.wait_for(lambda: address in self._ended, 10)
+            assert self.changed.wait_for(lambda: address in self._ended, PATIENCE_SECONDS)
         for thread in self._threads[1:]:
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
 
     def _start(self, target: Callable[[], None]) -> None:
@@ -152,7 +154,7 @@ class Upstream:
                 return
             http.start_next_cycle()
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         with self.changed:
             assert self.changed.wait_for(condition, seconds), f"never came true; seen: {self.seen}"
 

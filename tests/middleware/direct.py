@@ -7,6 +7,8 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from tests.patience import PATIENCE_SECONDS
+
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -36,7 +38,7 @@ def make_scope(
     }
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Give way to other tasks until the condition is true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition is about a guard that knows nothing of this test

@@ -25,6 +25,7 @@ from feedback_guard.store.states import OUTCOMES, Delivery, Learning, check_deli
 from feedback_guard.submission import Judgement, Submission
 from feedback_guard.verdict import Decision, Verdict
 from feedback_guard.votes import ReceiptBook
+from tests.patience import PATIENCE_SECONDS
 
 EXTRACT = "{kind: 'label', input: input, label: label}"
 FEEDBACK = {"input": "where is my card?", "label": "card_arrival"}
@@ -279,7 +280,7 @@ class FakeGuard:
         with self.changed:
             self.changed.notify_all()
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Block until something recorded makes the condition true."""
         with self.changed:
             if not self.changed.wait_for(condition, seconds):
