@@ -26,6 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.patience import PATIENCE_SECONDS
+
 _ROOT = Path(__file__).parents[1]
 _LONGEST = 1 << 17
 
@@ -45,7 +47,7 @@ class Forked:
         os.close(stdin)
         os.close(stdout)
         self._said = self._events.makefile()
-        self.pid = int(self._next("pid", 120.0))  # the first one waits until everything is imported
+        self.pid = int(self._next("pid", 2 * PATIENCE_SECONDS))  # the first one waits until everything is imported
 
     def __enter__(self) -> Self:
         return self
@@ -69,11 +71,11 @@ class Forked:
             raise subprocess.TimeoutExpired("a forked process", seconds) from None
         raise AssertionError(f"the process ended with {self.returncode} before it was {wanted}")
 
-    def wait_until_stopped(self, timeout: float = 60.0) -> None:
+    def wait_until_stopped(self, timeout: float = PATIENCE_SECONDS) -> None:
         """Wait until it has stopped itself."""
         self._next("stopped", timeout)
 
-    def wait(self, timeout: float = 60.0) -> int:
+    def wait(self, timeout: float = PATIENCE_SECONDS) -> int:
         """Wait for its end; minus the signal that ended it, or its exit code."""
         if self.returncode is None:
             self._next("ended", timeout)
@@ -127,7 +129,7 @@ def _parent() -> socket.socket:
 
     def end() -> None:
         ours.close()
-        parent.wait(60)
+        parent.wait(PATIENCE_SECONDS)
 
     atexit.register(end)
     return ours

@@ -20,6 +20,7 @@ from feedback_guard.clock import SystemClock
 from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store
 from feedback_guard.store.tables import metadata
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 
 _NUMBERS = itertools.count(1)
@@ -44,10 +45,15 @@ class Server:
 
     def control(self, *arguments: str) -> None:
         """Run pg_ctl and wait for it."""
-        _run(
-            [str(self.binaries / "pg_ctl"), "-D", str(self.folder / "data"), "-w", "-t", "30", *arguments],
-            cwd=self.folder,
-        )
+        command = [
+            str(self.binaries / "pg_ctl"),
+            "-D",
+            str(self.folder / "data"),
+            "-w",
+            "-t",
+            f"{PATIENCE_SECONDS:.0f}",
+        ]
+        _run([*command, *arguments], cwd=self.folder)
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -79,7 +85,7 @@ def _run(command: list[str], cwd: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
-        timeout=60,
+        timeout=2 * PATIENCE_SECONDS,
         check=False,
     )
     if done.returncode:

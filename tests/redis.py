@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import redis as redis_py
 
+from feedback_guard.clock import MICROSECONDS
 from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.policy.redis import RedisPolicy
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 
 KEY = "a key of tests, of 32 characters"
@@ -48,7 +50,7 @@ class Server:
         command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         command += ["--dir", str(self.folder), "--unixsocket", str(self.folder / "socket"), "--logfile", "log"]
         self._process = subprocess.Popen([*command, *self._arguments], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(redis_py.ConnectionError), self.client as client:
                 if client.ping():
@@ -60,7 +62,7 @@ class Server:
         """Kill it: what it has in memory is lost."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(20)
+            self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
     def hang(self) -> None:
@@ -120,5 +122,6 @@ def section(server: Server, **options: Any) -> dict[str, Any]:
 
 
 def shared(server: Server, place: str = "here", **options: Any) -> SharedLevels:
-    """Shared levels on a server; its key must be in the environment."""
-    return SharedLevels(RedisPolicy.model_validate(section(server, **options)), place)
+    """Shared levels on a server, which may take longer than any policy allows; its key must be in the environment."""
+    policy = RedisPolicy.model_validate(section(server, **options))
+    return SharedLevels(policy.model_copy(update={"timeout": int(PATIENCE_SECONDS * MICROSECONDS)}), place)

@@ -35,6 +35,7 @@ import pytest
 import yaml
 
 from feedback_guard.policy.loader import load_policy
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -216,7 +217,7 @@ def started(command: str) -> Iterator[None]:
         subprocess.Popen(["bash", "-c", f"exec {command}"], stdout=log, stderr=log) as server,
     ):
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 2 * PATIENCE_SECONDS
             while not answers(int(port[1])):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     server.wait(0.1)
@@ -225,7 +226,7 @@ def started(command: str) -> Iterator[None]:
             yield
         finally:
             server.terminate()
-            server.wait(30)
+            server.wait(PATIENCE_SECONDS)
 
 
 def answers(port: int) -> bool:

@@ -22,6 +22,7 @@ from feedback_guard.signals.interface import Observation
 from feedback_guard.store.states import Delivery
 from feedback_guard.submission import Judgement
 from tests.guards import START_US, labelled, make_guard, make_policy, submit
+from tests.patience import PATIENCE_SECONDS
 
 
 def test_two_guards_on_one_store_and_a_restarted_one_have_the_same_detectors(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_who_comes_during_the_start_waits_until_the_ledger_is_read(
 
     def slowly(self: Follower) -> None:
         reading.set()
-        assert may_go_on.wait(20)
+        assert may_go_on.wait(PATIENCE_SECONDS)
         real(self)
 
     monkeypatch.setattr(Follower, "catch_up_now", slowly)
@@ -97,7 +98,7 @@ def test_who_comes_during_the_start_waits_until_the_ledger_is_read(
     async def main() -> None:
         one, other = (submit(item) for item in labelled(2))
         first = asyncio.create_task(guard.judge(one))
-        await asyncio.to_thread(reading.wait, 20)
+        await asyncio.to_thread(reading.wait, PATIENCE_SECONDS)
         second = asyncio.create_task(guard.judge(other))
         try:
             while not second.done() and not guard._starting._waiters:  # noqa: ASYNC110 - judged, or it stands in line

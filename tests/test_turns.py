@@ -11,9 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from feedback_guard.turns import Turns
-
-PATIENCE_SECONDS = 30.0
-"""After which a test has failed whose question nobody answers."""
+from tests.patience import PATIENCE_SECONDS
 
 
 class Doubles:

@@ -9,9 +9,7 @@ import numpy as np
 
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.interface import Vectors
-
-PATIENCE = 30.0
-"""Seconds after which a test that waits for an event has failed."""
+from tests.patience import PATIENCE_SECONDS
 
 
 class Recorder(UnsafeHashingEmbedder):
@@ -45,7 +43,7 @@ class Gated(Recorder):
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         self.entered.set()
-        if not self.gate.wait(PATIENCE):
+        if not self.gate.wait(PATIENCE_SECONDS):
             raise TimeoutError("the test never opened the gate")
         return super().encode(texts)
 

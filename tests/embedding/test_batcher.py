@@ -19,7 +19,8 @@ from feedback_guard.embedding.interface import Embedder
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.embedding.vectors import round_half
 from feedback_guard.errors import EmbeddingError, UsageError
-from tests.embedding.faulty import PATIENCE, Gated, Recorder
+from tests.embedding.faulty import Gated, Recorder
+from tests.patience import PATIENCE_SECONDS
 
 SECOND = 1_000_000
 LONG_DEADLINE = 60 * SECOND
@@ -34,11 +35,11 @@ def running(
     try:
         yield batcher
     finally:
-        batcher.close(timeout_seconds=PATIENCE)
+        batcher.close(timeout_seconds=PATIENCE_SECONDS)
 
 
 async def entered(gated: Gated) -> None:
-    assert await asyncio.to_thread(gated.entered.wait, PATIENCE)
+    assert await asyncio.to_thread(gated.entered.wait, PATIENCE_SECONDS)
 
 
 def texts_of_all_lengths(n: int) -> list[str]:
@@ -252,7 +253,7 @@ def test_embed_now_is_in_batches_of_its_own_and_takes_turns() -> None:
 
     with running(gated, max_batch=8) as batcher, ThreadPoolExecutor(1) as thread:
         job = thread.submit(batcher.embed_now, texts)
-        assert gated.entered.wait(PATIENCE)
+        assert gated.entered.wait(PATIENCE_SECONDS)
         asyncio.run(main())
         job.result()
     assert [batch for batch in gated.batches if not batch[0].startswith("live")] == recorder.batches

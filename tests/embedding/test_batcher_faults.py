@@ -16,8 +16,9 @@ from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.embedding.interface import Embedder, Vectors
 from feedback_guard.embedding.vectors import round_half
 from feedback_guard.errors import EmbeddingDeadlineError, EmbeddingError, EmbeddingOverloadError
-from tests.embedding.faulty import HARMS, PATIENCE, Gated, Poisoned, Recorder
+from tests.embedding.faulty import HARMS, Gated, Poisoned, Recorder
 from tests.embedding.test_batcher import LONG_DEADLINE, SECOND, entered, running
+from tests.patience import PATIENCE_SECONDS
 
 Harm = Callable[[Vectors], Vectors]
 each_harm = pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
@@ -187,7 +188,7 @@ def test_a_loop_that_is_gone_harms_nobody() -> None:
     with running(gated) as batcher:
         task = loop.create_task(batcher.embed(["gone"], deadline_us=LONG_DEADLINE))
         loop.run_until_complete(asyncio.sleep(0))
-        assert gated.entered.wait(PATIENCE)
+        assert gated.entered.wait(PATIENCE_SECONDS)
         # The loop is closed with the request under way, as when a server is killed.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         loop.close()
@@ -227,7 +228,7 @@ def test_a_model_that_hangs_for_ever_is_left_behind(caplog: pytest.LogCaptureFix
     with pytest.raises(EmbeddingError, match="still hangs"):
         batcher.start()
     gated.gate.set()
-    hung.join(PATIENCE)
+    hung.join(PATIENCE_SECONDS)
     batcher.start()
     assert len(batcher.embed_now(["again"])) == 1
     batcher.close()
@@ -250,7 +251,7 @@ def test_a_thread_that_dies_fails_what_waits_and_can_be_started_again(caplog: py
         assert "the embedding thread failed" in caplog.text
         for thread in threading.enumerate():
             if thread.name == "feedback-guard-embedding":
-                thread.join(PATIENCE)
+                thread.join(PATIENCE_SECONDS)
         batcher.start()
         with pytest.raises(EmbeddingError, match="thread ended"):
             batcher.embed_now(["text"])

@@ -23,8 +23,8 @@ from feedback_guard.embedding.isolated import LOAD_SECONDS, RESTART_SECONDS, Iso
 from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmbedder
 from feedback_guard.errors import EmbeddingError, ModelDigestError
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
-from tests.embedding.faulty import PATIENCE
 from tests.embedding.stand_in import go_on, kill, pid_of, standing_still, use_stand_in
+from tests.patience import PATIENCE_SECONDS
 
 STALL = 60.0
 """Seconds that a batch may take: by the clock of a test none, and by that of a slow machine more than it does."""
@@ -232,7 +232,7 @@ def test_it_says_when_it_can_be_sent_a_batch_and_waits_for_nothing(
     go_on(stand_in)
     file = stand_in.fileno()
     assert file is not None
-    assert readable([file], PATIENCE)
+    assert readable([file], PATIENCE_SECONDS)
     assert stand_in.prepare() is Readiness.READY
 
 

@@ -19,7 +19,8 @@ from feedback_guard.embedding.interface import Readiness, Vectors
 from feedback_guard.embedding.line import HALF, WORTH
 from feedback_guard.embedding.vectors import round_half
 from feedback_guard.errors import EmbeddingError
-from tests.embedding.faulty import PATIENCE, Recorder
+from tests.embedding.faulty import Recorder
+from tests.patience import PATIENCE_SECONDS
 
 DEADLINE = 60_000_000
 
@@ -67,7 +68,7 @@ class Ahead(Recorder):
 
     async def sent(self) -> None:
         """Wait until one more batch was begun."""
-        assert await asyncio.to_thread(self.begun.acquire, timeout=PATIENCE)
+        assert await asyncio.to_thread(self.begun.acquire, timeout=PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def running(embedder: Ahead, *, max_batch: int = 32) -> Iterator[Batcher]:
     try:
         yield batcher
     finally:
-        batcher.close(timeout_seconds=PATIENCE)
+        batcher.close(timeout_seconds=PATIENCE_SECONDS)
 
 
 def call(batcher: Batcher, *texts: str) -> asyncio.Task[list[Vectors]]:
@@ -212,7 +213,7 @@ def test_closing_fails_what_is_under_way() -> None:
         await ahead.sent()
         calls += [call(batcher, f"text {n}") for n in range(WORTH)]
         await ahead.sent()
-        closing = asyncio.create_task(asyncio.to_thread(batcher.close, timeout_seconds=PATIENCE))
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close, timeout_seconds=PATIENCE_SECONDS))
         answers = await asyncio.gather(*calls, return_exceptions=True)  # before the model answered anything
         assert {str(answer) for answer in answers} == {"the embedder was closed"}
         await closing  # nor is it waited for

@@ -23,8 +23,8 @@ from feedback_guard.embedding.sentence_transformer import SentenceTransformerEmb
 from feedback_guard.embedding.several import SeveralProcesses, make_live_embedder
 from feedback_guard.errors import EmbeddingError
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
-from tests.embedding.faulty import PATIENCE
 from tests.embedding.stand_in import go_on, kill, pid_of, use_stand_in
+from tests.patience import PATIENCE_SECONDS
 
 DEADLINE = 60_000_000
 
@@ -126,7 +126,7 @@ class Lined:
 
     def until(self, asked: Asked) -> None:
         """Take in answers until all of these have theirs."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE_SECONDS
         while None in asked.answers:
             assert time.monotonic() < end
             if (files := self.line.files()) is not None:
@@ -239,7 +239,7 @@ def test_one_is_started_anew_without_anybody_waiting(
     go_on(first)
     file = first.fileno()
     assert file is not None
-    assert readable([file], PATIENCE)
+    assert readable([file], PATIENCE_SECONDS)
     assert first.prepare() is Readiness.READY
     assert second.prepare() is Readiness.READY
 

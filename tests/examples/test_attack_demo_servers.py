@@ -14,6 +14,7 @@ import pytest
 
 from attack_demo import servers
 from attack_demo.servers import EXAMPLES, Child, DemoError
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_child_that_dies_is_reported_with_its_log(quick: Child) -> None:
         quick.log.write_text("line one\nwhat it died of\n")
         os.kill(pid_of(quick), signal.SIGKILL)
         with pytest.raises(DemoError, match=r"unguarded assistant ended with code -9(.|\n)*what it died of"):
-            quick.watch(10.0)
+            quick.watch(PATIENCE_SECONDS)
 
 
 def test_a_child_that_cannot_start_is_reported_with_its_log(tmp_path: Path) -> None:
@@ -93,6 +94,6 @@ def test_children_do_not_outlive_a_demo_that_is_killed(tmp_path: Path) -> None:
         process = psutil.Process(int(demo.stdout.readline()))
         demo.kill()
         demo.wait()
-    gone, alive = psutil.wait_procs([process], timeout=30)
+    gone, alive = psutil.wait_procs([process], timeout=PATIENCE_SECONDS)
     assert gone
     assert not alive

@@ -27,10 +27,10 @@ from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence.baseline import build_baseline, save
 from feedback_guard.policy.embedding import Backend, EmbeddingPolicy
 from tests.guards import sentence
+from tests.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECONDS = 120.0
-"""Longest wait for anything: hosts take their time to start on a busy machine."""
+
 _POLL = 0.1
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ def running(
     finally:
         child.terminate()
         try:
-            child.wait(20)
+            child.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
@@ -110,7 +110,7 @@ def said_port(child: subprocess.Popen[bytes]) -> int:
     assert child.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
-        assert selector.select(SECONDS), "the host did not start in time"
+        assert selector.select(PATIENCE_SECONDS), "the host did not start in time"
     line = child.stdout.readline()
     assert line.strip().isdigit(), "the host did not start"
     return int(line)
@@ -119,7 +119,7 @@ def said_port(child: subprocess.Popen[bytes]) -> int:
 def until(ready: Callable[[], T], what: str, child: subprocess.Popen[bytes] | None = None) -> T:
     """Ask again until there is an answer, within a bound."""
     pause = threading.Event()
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         found = ready()
         if found:

@@ -22,6 +22,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.records import NewSubmission, PullBack
 from feedback_guard.store.states import Delivery, Learning
 from tests.learning.cutting import CAPS, DAY, KEY, LATER, cut, held_by, many, one, policy, put, rows
+from tests.patience import PATIENCE_SECONDS
 from tests.store.build import CLOCK, NOW, decide
 from tests.store.build import policy as store_policy
 
@@ -230,7 +231,7 @@ def test_a_process_that_is_killed_leaves_nothing_that_looks_like_a_snapshot(tmp_
     url, out = f"sqlite:///{tmp_path}/store.db", tmp_path / "out" / "s"
     with Store.open(store_policy(url), clock=CLOCK) as opened:
         put(opened, *many(50, 30))
-    ended = subprocess.run([sys.executable, "-c", KILLED, url, str(out), stage], check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", KILLED, url, str(out), stage], check=False, timeout=PATIENCE_SECONDS)
     assert ended.returncode == -signal.SIGKILL
     assert not out.exists()
     with Store.open(store_policy(url), clock=CLOCK) as opened:

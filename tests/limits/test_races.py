@@ -13,6 +13,7 @@ import pytest
 from benchmarks.races import excess
 from feedback_guard.limits.checks import over_admitted, rate
 from feedback_guard.limits.interface import UNIT
+from tests.patience import PATIENCE_SECONDS
 from tests.redis import Server
 
 
@@ -20,7 +21,11 @@ def raced(*arguments: str, bug: str | None = None) -> dict[str, Any]:
     """What came of a race in a process of its own, which forks the others before it has any threads."""
     module = ["benchmarks.races"] if bug is None else ["tests.limits.wrong_races", bug]
     done = subprocess.run(
-        [sys.executable, "-m", *module, *arguments], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-m", *module, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode in {0, 1}, done.stderr[-2000:]
     result: dict[str, Any] = json.loads(done.stdout)

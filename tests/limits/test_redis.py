@@ -22,6 +22,7 @@ from feedback_guard.limits.redis_thread import MAX_WAITING
 from feedback_guard.policy.redis import RedisPolicy
 from feedback_guard.policy.schema import Policy
 from tests.limits import openers
+from tests.patience import PATIENCE_SECONDS
 from tests.redis import KEY, Server, running, section, shared
 
 NOW = 1_790_000_000 * SECOND
@@ -39,7 +40,7 @@ def test_a_server_can_be_had(redis_server: Server) -> None:
 
 @pytest.fixture
 def front(redis_server: Server) -> Iterator[SharedLevels]:
-    opened = shared(redis_server, timeout="1s")
+    opened = shared(redis_server)
     yield opened
     opened.close()
 
@@ -173,7 +174,7 @@ def test_emptied_or_restarted_it_is_filled_again(redis_server: Server, front: Sh
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -182,7 +183,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_redis_that_is_killed_costs_little_and_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
     skipped: list[bool] = []
     with running() as server:
-        policy = RedisPolicy.model_validate(section(server, pause="100ms", timeout="500ms"))
+        policy = RedisPolicy.model_validate(section(server, pause="100ms"))
         front = SharedLevels(policy, "here", on_skipped=skipped.append)
         try:
             front.note(FULL)
@@ -207,7 +208,7 @@ def test_a_redis_that_is_killed_costs_little_and_is_found_again(caplog: pytest.L
 def test_a_redis_that_hangs_costs_the_timeout_a_few_times_and_then_nothing() -> None:
     outcomes: list[str] = []
     with running() as server:
-        policy = RedisPolicy.model_validate(section(server, pause="60s", timeout="50ms"))
+        policy = RedisPolicy.model_validate(section(server, pause="60s", timeout="500ms"))
         front = SharedLevels(policy, "here", on_outcome=outcomes.append)
         try:
             until(lambda: front.peek_now([CHARGE], NOW) is None and outcomes[-1] == "unknown")

@@ -17,6 +17,7 @@ from feedback_guard.limits.redis import SharedLevels
 from feedback_guard.policy.redis import RedisPolicy
 from tests.limits import openers
 from tests.limits.openers import Fronted
+from tests.patience import PATIENCE_SECONDS
 from tests.redis import Server, running, section
 
 NOW = 1_790_000_000_000_000
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_key")]
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

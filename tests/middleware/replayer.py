@@ -31,6 +31,7 @@ from feedback_guard.policy.schema import Policy
 from feedback_guard.store.records import Claim
 from feedback_guard.store.states import Delivery
 from tests.faults.points import OF_THE_WIRE, Ending
+from tests.patience import PATIENCE_SECONDS
 
 _BEFORE = ("before the claim", "in the claim", "after the claim", "before the call")
 _AFTER = ("after the answer", "before the record", "in the record", "after the record")
@@ -63,7 +64,7 @@ class Worker(Guard):
             self.ending = ""
             print("stopped", flush=True)
             os.kill(os.getpid(), signal.SIGSTOP)
-            dispatch.START_SECONDS = 10.0  # type: ignore[misc]
+            dispatch.START_SECONDS = PATIENCE_SECONDS  # type: ignore[misc]
 
     async def claim_approved(self, routes: Sequence[str], limit: int = 10, *, lease_us: int = 0) -> list[Claim]:
         self.reach("before the claim")
@@ -139,7 +140,7 @@ def proxy(worker: Worker, url: str) -> Any:
             worker.reach(point)
 
     Reaching("").on_the_wire()
-    wires = Wires(upstream, Patience(connect_seconds=5.0, read_seconds=10.0))
+    wires = Wires(upstream, Patience(connect_seconds=PATIENCE_SECONDS, read_seconds=PATIENCE_SECONDS))
     forward = Proxy(worker.metrics, wires, Forwarder.of(upstream, worker.policy.identity))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -167,8 +168,7 @@ def application(worker: Worker, effects: Path, *, idempotent: bool) -> Any:
 
 async def work(url: str, effects: Path, ending: str, marks: Sequence[str]) -> None:
     idempotent = "idempotent" in marks
-    if "short" in marks:
-        dispatch.START_SECONDS = 0.0  # type: ignore[misc]
+    dispatch.START_SECONDS = 0.0 if "short" in marks else PATIENCE_SECONDS  # type: ignore[misc]
     worker = Worker(policy(url, idempotent=idempotent), "sha256:" + "0" * 64)
     worker.ending = ending
     credentials = Proving(worker.policy, {})
@@ -178,12 +178,14 @@ async def work(url: str, effects: Path, ending: str, marks: Sequence[str]) -> No
     upstream = next((mark for mark in marks if mark.startswith("http:")), None)
     app = proxy(worker, upstream) if upstream else application(worker, effects, idempotent=idempotent)
     routes = [mark for mark in marks if mark in ROUTES] or list(ROUTES)
-    dispatcher = Dispatcher(worker, Entry(app), routes, recorder, credentials, poll_seconds=0.02, deadline_seconds=20.0)
+    dispatcher = Dispatcher(
+        worker, Entry(app), routes, recorder, credentials, poll_seconds=0.02, deadline_seconds=PATIENCE_SECONDS
+    )
     while worker.store.count_by_delivery().get(Delivery.APPROVED):
         dispatcher.start()
         await asyncio.sleep(0.05)
         await dispatcher.stop()
-    await tasks.drain(20.0)
+    await tasks.drain(PATIENCE_SECONDS)
     await worker.stop()
     print("drained", flush=True)
 

@@ -24,6 +24,7 @@ from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision, Verdict
 from tests.middleware.direct import Connection, Recorder, call, make_scope
 from tests.middleware.fakes import EXTRACT, FEEDBACK, FakeGuard, make_policy
+from tests.patience import PATIENCE_SECONDS
 
 JSON = (b"content-type", b"application/json")
 BAD: dict[str, tuple[int, dict[str, Any]]] = {
@@ -460,7 +461,7 @@ def test_streamed_answers_pass_piece_by_piece(spec_version: str, wrap: str) -> N
             while connection.body.count(b";") < number + 1:
                 await asyncio.sleep(0)
                 assert not request.done()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await request
         assert connection.body == b"piece 0;piece 1;piece 2;"
         assert connection.receives < 10, "receive was asked in a loop"

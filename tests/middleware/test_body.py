@@ -10,6 +10,7 @@ import pytest
 from feedback_guard.middleware.body import Body, ClientLeftError, check_length, framed
 from feedback_guard.middleware.replies import BadInputError
 from tests.middleware.direct import Connection
+from tests.patience import PATIENCE_SECONDS
 
 READ = {"max_bytes": 100, "deadline_us": 10_000_000}
 
@@ -138,7 +139,7 @@ def test_lingering_is_bounded_in_bytes_and_in_time(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("feedback_guard.middleware.body.LINGER_SECONDS", 0.01)
         silent = Connection(pieces=[b"x"], leaves=True)
         silent.left.clear()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await Body(silent.receive).linger()
 
     asyncio.run(run())

@@ -13,6 +13,7 @@ from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
 from tests.middleware.direct import Connection, Recorder, call, make_scope, until
 from tests.middleware.fakes import FEEDBACK, FakeGuard
+from tests.patience import PATIENCE_SECONDS
 
 FINAL = {Delivery.DELIVERED, Delivery.FAILED, Delivery.UNKNOWN}
 
@@ -190,7 +191,7 @@ def test_the_end_gives_an_open_outcome_one_last_chance(caplog: pytest.LogCapture
         guard.delivery_errors = [StoreError("gone") for _ in range(failures)]
         middleware = FeedbackGuardMiddleware(Recorder(), guard=guard)
         await call(middleware, body=FEEDBACK)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await middleware._service._quiesce()
         return guard.only.delivery
 

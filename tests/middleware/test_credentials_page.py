@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import threading
 from pathlib import Path
 
 import pytest
 
 from feedback_guard.store.states import OUTCOMES, Delivery
 from tests.guards import labelled, make_policy
+from tests.patience import wait_until
 from tests.serving import Serving
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "credentials-at-replay.md"
@@ -39,9 +39,6 @@ def test_an_application_that_takes_the_guards_word(tmp_path: Path, monkeypatch: 
         held = next(answer for answer in answers if answer.status == 202)
         ident = held.json["id"]
         guard.store.submit(lambda tx: tx.decide(ident, approve=True, moderator="mo", now_us=1)).result()
-        for _ in range(1_000):
-            stored = guard.store.submission(ident)
-            if stored.delivery in OUTCOMES:
-                break
-            threading.Event().wait(0.01)
+        wait_until(lambda: guard.store.submission(ident).delivery in OUTCOMES)
+        stored = guard.store.submission(ident)
         assert stored.delivery is Delivery.DELIVERED, stored.detail

@@ -21,6 +21,7 @@ from feedback_guard.store.states import OUTCOMES, Delivery
 from feedback_guard.verdict import Decision, Verdict
 from tests.middleware.direct import Recorder, call, make_scope, until
 from tests.middleware.fakes import FEEDBACK, FakeGuard, Kept
+from tests.patience import PATIENCE_SECONDS
 
 JSON = (b"content-type", b"application/json")
 ODD_SCOPE = {
@@ -43,7 +44,7 @@ class Bench:
         self.app = app or Recorder()
         self.guard = guard or FakeGuard()
         self.guard.decide_on = lambda _: Decision.QUARANTINE
-        options = {"poll_seconds": 0.01, "replay_deadline_seconds": 5.0} | options
+        options = {"poll_seconds": 0.01, "replay_deadline_seconds": PATIENCE_SECONDS} | options
         self.middleware = FeedbackGuardMiddleware(self.app, guard=self.guard, **options)
 
     async def hold(self, entry: Any = None, body: Any = FEEDBACK, **scope: Any) -> str:
@@ -291,7 +292,8 @@ def test_every_end_has_a_state(name: str, caplog: pytest.LogCaptureFixture) -> N
     steps, state = ENDS[name]
 
     async def run() -> Kept:
-        bench = Bench(app_of(*steps), replay_deadline_seconds=0.05)
+        late = "hang" in name or "leave first" in name
+        bench = Bench(app_of(*steps), replay_deadline_seconds=0.05 if late else PATIENCE_SECONDS)
         kept = await bench.hold_and_approve()
         await bench.close()
         return kept
@@ -513,7 +515,7 @@ def test_a_claim_that_is_too_old_is_given_back_and_the_application_not_called() 
         assert kept.history.count(Delivery.DISPATCHING) == 2
         assert kept.history.count(Delivery.APPROVED) == 2
         assert len(bench.app.bodies) == 1
-        assert bench.guard.lease_us == (10 + 5 + 2 + 15) * 1_000_000, "start, deadline, grace and record"
+        assert bench.guard.lease_us == (10 + PATIENCE_SECONDS + 2 + 15) * 1_000_000, "start, deadline, grace and record"
         await bench.close()
 
     asyncio.run(run())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.store.records import StoredSubmission
 from feedback_guard.store.states import Delivery, Learning
 from tests.guards import labelled, make_guard
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Answer, Serving
 
 ROUTE = {"name": "feedback", "path": "/feedback", "extract": "{kind: 'label', input: text, label: topic}"}
@@ -72,7 +74,7 @@ class Host:
     def decide(self, ident: str, *, approve: bool) -> None:
         assert self.loop is not None
         deciding = self.guard.decide(ident, approve=approve, moderator="mo", note="looked at it")
-        asyncio.run_coroutine_threadsafe(deciding, self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(deciding, self.loop).result(PATIENCE_SECONDS)
 
     def stored(self, ident: str) -> StoredSubmission:
         stored = self.guard.store.submission(ident)
@@ -80,13 +82,12 @@ class Host:
         return stored
 
     def wait_for(self, ident: str, reached: Callable[[StoredSubmission], bool]) -> StoredSubmission:
-        for _ in range(400):
-            stored = self.stored(ident)
-            if reached(stored):
-                return stored
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not reached(stored := self.stored(ident)):
+            assert time.monotonic() < end, f"{ident} stays {stored.delivery}"
             with self.changed:
                 self.changed.wait(0.02)
-        raise AssertionError(f"{ident} stays {self.stored(ident).delivery}")
+        return stored
 
     def last(self) -> StoredSubmission:
         """The submission that was recorded last."""

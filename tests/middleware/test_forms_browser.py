@@ -17,9 +17,10 @@ from starlette.routing import Route
 
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from tests.middleware.fakes import FakeGuard, make_policy
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server"]
 TEXT = 'two lines\nä 😀 & = + % ; "quoted" \\ --'
@@ -47,7 +48,9 @@ def chromium() -> Iterator[Chromium]:
             pytest.fail(f"{CHROMIUM} is missing; CI installs the Debian package chromium")
         pytest.skip(f"{CHROMIUM} is missing; install the Debian package chromium to run this")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=ARGUMENTS, timeout=PATIENCE_SECONDS * 1_000
+        )
         yield browser
         browser.close()
 
@@ -90,6 +93,7 @@ def test_a_form_of_a_browser_is_taken_and_read_as_the_application_reads_it(
     before = len(guard.kept)
     read.clear()
     page: Page = chromium.new_page()
+    page.set_default_timeout(PATIENCE_SECONDS * 1_000)
     page.goto(f"{server.url}/?media={media}")
     page.fill("[name=input]", TEXT)
     page.fill("[name=label]", "card_arrival")

@@ -21,6 +21,7 @@ from werkzeug.test import EnvironBuilder
 import tests.frameworks.apps.django_settings  # noqa: F401 - Django writes nothing before it is configured
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from tests.middleware.fakes import FakeGuard, make_policy
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Serving
 
 FIELDS = {"input": 'wo ist é\r\n& = + %41; 😀 "x"?', "label": "card_arrival", "empty": ""}
@@ -85,7 +86,7 @@ def curl(server: Serving, *arguments: str) -> int:
         [program, "-sS", "-o", "/dev/null", "-w", "%{http_code}", *arguments, f"{server.url}/feedback"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     return int(done.stdout)

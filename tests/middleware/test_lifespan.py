@@ -19,6 +19,7 @@ from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
 from tests.middleware.direct import Recorder, call, make_scope, until
 from tests.middleware.fakes import FEEDBACK, FakeGuard, make_policy
+from tests.patience import PATIENCE_SECONDS
 
 
 class Server:
@@ -36,7 +37,7 @@ class Server:
             scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self.state}
             self.task = asyncio.ensure_future(self.app(scope, self.to_app.get, self.from_app.put))
         await self.to_app.put({"type": f"lifespan.{kind}"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.from_app.get()
 
 

@@ -27,6 +27,7 @@ from feedback_guard.ledger.verify import verify
 from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.store.states import OUTCOMES, Delivery, Resolution
 from tests.guards import labelled, make_guard
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.serving import Answer, Serving
 
 ROUTE = {"name": "feedback", "path": "/feedback", "extract": "{kind: 'label', input: text, label: topic}"}
@@ -65,7 +66,7 @@ class Host:
         raise AssertionError("nothing was held")
 
     def act(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop()).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop()).result(PATIENCE_SECONDS)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         return self.guard._tasks[0].get_loop()
@@ -74,13 +75,7 @@ class Host:
         self.act(self.guard.decide(ident, approve=True, moderator="mo"))
 
     def ended(self, ident: str) -> Any:
-        for _ in range(500):
-            stored = self.guard.store.submission(ident)
-            assert stored is not None
-            if stored.delivery in OUTCOMES:
-                return stored
-            threading.Event().wait(0.01)
-        raise AssertionError("it did not end")
+        return wait_for(self, ident, lambda stored: stored.delivery in OUTCOMES)
 
 
 Start = Callable[..., Host]
@@ -342,12 +337,8 @@ def flaky(seen: Seen, statuses: list[int]) -> Callable[[Guard], Any]:
 
 
 def wait_for(host: Host, ident: str, condition: Callable[[Any], bool]) -> Any:
-    for _ in range(500):
-        stored = host.guard.store.submission(ident)
-        if condition(stored):
-            return stored
-        threading.Event().wait(0.01)
-    raise AssertionError(f"it stays {stored}")
+    wait_until(lambda: condition(host.guard.store.submission(ident)), "it does not come to that")
+    return host.guard.store.submission(ident)
 
 
 @pytest.mark.parametrize(("statuses", "end"), [([503, 429, 200], Delivery.DELIVERED), ([503] * 3, Delivery.FAILED)])

@@ -29,6 +29,7 @@ from tests.forks import Forked, start
 from tests.gateway.upstreams import OK, Seen, Upstream
 from tests.middleware.direct import make_scope
 from tests.middleware.replayer import POINTS, ROUTES, effect, policy
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import postgres_store_url as postgres_store_url
 from tests.store.build import decide, held, insert
 
@@ -67,7 +68,7 @@ class Scene:
 
     def run(self, ending: str = "none", *marks: str) -> int:
         with self.worker(ending, *marks) as worker:
-            return worker.wait(60)
+            return worker.wait(PATIENCE_SECONDS)
 
     def expire(self) -> None:
         """Let the time of all leases be over, and the housekeeping of any process see it."""
@@ -131,7 +132,7 @@ def kill_at_every_point(scene: Scene) -> dict[str, str]:
         scene.approve(route, route=route)
     with contextlib.ExitStack() as ending:
         workers = [ending.enter_context(scene.worker(point, route)) for point, route in items.items()]
-        assert [worker.wait(90) for worker in workers] == [-signal.SIGKILL] * len(workers)
+        assert [worker.wait(PATIENCE_SECONDS) for worker in workers] == [-signal.SIGKILL] * len(workers)
     scene.finish()
     assert all(scene.had(item) for point, item in items.items() if point in LATER), "the upstream goes on by itself"
     return items
@@ -180,7 +181,7 @@ def stopped(scene: Scene, ending: str, *marks: str) -> Iterator[Forked]:
         worker.wait_until_stopped()
         yield worker
         worker.send_signal(signal.SIGCONT)
-        worker.wait(60)
+        worker.wait(PATIENCE_SECONDS)
 
 
 def test_a_worker_that_was_overtaken_before_the_call_does_not_call(scene: Scene) -> None:
@@ -242,7 +243,7 @@ def test_workers_that_race_and_are_killed_have_one_effect_for_each(scene: Scene)
     endings = [random_.choice(POINTS[scene.door][2:]) for _ in range(3)]
     with contextlib.ExitStack() as ending:
         workers = [ending.enter_context(scene.worker(each)) for each in (*endings, "none")]
-        codes = [worker.wait(90) for worker in workers]
+        codes = [worker.wait(PATIENCE_SECONDS) for worker in workers]
     assert codes[3:] == [0]
     assert set(codes[:3]) <= {0, -signal.SIGKILL}
     scene.finish()

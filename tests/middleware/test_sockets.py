@@ -22,6 +22,7 @@ from feedback_guard.middleware.asgi import FeedbackGuardMiddleware
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Decision
 from tests.middleware.fakes import EXTRACT, FEEDBACK, FakeGuard, make_policy
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Client, Serving, head
 
 Http = Literal["h11", "httptools"]
@@ -211,7 +212,7 @@ def test_a_client_that_leaves_before_the_answer_does_not_lose_the_outcome(
     app.mode = "wait"
     client = serving.connect()
     client.request("POST", "/feedback", BODY)
-    assert app.reached.wait(10)
+    assert app.reached.wait(PATIENCE_SECONDS)
     if how == "reset":
         reset(client)
     else:
@@ -373,7 +374,7 @@ def test_the_end_of_the_server_stops_the_guard_after_the_last_outcome(app: App, 
         app.mode = "wait"
         client = server.connect()
         client.request("POST", "/feedback", BODY)
-        assert app.reached.wait(10)
+        assert app.reached.wait(PATIENCE_SECONDS)
         threading.Timer(0.1, app.go_on.set).start()
     client.socket.close()
     assert guard.only.delivery is Delivery.DELIVERED

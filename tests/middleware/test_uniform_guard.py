@@ -25,6 +25,7 @@ from tests.guards import labelled, make_guard
 from tests.middleware.counting import GOOD, IDENTITY, ROUTE, Host
 from tests.middleware.counting import folder as folder
 from tests.middleware.counting import start as start
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.serving import Serving
 
 UNIFORM = {
@@ -40,7 +41,6 @@ def raw(host: Host, item: Contribution, user: str) -> tuple[bytes, bool]:
         for _ in range(2):
             body = {"text": item.input, "topic": item.label}
             client.request("POST", "/feedback", body, {"X-User": user})
-            client.socket.settimeout(10)
             data = b""
             while b"\r\n\r\n" not in data or not data.endswith(b"}"):
                 more = client.socket.recv(65_536)
@@ -52,12 +52,15 @@ def raw(host: Host, item: Contribution, user: str) -> tuple[bytes, bool]:
 
 def settled(host: Host, n: int) -> dict[Delivery, int]:
     """Wait until so many submissions have an outcome, or need none."""
-    for _ in range(500):
-        counted = host.guard.store.count_by_delivery()
-        if sum(counted.values()) >= n and Delivery.DISPATCHING not in counted:
-            return counted
-        asyncio.run(asyncio.sleep(0.01))
-    raise AssertionError(f"open after a while: {counted}")
+    counted: dict[Delivery, int] = {}
+
+    def all_have() -> bool:
+        counted.clear()
+        counted.update(host.guard.store.count_by_delivery())
+        return sum(counted.values()) >= n and Delivery.DISPATCHING not in counted
+
+    wait_until(all_have, "some are open")
+    return counted
 
 
 def test_held_and_accepted_are_the_same_bytes_on_a_connection_that_stays_open(start: Callable[..., Host]) -> None:
@@ -101,7 +104,7 @@ def test_an_application_that_takes_long_is_not_waited_for(start: Callable[..., H
     host.app.go_on.clear()
     first = host.send()
     assert first.status == 200
-    assert host.app.called.wait(10)
+    assert host.app.called.wait(PATIENCE_SECONDS)
     again = host.send()
     assert (again.status, again.body) == (200, first.body)
     host.app.go_on.set()
@@ -191,7 +194,7 @@ def test_a_framework_s_streams_background_tasks_and_middleware_work_unseen(folde
 
     async def stream() -> AsyncIterator[bytes]:
         for number in range(3):
-            await asyncio.to_thread(may_end.wait, 10)
+            await asyncio.to_thread(may_end.wait, PATIENCE_SECONDS)
             happened.append(f"chunk {number}")
             yield b"chunk"
 
@@ -214,8 +217,5 @@ def test_a_framework_s_streams_background_tasks_and_middleware_work_unseen(folde
         assert (answer.status, list(answer.json)) == (200, ["id"])
         assert happened == []
         may_end.set()
-        for _ in range(500):
-            if guard.store.count_by_delivery() == {Delivery.DELIVERED: 1} and "closed" in happened:
-                break
-            asyncio.run(asyncio.sleep(0.01))
+        wait_until(lambda: guard.store.count_by_delivery() == {Delivery.DELIVERED: 1} and "closed" in happened)
         assert happened == ["chunk 0", "chunk 1", "chunk 2", "background", "closed"]

@@ -19,6 +19,7 @@ from feedback_guard import FeedbackGuardMiddleware, Guard
 from tests.guards import labelled, make_policy
 from tests.middleware.direct import Recorder
 from tests.middleware.issuer import claims, make_key, published, sign
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Serving
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "wrap-an-app.md"
@@ -209,7 +210,7 @@ def test_a_function_that_asks_django(folder: Path) -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PAGE.parents[2]), str(folder)])},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.stdout.split() == ["ada", "(anonymous)", "(anonymous)", "(anonymous)"], done.stderr

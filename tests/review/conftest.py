@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedback_guard.review.app import review_app
+from tests.patience import wait_until
 from tests.review.desks import Browser, Desk, a_desk
 from tests.serving import Serving
 
@@ -59,12 +59,4 @@ def ada(browser: Browser) -> Browser:
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
     """Wait for what another task does in its own time."""
-
-    def wait(reached: Callable[[], bool]) -> None:
-        for _ in range(2_000):
-            if reached():
-                return
-            threading.Event().wait(0.01)
-        raise AssertionError("it did not come to that within 20 seconds")
-
-    return wait
+    return wait_until

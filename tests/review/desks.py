@@ -23,6 +23,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.records import Judged, NewSubmission, StoredSubmission
 from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.verdict import Decision, Reason, Verdict
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import Serving
 from tests.store.ready import ready
 
@@ -193,7 +194,7 @@ class Browser:
     def __init__(self, origin: str, *, base: str = "") -> None:
         self.origin = origin
         self.base = base
-        self.http = httpx2.Client(base_url=origin, timeout=30, trust_env=False)
+        self.http = httpx2.Client(base_url=origin, timeout=PATIENCE_SECONDS, trust_env=False)
 
     def __enter__(self) -> Browser:
         return self

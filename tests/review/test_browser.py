@@ -24,6 +24,7 @@ from feedback_guard.review.app import review_app
 from feedback_guard.store.campaigns import Told
 from feedback_guard.store.states import Delivery
 from feedback_guard.verdict import Reason
+from tests.patience import PATIENCE_SECONDS
 from tests.review.desks import REASON, TOKENS, Desk, a_contribution, a_desk, decide, deliver, hold, serving, stored
 from tests.review.payloads import PAYLOADS
 from tests.review.probes import ATTACK, CONTRAST, FOREIGN, HANDLERS, WATCH
@@ -37,8 +38,6 @@ ARGUMENTS = [
     # The tests' servers listen there, and nowhere else: at the same port of ::1 may be whoever else runs here.
     "--host-resolver-rules=MAP *.test 127.0.0.1, MAP localhost 127.0.0.1",
 ]
-PATIENCE_SECONDS = 120.0
-"""After which a test that waits for the browser has failed; it takes seconds where much else runs."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,9 @@ def chromium() -> Iterator[Chromium]:
             pytest.fail(f"{CHROMIUM} is missing; CI installs the Debian package chromium")
         pytest.skip(f"{CHROMIUM} is missing; install the Debian package chromium to run this")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=ARGUMENTS, timeout=PATIENCE_SECONDS * 1_000
+        )
         yield browser
         browser.close()
 

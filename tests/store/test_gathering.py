@@ -13,6 +13,7 @@ from feedback_guard.clock import ManualClock
 from feedback_guard.errors import StoreError
 from feedback_guard.policy.store import StorePolicy
 from feedback_guard.store.database import Store, Transaction
+from tests.patience import PATIENCE_SECONDS
 
 
 def _open(folder: Path, **bounds: int) -> Store:
@@ -106,7 +107,7 @@ def test_a_caller_that_leaves_takes_no_answer_from_those_it_was_sent_with(tmp_pa
     may_go_on = threading.Event()
 
     def waits(tx: Transaction) -> int:
-        may_go_on.wait(10)
+        may_go_on.wait(PATIENCE_SECONDS)
         return tx.append("noted", "first", {}, 0)
 
     async def run(store: Store) -> list[int]:
@@ -118,7 +119,7 @@ def test_a_caller_that_leaves_takes_no_answer_from_those_it_was_sent_with(tmp_pa
         sent[0].cancel()
         await asyncio.gather(sent[0], return_exceptions=True)
         may_go_on.set()
-        return await asyncio.wait_for(asyncio.gather(*sent[1:], first), 10)
+        return await asyncio.wait_for(asyncio.gather(*sent[1:], first), PATIENCE_SECONDS)
 
     with _open(tmp_path) as store:
         assert asyncio.run(run(store)) == [3, 4, 5, 1]
@@ -126,7 +127,10 @@ def test_a_caller_that_leaves_takes_no_answer_from_those_it_was_sent_with(tmp_pa
 
 def test_one_after_the_other_is_answered_too(tmp_path: Path) -> None:
     async def run(store: Store) -> list[int]:
-        return [await asyncio.wait_for(store.run(lambda tx: tx.append("noted", "x", {}, 0)), 10) for _ in range(5)]
+        return [
+            await asyncio.wait_for(store.run(lambda tx: tx.append("noted", "x", {}, 0)), PATIENCE_SECONDS)
+            for _ in range(5)
+        ]
 
     with _open(tmp_path) as store:
         assert asyncio.run(run(store)) == [1, 2, 3, 4, 5]

@@ -13,6 +13,7 @@ from feedback_guard.limits.interface import UNIT
 from feedback_guard.store import tables
 from feedback_guard.store.database import Store
 from tests.forks import Forked, start
+from tests.patience import PATIENCE_SECONDS
 from tests.store.build import CLOCK, NOW, policy
 from tests.store.racer import LIFETIME, RATE
 
@@ -30,7 +31,7 @@ def test_racing_processes_share_one_budget_and_one_ledger(new_url: str) -> None:
         workers = [ending.enter_context(start(RACER, new_url, "race", f"w{number}")) for number in range(3)]
         for worker in workers:
             go(worker)
-        assert [worker.wait(90) for worker in workers] == [0] * 3
+        assert [worker.wait(PATIENCE_SECONDS) for worker in workers] == [0] * 3
         printed = [worker.stdout.read().split() for worker in workers]
     assert [sum(int(line[which]) for line in printed) for which in (0, 1)] == [70, 50]
     with Store.open(policy(new_url), clock=CLOCK) as store:

@@ -15,6 +15,7 @@ from feedback_guard.errors import UnsafeDatabaseError
 from feedback_guard.store import schema, tables
 from feedback_guard.store.database import Store
 from feedback_guard.store.engines import open_engines
+from tests.patience import PATIENCE_SECONDS
 from tests.store.build import CLOCK, insert, policy, submission
 
 MIGRATIONS = str(schema.__file__).replace("schema.py", "migrations")
@@ -100,6 +101,6 @@ def test_several_processes_may_open_a_new_store_at_once(new_url: str) -> None:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    printed = [worker.communicate(timeout=60)[0].strip() for worker in workers]
+    printed = [worker.communicate(timeout=PATIENCE_SECONDS)[0].strip() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 3
     assert sorted(printed) == ["1", "2", "3"]

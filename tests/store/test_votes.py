@@ -18,6 +18,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.states import Delivery, Learning, Resolution
 from feedback_guard.store.votes import Vote, vote_key
 from tests.forks import start
+from tests.patience import PATIENCE_SECONDS
 from tests.store.build import CLOCK, NOW, held, insert, policy, submission
 from tests.store.voter import OUTPUTS, ROUNDS, cast
 
@@ -47,7 +48,7 @@ def test_processes_that_race_and_die_leave_one_live_vote_for_each_output(new_url
                 acknowledged += itertools.islice(worker.stdout, 3)
                 worker.kill()
             acknowledged += worker.stdout
-            worker.wait(60)
+            worker.wait(PATIENCE_SECONDS)
     said = {line.strip() for line in acknowledged if line.endswith("\n")}
     with Store.open(policy(new_url), clock=CLOCK) as store:
         assert verify(store, store.checkpoint()).findings == []

@@ -25,6 +25,7 @@ from feedback_guard.store import tables
 from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.group import Group
 from feedback_guard.store.records import NewSubmission
+from tests.patience import PATIENCE_SECONDS
 from tests.postgres import server
 from tests.store.build import CLOCK, insert, policy, submission
 
@@ -46,15 +47,15 @@ def writer_stopped(store: Store) -> Iterator[None]:
 
     def stop(_: Transaction) -> None:
         entered.set()
-        leave.wait(30)
+        leave.wait(PATIENCE_SECONDS)
 
     stopping = store.submit(stop)
-    entered.wait(30)
+    entered.wait(PATIENCE_SECONDS)
     try:
         yield
     finally:
         leave.set()
-        stopping.result(30)
+        stopping.result(PATIENCE_SECONDS)
 
 
 def sqlite_driver(store: Store) -> Any:
@@ -66,14 +67,14 @@ def test_what_waits_together_shares_a_commit(store: Store) -> None:
     with writer_stopped(store):
         futures = [store.submit(lambda tx: tx.connection.get_transaction()) for _ in range(10)]
         assert store.queue_depth == 10
-    assert len({id(future.result(30)) for future in futures}) == 1
+    assert len({id(future.result(PATIENCE_SECONDS)) for future in futures}) == 1
 
 
 def test_a_group_has_a_bound(url: str) -> None:
     with Store.open(policy(url, max_group=3), clock=CLOCK) as store:
         with writer_stopped(store):
             futures = [store.submit(lambda tx: tx.connection.get_transaction()) for _ in range(10)]
-        assert len({id(future.result(30)) for future in futures}) == 4
+        assert len({id(future.result(PATIENCE_SECONDS)) for future in futures}) == 4
 
 
 def test_nobody_hears_of_success_before_the_commit(store: Store) -> None:
@@ -82,9 +83,9 @@ def test_nobody_hears_of_success_before_the_commit(store: Store) -> None:
     with writer_stopped(store):
         first = store.submit(note(1))
         second = store.submit(lambda _: seen.append((first.done(), len(store.events_after(0, 10)))))
-    second.result(30)
+    second.result(PATIENCE_SECONDS)
     assert seen == [(False, 0)]
-    assert first.result(30) == 1
+    assert first.result(PATIENCE_SECONDS) == 1
 
 
 def test_a_failing_job_is_undone_alone(store: Store) -> None:
@@ -95,9 +96,9 @@ def test_a_failing_job_is_undone_alone(store: Store) -> None:
 
     with writer_stopped(store):
         before, failing, after = store.submit(note(1)), store.submit(half), store.submit(note(2))
-    assert (before.result(30), after.result(30)) == (1, 2)
+    assert (before.result(PATIENCE_SECONDS), after.result(PATIENCE_SECONDS)) == (1, 2)
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        failing.result(30)
+        failing.result(PATIENCE_SECONDS)
     assert store.submission("half") is None
     assert [event.kind for event in store.events_after(0, 10)] == ["note", "note"]
     assert verify(store).clean
@@ -118,7 +119,7 @@ def test_a_job_that_hides_a_failed_statement_does_not_take_the_others_records(st
     told = [future.exception(30) is None for future in futures]
     recorded = len(store.events_after(0, 10))
     assert recorded == sum([told[0], told[2]])
-    assert store.submit(note(3)).result(30) == recorded + 1
+    assert store.submit(note(3)).result(PATIENCE_SECONDS) == recorded + 1
 
 
 def test_a_commit_that_a_hidden_failure_turned_into_a_rollback_is_no_success(store: Store) -> None:
@@ -162,9 +163,9 @@ def test_a_job_that_hides_a_full_disk_loses_nothing_acknowledged(sqlite_store: S
 def test_the_same_identifier_twice_fails_the_second_alone(store: Store) -> None:
     with writer_stopped(store):
         first, second = (store.submit(lambda tx: tx.insert(submission("s1"))) for _ in range(2))
-    first.result(30)
+    first.result(PATIENCE_SECONDS)
     with pytest.raises(StoreError, match="already recorded"):
-        second.result(30)
+        second.result(PATIENCE_SECONDS)
     assert verify(store).head.seq == 1
 
 
@@ -179,8 +180,8 @@ def test_what_the_commit_refuses_fails_alone(sqlite_store: Store) -> None:
         jobs: list[Callable[[Transaction], Any]] = [note(1), orphan, note(2)]
         futures = [sqlite_store.submit(job) for job in jobs]
     with pytest.raises(StoreError, match="nothing was recorded"):
-        futures[1].result(30)
-    assert [futures[0].result(30), futures[2].result(30)] == [1, 2]
+        futures[1].result(PATIENCE_SECONDS)
+    assert [futures[0].result(PATIENCE_SECONDS), futures[2].result(PATIENCE_SECONDS)] == [1, 2]
     assert verify(sqlite_store).clean
 
 
@@ -192,9 +193,9 @@ def test_when_the_database_is_gone_everybody_is_told(sqlite_store: Store, monkey
         broken.setattr(Group, "flush", vanish)
         for future in [sqlite_store.submit(note(n)) for n in (1, 2, 3)]:
             with pytest.raises(StoreError, match="nothing was recorded"):
-                future.result(30)
+                future.result(PATIENCE_SECONDS)
     assert sqlite_store.events_after(0, 10) == []
-    assert sqlite_store.submit(note(3)).result(30) == 1
+    assert sqlite_store.submit(note(3)).result(PATIENCE_SECONDS) == 1
 
 
 def test_a_failed_job_leaves_no_charge_and_no_row(store: Store) -> None:
@@ -223,9 +224,9 @@ def test_a_failed_job_leaves_no_charge_and_no_row(store: Store) -> None:
         ]
     for future in failing:
         with pytest.raises(UsageError):
-            future.result(30)
-    assert [future.result(30) for future in (*first, *last)] == [None] * 5
-    assert store.submit(charge).result(30) is not None  # exactly the three that succeeded were charged
+            future.result(PATIENCE_SECONDS)
+    assert [future.result(PATIENCE_SECONDS) for future in (*first, *last)] == [None] * 5
+    assert store.submit(charge).result(PATIENCE_SECONDS) is not None  # exactly the three that succeeded were charged
     assert [store.submission(name) is not None for name in ("before", "undone", "after")] == [True, False, True]
     assert verify(store).clean
 
@@ -258,8 +259,8 @@ def test_a_connection_that_was_closed_is_replaced(sqlite_store: Store) -> None:
     insert(sqlite_store, submission("s1"))
     sqlite_driver(sqlite_store).close()
     with pytest.raises(StoreError, match="nothing was recorded"):
-        sqlite_store.submit(note()).result(30)
-    assert sqlite_store.submit(note()).result(30) == 2
+        sqlite_store.submit(note()).result(PATIENCE_SECONDS)
+    assert sqlite_store.submit(note()).result(PATIENCE_SECONDS) == 2
 
 
 def test_a_full_queue_refuses_at_once(url: str) -> None:
@@ -268,7 +269,7 @@ def test_a_full_queue_refuses_at_once(url: str) -> None:
             kept = [store.submit(note(n)) for n in range(2)]
             with pytest.raises(StoreError, match="queue_size"):
                 store.submit(note(3))
-        assert [future.result(30) for future in kept] == [1, 2]
+        assert [future.result(PATIENCE_SECONDS) for future in kept] == [1, 2]
 
 
 def test_a_lock_held_too_long_is_an_error_and_not_a_hang(sqlite_url: str, tmp_path: Path) -> None:
@@ -276,10 +277,10 @@ def test_a_lock_held_too_long_is_an_error_and_not_a_hang(sqlite_url: str, tmp_pa
         other = pysqlite3.connect(str(tmp_path / "store.db"), isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="held the write lock for too long"):
-            store.submit(note()).result(30)
+            store.submit(note()).result(PATIENCE_SECONDS)
         assert store.events_after(0, 10) == []
         other.execute("ROLLBACK")
-        assert store.submit(note()).result(30) == 1
+        assert store.submit(note()).result(PATIENCE_SECONDS) == 1
         other.close()
 
 
@@ -292,7 +293,7 @@ def test_opening_waits_longer_than_writing(sqlite_url: str, tmp_path: Path) -> N
     ends.start()
     with Store.open(policy(sqlite_url, busy_timeout=50_000), clock=CLOCK) as store:
         ends.join()
-        assert store.submit(note()).result(30) == 1
+        assert store.submit(note()).result(PATIENCE_SECONDS) == 1
     other.close()
 
 
@@ -303,7 +304,7 @@ def test_opening_waits_longer_than_writing_on_a_server_too(postgres_url: str) ->
             opening = pool.submit(Store.open, policy(postgres_url, busy_timeout=50_000), clock=CLOCK)
             with pytest.raises(TimeoutError):
                 opening.result(0.5)
-        opening.result(30).close()
+        opening.result(PATIENCE_SECONDS).close()
 
 
 @pytest.mark.postgres
@@ -314,8 +315,8 @@ def test_a_lock_held_too_long_on_a_server_too(postgres_url: str) -> None:
             writer_stopped(other),
             pytest.raises(StoreError, match="held the write lock for too long"),
         ):
-            store.submit(note()).result(30)
-        assert store.submit(note()).result(30) == 1
+            store.submit(note()).result(PATIENCE_SECONDS)
+        assert store.submit(note()).result(PATIENCE_SECONDS) == 1
 
 
 @pytest.mark.postgres
@@ -325,11 +326,11 @@ def test_a_server_that_crashed_is_told_and_found_again(postgres_url: str) -> Non
         insert(store, *[submission(f"s{n}") for n in range(20)])
         running.stop("immediate")
         with pytest.raises(StoreError):
-            store.submit(note()).result(30)
+            store.submit(note()).result(PATIENCE_SECONDS)
         with pytest.raises(StoreError):
             store.events_after(0, 1)
         running.start()
-        assert store.submit(note()).result(30) == 21
+        assert store.submit(note()).result(PATIENCE_SECONDS) == 21
         assert verify(store).clean
         assert store.submission("s19") is not None
 
@@ -340,7 +341,7 @@ def test_closing_does_what_is_queued_first(url: str) -> None:
         futures = [store.submit(note(n)) for n in range(20)]
         closing = threading.Thread(target=store.close)
         closing.start()
-    closing.join(30)
+    closing.join(PATIENCE_SECONDS)
     assert [future.result(0) for future in futures] == list(range(1, 21))
     store.close()
     with pytest.raises(StoreError, match="closed"):
@@ -352,15 +353,15 @@ def test_an_error_that_is_no_exception_is_survived(store: Store) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(StoreError, match="KeyboardInterrupt"):
-        store.submit(interrupted).result(30)
-    assert store.submit(note()).result(30) == 1
+        store.submit(interrupted).result(PATIENCE_SECONDS)
+    assert store.submit(note()).result(PATIENCE_SECONDS) == 1
 
 
 def test_a_future_cannot_be_cancelled(store: Store) -> None:
     with writer_stopped(store):
         future = store.submit(note())
         assert not future.cancel()
-    assert future.result(30) == 1
+    assert future.result(PATIENCE_SECONDS) == 1
 
 
 def test_a_caller_that_is_cancelled_leaves_the_job_be(store: Store) -> None:
@@ -403,7 +404,7 @@ def test_a_loop_that_ends_first_does_not_disturb_the_writer(store: Store) -> Non
 
     with writer_stopped(store):
         asyncio.run(leave())
-    assert store.submit(note()).result(30) == 2
+    assert store.submit(note()).result(PATIENCE_SECONDS) == 2
 
 
 def test_run_tells_result_and_error(store: Store) -> None:
@@ -432,7 +433,7 @@ def test_a_fork_is_refused(sqlite_store: Store) -> None:
     here, there = context.Pipe()
     child = context.Process(target=_in_child, args=(sqlite_store, there))
     child.start()
-    child.join(30)
-    assert here.poll(1)
+    child.join(PATIENCE_SECONDS)
+    assert here.poll(PATIENCE_SECONDS)
     assert "forked" in here.recv()
-    assert sqlite_store.submit(note()).result(30) == 1
+    assert sqlite_store.submit(note()).result(PATIENCE_SECONDS) == 1
