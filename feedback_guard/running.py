@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import logging
 import random
@@ -37,6 +38,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.records import PullBack
 from feedback_guard.stranded import stranded_requests
 from feedback_guard.turns import Turns
+from feedback_guard.uninterrupted import to_its_end
 from feedback_guard.votes import ReceiptBook
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class Running:
         self._follower: Follower | None = None
         self._judging: Judging | None = None
         self._starting = asyncio.Lock()
+        self._start: asyncio.Task[Judging] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._retries = retries_of(policy, randomness)
         self.terms = terms_in(policy)
@@ -152,14 +155,23 @@ class Running:
         GuardError
             If the deployment is unsound; a sentence says what is wrong. Nothing keeps running then.
         """
-        await self._started()
+        await self._put_up()
 
     async def _started(self) -> Judging:
+        """What judges; started for the first who asks. Whoever gives up waiting for it leaves it to who comes next."""
+        if self._judging is not None:
+            return self._judging
+        if self._start is None or self._start.done():
+            starting = self._put_up()
+            self._start = asyncio.create_task(starting, name="feedback_guard.start", context=contextvars.Context())
+        return await asyncio.shield(self._start)
+
+    async def _put_up(self) -> Judging:
         async with self._starting:
             if self._judging is not None:
                 return self._judging
             try:
-                engine = await asyncio.to_thread(self._load)
+                engine = await to_its_end(self._load)
                 self._follower = follower = Follower(
                     self.store,
                     engine.memory,
