@@ -14,8 +14,7 @@ from feedback_guard.errors import EmbeddingError
 from feedback_guard.guard import Guard
 from feedback_guard.verdict import Decision
 from tests.guards import START_US, labelled, make_policy, submit
-
-PATIENCE = 60.0
+from tests.patience import PATIENCE_SECONDS
 
 
 class Slow(UnsafeHashingEmbedder):
@@ -30,7 +29,7 @@ class Slow(UnsafeHashingEmbedder):
     def load(self) -> None:
         self.loads += 1
         self.loading.set()
-        if not self.may_go_on.wait(PATIENCE):
+        if not self.may_go_on.wait(PATIENCE_SECONDS):
             raise AssertionError("nobody let it go on")
         if self.fails:
             raise EmbeddingError("it cannot be loaded")
@@ -46,7 +45,7 @@ def slow_guard(folder: Path) -> tuple[Guard, Slow]:
 
 async def given_up(task: asyncio.Task[object], slow: Slow) -> None:
     """Cancel it while the model is being loaded."""
-    assert await asyncio.to_thread(slow.loading.wait, PATIENCE)
+    assert await asyncio.to_thread(slow.loading.wait, PATIENCE_SECONDS)
     task.cancel()
 
 
