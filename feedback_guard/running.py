@@ -38,7 +38,7 @@ from feedback_guard.store.database import Store
 from feedback_guard.store.records import PullBack
 from feedback_guard.stranded import stranded_requests
 from feedback_guard.turns import Turns
-from feedback_guard.uninterrupted import to_its_end
+from feedback_guard.uninterrupted import heard, to_its_end
 from feedback_guard.votes import ReceiptBook
 
 log = logging.getLogger(__name__)
@@ -164,6 +164,7 @@ class Running:
         if self._start is None or self._start.done():
             starting = self._put_up()
             self._start = asyncio.create_task(starting, name="feedback_guard.start", context=contextvars.Context())
+            self._start.add_done_callback(heard)  # perhaps by nobody else
         return await asyncio.shield(self._start)
 
     async def _put_up(self) -> Judging:

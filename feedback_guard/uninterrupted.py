@@ -1,10 +1,10 @@
-"""Work in a thread, which nobody can call back."""
+"""Work in a thread, which nobody can call back, and errors that nobody waits for any more."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -25,4 +25,11 @@ async def to_its_end(work: Callable[[], T]) -> T:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
         await asyncio.wait([done])
+        heard(done)
         raise
+
+
+def heard(done: asyncio.Future[Any]) -> None:
+    """Have nobody told of an error that nobody waited for; for `Future.add_done_callback`, too."""
+    if not done.cancelled():
+        done.exception()

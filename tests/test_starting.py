@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 
@@ -118,19 +119,23 @@ def test_a_start_that_fails_fails_for_all_who_wait_and_may_be_tried_again(tmp_pa
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("how", ["judge", "start"])
 def test_a_start_that_nobody_waits_for_any_more_may_fail_quietly(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    guard, slow = slow_guard(tmp_path)
-    slow.fails = True
-
     async def main() -> None:
-        first: asyncio.Task[object] = asyncio.create_task(guard.judge(submit(next(labelled(1, seed=1)))))
+        guard, slow = slow_guard(tmp_path)
+        slow.fails = True
+        item = next(labelled(1, seed=1))
+        first: asyncio.Task[object] = asyncio.create_task(
+            guard.start() if how == "start" else guard.judge(submit(item))
+        )
         await given_up(first, slow)
+        asyncio.get_running_loop().call_soon(slow.may_go_on.set)
         with pytest.raises(asyncio.CancelledError):
             await first
-        slow.may_go_on.set()
         await guard.stop()  # waits for it
 
     asyncio.run(main())
+    gc.collect()  # only then is an error told that nobody heard of
     assert "never retrieved" not in caplog.text
