@@ -95,13 +95,18 @@ def test_who_comes_during_the_start_waits_until_the_ledger_is_read(
     monkeypatch.setattr(Follower, "catch_up_now", slowly)
     guard = make_guard(tmp_path)
 
+    def waiting() -> int:
+        assert guard._start is not None
+        return len(guard._start._callbacks)
+
     async def main() -> None:
         one, other = (submit(item) for item in labelled(2))
         first = asyncio.create_task(guard.judge(one))
         await asyncio.to_thread(reading.wait, PATIENCE_SECONDS)
+        before = waiting()
         second = asyncio.create_task(guard.judge(other))
         try:
-            while not second.done() and not guard._starting._waiters:  # noqa: ASYNC110 - judged, or it stands in line
+            while not second.done() and waiting() == before:  # noqa: ASYNC110 - judged, or it waits for the start too
                 await asyncio.sleep(0)
             assert not second.done()
             assert guard.store.last_event() is None
