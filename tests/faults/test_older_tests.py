@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.middleware import test_keeping as keeping_answers
 from tests.middleware.counting import Host
 from tests.middleware.counting import folder as folder
 from tests.middleware.counting import start as start
+from tests.middleware.direct import until
 from tests.store import test_deliveries as delivering
 from tests.store import test_leases as leasing
 from tests.store import test_repeats as claiming
@@ -99,6 +101,7 @@ def test_an_outcome_is_tried_once(monkeypatch: Patch) -> None:
         return real(self, *args, **options)
 
     monkeypatch.setattr(Recorder, "begin", begin)
+    monkeypatch.setattr(cancelling, "until", partial(until, seconds=2.0))  # what is waited for never comes
     fails(cancelling.test_an_outcome_that_the_store_refuses_is_tried_again_after_the_answer)
 
 
