@@ -113,6 +113,8 @@ class Queue:
         with self._lock:
             self._running = False
             waiting = list(self._open)
+            self._open.clear()  # whoever stops it once more, as the owner does in the end, finds nobody who waits
+            self._depth = 0
             self._arrivals.clear()
             self._jobs.clear()
             self._ring()
