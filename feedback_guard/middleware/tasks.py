@@ -30,14 +30,15 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
     seconds
         At most so long.
     """
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
-    except RuntimeError:
-        # An event belongs to the loop that first waited for it; tests run one guard in several loops, one by one.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.Event().wait(), seconds)
+    # Not `asyncio.wait_for`: before Python 3.12 it drops the cancellation of a task whose event is set at that moment,
+    # and then a loop around this, and the program that ends it, would go on for ever.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            try:
+                await event.wait()
+            except RuntimeError:
+                # An event belongs to the loop that first waited for it, and tests run one guard in several loops.
+                await asyncio.Event().wait()
 
 
 class OwnedTasks:
