@@ -24,6 +24,7 @@ from feedback_guard.embedding.pack import pack
 from feedback_guard.engine import observe_now, start_batcher
 from feedback_guard.evidence.baseline import build_baseline, load, save
 from feedback_guard.evidence.observe import canonical_texts
+from feedback_guard.lasting import keep_for_good
 from feedback_guard.learning.memory import Memory
 from feedback_guard.middleware.strict_json import parse_strictly
 from feedback_guard.policy.loader import load_policy
@@ -108,6 +109,7 @@ async def run(*, n_stage: int, n_memory: int, samples: int) -> dict[str, object]
         clock = ManualClock(START_US)
         guard = Guard.from_policy(policy, clock=clock)
         await guard.start()
+        keep_for_good()  # as the middleware and the gateway do
         engine, items = guard.engine, contributions(fresh())
         observed = observe_now(engine.batcher, list(itertools.islice(contributions(fresh()), n_stage)))
         body = b'{"question": "where is my card, it should have been here by now?", "intent": "card_arrival"}'

@@ -108,7 +108,8 @@ class Judging:
 
         self.follower.expect(observations)
         try:
-            settled, delivery, withdrawn = await self.store.run(record, () if bill is None else bill.lookups)
+            lookups, spots = ((), ()) if bill is None else (bill.lookups, bill.spots)
+            settled, delivery, withdrawn = await self.store.run(record, lookups, spots)
         except ClaimLostError:
             raise
         except StoreError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from feedback_guard.assess import MAX_REASONS, Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.charging import budget_key
-from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal, merged
+from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal, Spot, merged
 from feedback_guard.limits.newcomers import POOL, Newcomers
 from feedback_guard.limits.plan import Plan, budget_of
 from feedback_guard.limits.support import is_lifted, support, wants_support
@@ -138,6 +138,15 @@ class Room:
             budgets.take_back(mark)
             return None
         return sum([item.contributor in new for item in submission.contributions])
+
+    def spots(self, assessments: Sequence[Assessment]) -> list[Spot]:
+        """Where contributions will be placed in embedding space, if they are."""
+        return [
+            Spot(budget_key(budget, ""), limit.radius or 0.0, each.content.where)
+            for budget, limit in self._near
+            for each in assessments
+            if each.content.where is not None
+        ]
 
     def remember(
         self, submission: Submission, assessments: Sequence[Assessment], budgets: BudgetRecord, now_us: int

@@ -104,7 +104,7 @@ class Settler:
         charges = self._all(submission, assessments)
         counters = counters_of(charges)
         others = [*self.probing.held(submission), *self.room.newcomer_lookups(submission, now_us)]
-        return Bill(assessments, charges, counters, [*counters, *counters_of(others)])
+        return Bill(assessments, charges, counters, [*counters, *counters_of(others)], self.room.spots(assessments))
 
     def attempts(self, submission: Submission) -> list[Charge]:
         """What judging a submission costs, whatever the verdict."""

@@ -86,7 +86,7 @@ class Evidence:
         window: int = WINDOW,
     ) -> None:
         self._background = background
-        self._book = Book(capacity)
+        self._book = Book(capacity, window)
         self._kin = Kin(background.number("kin"))
         self._more = kinds if kinds is not None else Kinds()
         self._readings = Readings(background, self._more, reader)

@@ -19,6 +19,8 @@ is what was seen least).
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_right
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,6 +38,8 @@ TARGETS: Final = 3
 """Most classes that a facet is watched for at a time."""
 MAX_MEMBERS: Final = 4_096
 """Most members that a facet remembers, the latest ones."""
+LOOKS_EVERY: Final = 64
+"""Members after which it is looked which of a facet's are too old to be asked for: a power of 2."""
 KEEP_ABOVE: Final = 3.0
 """Evidence, as a logarithm, above which a facet is not pushed out."""
 STRETCH: Final = 8_192
@@ -77,10 +81,14 @@ class Book:
     ----------
     capacity
         Most facets. Each takes about 350 bytes, once it is used.
+    window
+        Latest contributions that anybody asks for. A facet forgets older members sooner or later, so that what is
+        remembered of all of them together is bounded.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, window: int = sys.maxsize) -> None:
         self.capacity = capacity
+        self._window = window
         self._index = Index()
         self._free: list[int] = []
         self._high = 0
@@ -132,8 +140,10 @@ class Book:
             if own is None:
                 own = members[slot] = bytearray(packed(int(self.columns.first[slot])))
             own += name
-            if len(own) > MAX_MEMBERS * WIDTH:
-                del own[: MAX_MEMBERS // 4 * WIDTH]
+            if len(own) % (LOOKS_EVERY * WIDTH) == 0:
+                del own[: bisect_right(memoryview(bytes(own)).cast("q"), member - self._window) * WIDTH]
+                if len(own) >= MAX_MEMBERS * WIDTH:
+                    del own[: MAX_MEMBERS // 4 * WIDTH]
 
     def renew(self, slot: int, *, two: bool) -> None:
         """Begin anew with a facet, as if it had just come.

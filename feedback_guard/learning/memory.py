@@ -7,7 +7,7 @@ shares a store and after every restart. Nothing here reads a clock; time is the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from feedback_guard.errors import BaselineError
 from feedback_guard.evidence.accumulator import Evidence
@@ -60,7 +60,7 @@ class Memory:
         self.signals: Mapping[str, Signal] = {}
         self.drift: DriftDetector | None = None
         self.evidence: Evidence | None = None
-        self._staging = Staging[Observation](policy.staging.mature_after)
+        self._staging = Staging[tuple[Callable[[], object], ...]](policy.staging.mature_after)
         if baseline is None:
             return
         wanted = [name for name, share in policy.signals.shares.items() if share > 0.0]
@@ -116,14 +116,14 @@ class Memory:
         if self.evidence is not None:
             self.evidence.witness(observation, decision, at_us, campaign)
         if decision is Decision.ACCEPT:
-            self._staging.add(observation.contribution.id, at_us, observation)
+            self._stage(observation, at_us)
         self.advance(at_us)
 
     def approved(self, observation: Observation, at_us: int) -> None:
         """Fold in that a moderator let a contribution through."""
         if self.evidence is not None:
             self.evidence.approved(observation)
-        self._staging.add(observation.contribution.id, at_us, observation)
+        self._stage(observation, at_us)
         self.advance(at_us)
 
     def withdrawn(self, ident: str, at_us: int) -> None:
@@ -150,9 +150,14 @@ class Memory:
 
     def advance(self, now_us: int) -> None:
         """Learn from what has become mature."""
-        for observation in self._staging.mature(now_us):
-            for signal in self.signals.values():
-                signal.learn(observation)
+        for lessons in self._staging.mature(now_us):
+            for learn in lessons:
+                learn()
+
+    def _stage(self, observation: Observation, at_us: int) -> None:
+        """Let what detectors will learn from an accepted contribution wait until it is mature."""
+        lessons = [signal.later(observation) for signal in self.signals.values()]
+        self._staging.add(observation.contribution.id, at_us, tuple(each for each in lessons if each is not None))
 
     def changed(self) -> bool:
         """Whether the stream has left the trusted set, in the hands of many: being unlike it then holds nothing."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feedback_guard.assess import Assessment
-from feedback_guard.limits.interface import Charge
+from feedback_guard.limits.interface import Charge, Spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,15 @@ class Bill:
         The counter of each charge.
     lookups
         Every counter that settling is likely to need, to be read at once.
+    spots
+        Every point of embedding space that settling is likely to place.
     """
 
     assessments: Sequence[Assessment]
     charges: Sequence[Charge]
     counters: Sequence[str]
     lookups: Sequence[str]
+    spots: Sequence[Spot] = ()
 
     def is_for(self, assessments: Sequence[Assessment]) -> bool:
         """Whether it was made for these very assessments."""

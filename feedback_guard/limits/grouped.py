@@ -15,7 +15,7 @@ from feedback_guard.embedding.interface import Vectors
 from feedback_guard.limits import gcra
 from feedback_guard.limits.charging import budget_key, charge_levels, counters_of
 from feedback_guard.limits.gcra import Level
-from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal, Spot
 from feedback_guard.limits.placing import GroupPoints, PointMemory
 from feedback_guard.limits.sql import read_levels, write_levels
 
@@ -95,9 +95,10 @@ class GroupBudgets:
         """Take back all points but the first n of this transaction."""
         self._points.take_back(n)
 
-    def prefetch(self, counters: Sequence[str]) -> None:
-        """Read at once what several charges will need: counters by their keys."""
+    def prefetch(self, counters: Sequence[str], spots: Sequence[Spot] = ()) -> None:
+        """Read at once what several charges will need: counters by their keys, and what lies around points."""
         self._read(counters)
+        self._points.expect(spots)
 
     def mark(self) -> tuple[int, int]:
         """Where a job begins, to go back to if it fails."""

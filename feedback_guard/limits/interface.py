@@ -99,6 +99,24 @@ class Balance:
     reset_us: int | None
 
 
+class Spot(NamedTuple):
+    """A point of embedding space around which a budget will be asked for room.
+
+    Parameters
+    ----------
+    counter
+        Of the budget.
+    radius
+        Euclidean distance.
+    where
+        Unit vector, shape (d,).
+    """
+
+    counter: str
+    radius: float
+    where: Vectors
+
+
 class BudgetStore(Protocol):
     """Where budgets are kept. Every implementation passes `feedback_guard.limits.checks`.
 

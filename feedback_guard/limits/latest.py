@@ -7,6 +7,7 @@ not known here; the transaction that records the verdict finds it.
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from feedback_guard.limits.charging import charge_levels, counters_of
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Charge, Refusal
 
+_PACKED: Final = struct.Struct("<4qd")
 REMEMBER_SECONDS: Final = 60.0
 """How long a level is believed without looking: so long is refused what somebody made room for in the database."""
 
@@ -48,14 +50,16 @@ class LatestLevels:
         self._capacity = capacity
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._levels: OrderedDict[str, tuple[Level, float]] = OrderedDict()
+        self._levels: OrderedDict[str, bytes] = OrderedDict()
+        """Each level, and until when it is believed, packed: a third of what five numbers take, and nothing that the
+        garbage collector looks at."""
 
     def note(self, levels: Mapping[str, Level]) -> None:
         """Remember levels that were committed."""
         until = self._monotonic() + REMEMBER_SECONDS
         with self._lock:
             for key, level in levels.items():
-                self._levels[key] = level, until
+                self._levels[key] = _PACKED.pack(*level, until)
                 self._levels.move_to_end(key)
             while len(self._levels) > self._capacity:
                 self._levels.popitem(last=False)
@@ -66,7 +70,7 @@ class LatestLevels:
         now = self._monotonic()
         with self._lock:
             found = [(key, self._levels[key]) for key in keys if key in self._levels]
-        known = {key: level for key, (level, until) in found if now < until}
+        known = {key: Level(*level) for key, row in found for *level, until in _PACKED.iter_unpack(row) if now < until}
         if not known:
             return None
         outcome = charge_levels(charges, keys, known, now_us)

@@ -92,7 +92,7 @@ class MemoryBudgets:
         """Take back all points but the first n that were placed."""
         with self._lock:
             for name in reversed(self._placed[n:]):
-                self._points[name].n -= 1
+                self._points[name].drop(1)
             del self._placed[n:]
 
     def _apply(self, charges: Sequence[Charge], keys: Sequence[str], now_us: int, *, force: bool) -> Refusal | None:

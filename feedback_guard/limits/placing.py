@@ -7,6 +7,7 @@ in doubt until it is committed: if it never is, it is forgotten before anybody l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, text
 
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.limits.charging import budget_key
-from feedback_guard.limits.interface import Budget
+from feedback_guard.limits.interface import Budget, Spot
 from feedback_guard.limits.points import LATEST, Placed, Points
 from feedback_guard.store import tables
 from feedback_guard.store.statement import Statement
@@ -95,18 +96,31 @@ class GroupPoints:
         self._last = 0
         memory.begin()
 
+    def expect(self, spots: Sequence[Spot]) -> None:
+        """Compare at once what will be placed with what is there."""
+        by_budget = dict[tuple[str, float], list[Vectors]]()
+        for counter, radius, where in spots:
+            by_budget.setdefault((counter, radius), []).append(where)
+        for (counter, radius), wheres in by_budget.items():
+            if len(wheres) > 1:
+                self._now(counter).look(wheres, radius)
+
     def place(self, budget: Budget, radius: float, where: Vectors, cost_micro: int, now_us: int) -> bool:
         """Place a point if there is room around it."""
         name = budget_key(budget, "")
-        current = self._current.get(name)
-        if current is None:
-            current = self._current[name] = self._memory.current(self._connection, name)
-        if not has_room(current, budget, radius, where, cost_micro, now_us):
+        if not has_room(self._now(name), budget, radius, where, cost_micro, now_us):
             return False
         stored = where.astype(_STORED)
         self._memory.add(name, Placed(now_us, cost_micro, stored.astype(np.float32)))
         self._placed.append((name, now_us, cost_micro, stored.tobytes()))
         return True
+
+    def _now(self, name: str) -> Points:
+        """The points of a budget, read when a transaction asks for the first time."""
+        current = self._current.get(name)
+        if current is None:
+            current = self._current[name] = self._memory.current(self._connection, name)
+        return current
 
     def __len__(self) -> int:
         return len(self._placed)

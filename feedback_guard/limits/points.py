@@ -17,6 +17,7 @@ Machine Learning 111 (optimal attacks place points near one another).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +29,8 @@ from feedback_guard.embedding.interface import Vectors
 LATEST: Final = 20_000
 """Most accepted contributions that are remembered for a budget; the bound holds among these."""
 _DIRECTIONS: Final = 32
+_STRETCH: Final = 4_096
+"""Points that several others are compared with at a time: so many, and the products, fit the processor's caches."""
 _LEARN_FROM: Final = 512
 _ROUNDING: Final = 1e-4
 """What single precision may get wrong of a squared distance. What is so near to the edge counts as inside."""
@@ -42,6 +45,26 @@ class Placed:
     at_us: int
     cost_micro: int
     where: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What was found around a point when it was compared together with others.
+
+    Parameters
+    ----------
+    where, radius
+        What was looked for.
+    end
+        How many points there were.
+    near
+        Those that may be within the radius, ascending.
+    """
+
+    where: Vectors
+    radius: float
+    end: int
+    near: NDArray[np.int64]
 
 
 @dataclass
@@ -59,18 +82,22 @@ class Points:
 
     latest: int = LATEST
     n: int = 0
-    _rows: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    _rows: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    """As precise as the store keeps them."""
     _short: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """What is compared first: of each point its projection, or itself while there are few, and minus half of the
     squared length of that. The product with another's projection and 1 is greater the smaller their distance."""
     _about: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     _basis: NDArray[np.float32] | None = None
+    _looked: dict[int, _Looked] = field(default_factory=dict)
+    """By the identity of what was looked for."""
 
     def add(self, placed: Placed) -> None:
         """Remember an accepted point. One of another dimension, made with another model, takes the place of all."""
         if self._rows.shape[1] != len(placed.where):
             self.n, self._basis = 0, None
-            self._rows = np.zeros((64, len(placed.where)), np.float32)
+            self._looked.clear()
+            self._rows = np.zeros((64, len(placed.where)), np.float16)
             self._short = np.zeros((64, len(placed.where) + 1), np.float32)
             self._about = np.zeros((64, 2), np.int64)
         if self.n == len(self._rows):
@@ -83,6 +110,29 @@ class Points:
         self.n += 1
         if self._basis is None and self.n >= _LEARN_FROM:
             self._learn()
+
+    def look(self, wheres: Sequence[Vectors], radius: float) -> None:
+        """Compare several points at once with what is remembered.
+
+        `cost_within` of each, by the same object, is then left with what is added later: what is remembered is fetched
+        once for all of them.
+        """
+        self._looked.clear()
+        if not self.n or any(self._rows.shape[1] != len(where) for where in wheres):
+            return
+        given = np.stack(wheres)
+        short = given if self._basis is None else given @ self._basis.T
+        probes = np.concatenate([short, np.ones((len(short), 1), np.float32)], axis=1).T
+        least = 0.5 * (np.einsum("ij,ij->i", short, short) - (radius * radius + _ROUNDING + _LOOSE))
+        found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        for begin in range(max(0, self.n - self.latest), self.n, _STRETCH):
+            close = self._short[begin : min(begin + _STRETCH, self.n)] @ probes >= least
+            if close.any():
+                rows, of = np.nonzero(close)
+                found.append((rows + begin, of))
+        rows, of = (np.concatenate(each) for each in zip(*found, strict=True))
+        for i, where in enumerate(wheres):
+            self._looked[id(where)] = _Looked(where, radius, self.n, rows[of == i])
 
     def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
         """What the remembered points within a distance cost together, in micro-units.
@@ -100,27 +150,36 @@ class Points:
             return 0
         first = max(0, self.n - self.latest)
         edge = radius * radius + _ROUNDING
-        short = where if self._basis is None else self._basis @ where
-        probe = np.ones(len(short) + 1, np.float32)
-        probe[:-1] = short
-        # Nearly all points are far, so they are compared by what one product says of all of them.
-        alike = self._short[first : self.n] @ probe
-        least = 0.5 * (float(short @ short) - edge - _LOOSE)
-        if alike.max() < least:
+        candidates = np.zeros(0, np.int64)
+        looked = self._looked.get(id(where))
+        if looked is not None and looked.where is where and looked.radius == radius:
+            candidates, first = looked.near[looked.near >= first], max(first, looked.end)
+        if first < self.n:
+            short = where if self._basis is None else self._basis @ where
+            probe = np.ones(len(short) + 1, np.float32)
+            probe[:-1] = short
+            # Nearly all points are far, so they are compared by what one product says of all of them.
+            alike = self._short[first : self.n] @ probe
+            least = 0.5 * (float(short @ short) - edge - _LOOSE)
+            if alike.max() >= least:
+                candidates = np.concatenate([candidates, first + np.flatnonzero(alike >= least)])
+        if not len(candidates):
             return 0
-        candidates = np.flatnonzero(alike >= least)
-        about = self._about[first : self.n][candidates]
-        difference = self._rows[first : self.n][candidates] - where
+        about = self._about[candidates]
+        difference = self._rows[candidates].astype(np.float32) - where
         near = (np.einsum("ij,ij->i", difference, difference) <= edge) & (about[:, 0] >= since_us)
         return int(about[near, 1].sum())
 
     def drop(self, n: int) -> None:
         """Forget the latest n points: they were taken back."""
         self.n -= n
+        if any(self.n < each.end for each in self._looked.values()):
+            self._looked.clear()
 
     def _make_room(self) -> None:
         """Grow, or, when twice as many as count are there, forget older ones; the latest may yet be taken back."""
         if self.n >= 2 * self.latest:
+            self._looked.clear()
             n = self.latest + self.latest // 2
             kept = slice(self.n - n, self.n)
             self._rows[:n], self._about[:n] = self._rows[kept].copy(), self._about[kept].copy()
@@ -133,9 +192,9 @@ class Points:
 
     def _learn(self) -> None:
         """Choose the directions in which the points differ most. Any that stand at right angles would be right."""
-        _, _, directions = np.linalg.svd(self._rows[: self.n], full_matrices=False)
+        _, _, directions = np.linalg.svd(self._rows[: self.n].astype(np.float32), full_matrices=False)
         self._basis = np.ascontiguousarray(directions[:_DIRECTIONS], dtype=np.float32)
-        short = self._rows[: self.n] @ self._basis.T
+        short = self._rows[: self.n].astype(np.float32) @ self._basis.T
         self._short = np.zeros((len(self._rows), len(self._basis) + 1), np.float32)
         self._short[: self.n, :-1] = short
         self._short[: self.n, -1] = -0.5 * np.einsum("ij,ij->i", short, short)

@@ -15,8 +15,10 @@ The trees see the features, not the vectors: in hundreds of dimensions half-spac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Self, cast
 
 import numpy as np
@@ -44,6 +46,8 @@ FOLDS = 5
 WINDOW = 256
 """Contributions in a window of the online forest."""
 CAPACITY = 4_096
+_SCORED = 512
+"""Contributions that were scored last, whose features are remembered until it is known what became of them."""
 """Scores that the online ruler keeps."""
 LEAST_RECENT = 256
 """Scores that the online ruler needs before it counts."""
@@ -130,6 +134,7 @@ class Anomaly(Signal):
         )
         self._anchored: dict[Kind, _Anchored] = {}
         self._online: dict[Kind, _Online] = {}
+        self._rows: OrderedDict[int, tuple[Observation, Row]] = OrderedDict()
         for kind in Kind:
             if f"{kind.value}.points" in state.arrays:
                 self._anchored[kind] = _restore(kind, state)
@@ -181,7 +186,7 @@ class Anomaly(Signal):
             about = cast("Mapping[str, JsonValue]", self._frozen.values[kind.value])
             why = f"{about['trusted']} trusted contributions of this kind; {LEAST_TRUSTED} are needed"
             return Finding(self.name, None, why, Condition.WARMING)
-        row = features(observation, anchored.anchors)
+        row = self._row(observation, anchored)
         p_anchored = anchored.ruler.p_value(anchored.forest.score(row))
         p = min(1.0, p_anchored / ANCHORED_SHARE)
         against = "the trusted set"
@@ -199,15 +204,33 @@ class Anomaly(Signal):
 
     def learn(self, observation: Observation) -> None:
         """Learn into the online forest. What has no vectors teaches nothing."""
+        learn = self.later(observation)
+        if learn is not None:
+            learn()
+
+    def later(self, observation: Observation) -> Callable[[], object] | None:
+        """Learning from a contribution, by its features alone."""
         kind = observation.contribution.kind
         anchored = self._anchored.get(kind)
         if anchored is None:
-            return
+            return None
         try:
-            row = features(observation, anchored.anchors)
+            row = self._row(observation, anchored)
         except SignalError:
-            return
-        self._online[kind].learn(row)
+            return None
+        self._rows.pop(id(observation), None)
+        return partial(self._online[kind].learn, row)
+
+    def _row(self, observation: Observation, anchored: _Anchored) -> Row:
+        """The features of a contribution, worked out once for scoring it and for learning from it."""
+        known = self._rows.get(id(observation))
+        if known is not None and known[0] is observation:
+            return known[1]
+        row = features(observation, anchored.anchors)
+        self._rows[id(observation)] = observation, row
+        if len(self._rows) > _SCORED:
+            self._rows.popitem(last=False)
+        return row
 
 
 def _is_online(name: str) -> bool:

@@ -29,6 +29,7 @@ from feedback_guard.signals.checks_of_findings import (
 )
 from feedback_guard.signals.checks_of_memory import (
     inputs_are_left_alone,
+    learning_later_is_learning,
     restore_equals_original,
     same_seed_same_state,
     score_is_pure,
@@ -71,6 +72,7 @@ def all_checks() -> tuple[Check, ...]:
             restore_equals_original,
             states_are_apart,
             inputs_are_left_alone,
+            learning_later_is_learning,
             warm_up_is_stated,
             same_seed_same_state,
             honest_are_calibrated,

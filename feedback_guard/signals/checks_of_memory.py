@@ -121,6 +121,24 @@ def inputs_are_left_alone(subject: Subject) -> None:
     demand(same_state(after, round_trip(signal.state())), "the detector kept a reference to what it was given")
 
 
+def learning_later_is_learning(subject: Subject) -> None:
+    """What is left to be done later does what learning at once does, whatever becomes of the contribution meanwhile."""
+    one, other = subject.fresh(), subject.fresh()
+    seen = [_own_copy(observation) for observation in subject.honest[:300]]
+    for observation in subject.honest[:300]:
+        one.score(observation)
+        one.learn(observation)
+    lessons = []
+    for observation in seen:
+        other.score(observation)
+        lessons.append(other.later(observation))
+    demand(same_state(other.state(), subject.fresh().state()), "keeping for later changed the state")
+    for learn in lessons:
+        if learn is not None:
+            learn()
+    demand(same_state(one.state(), other.state()), "learning later gave another state than learning at once")
+
+
 def states_are_apart(subject: Subject) -> None:
     """A state is a snapshot: the detector that gave it, or was made from it, can go on without changing it."""
     signal = subject.lived(200)

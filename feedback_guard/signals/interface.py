@@ -9,9 +9,10 @@ few honest contributions look at least this odd. `suspicion` (0..1, higher is mo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
@@ -139,6 +140,19 @@ class Signal(ABC):
 
     def learn(self, observation: Observation) -> None:  # noqa: B027
         """Learn from a mature, accepted contribution. Default: the state stays as the trusted set made it."""
+
+    def later(self, observation: Observation) -> Callable[[], object] | None:
+        """What an accepted contribution leaves to be done once it is mature: calling it is `learn`; None if nothing.
+
+        It waits with up to a hundred thousand others, so whoever learns from a few numbers keeps those alone.
+
+        Examples
+        --------
+        >>> from feedback_guard.signals.anomaly import Anomaly
+        >>> Anomaly.later is Signal.later, Signal.learn is Anomaly.learn
+        (False, False)
+        """
+        return None if type(self).learn is Signal.learn else partial(self.learn, observation)
 
     @abstractmethod
     def state(self) -> State:

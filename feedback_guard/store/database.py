@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from feedback_guard.clock import Clock
 from feedback_guard.ledger.chain import Checkpoint, Entry
 from feedback_guard.limits.gcra import Level
-from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal
+from feedback_guard.limits.interface import Balance, Budget, Charge, Refusal, Spot
 from feedback_guard.limits.latest import LatestLevels
 from feedback_guard.limits.placing import PointMemory
 from feedback_guard.limits.sql import SqlBudgets
@@ -129,7 +129,12 @@ class Store:
         return self._writer.depth
 
     def submit(
-        self, job: Callable[[Transaction], T], lookups: Sequence[str] = (), *, outcome_of: str = ""
+        self,
+        job: Callable[[Transaction], T],
+        lookups: Sequence[str] = (),
+        spots: Sequence[Spot] = (),
+        *,
+        outcome_of: str = "",
     ) -> Future[T]:
         """Have the writer run a job in a transaction.
 
@@ -142,6 +147,8 @@ class Store:
         lookups
             Keys of counters that it is likely to need (`feedback_guard.limits.charging.budget_key`); they are read in
             one statement for all jobs of a transaction.
+        spots
+            Points of embedding space that it is likely to place: they are compared at once with those that are there.
         outcome_of
             The submission that it records the outcome of, if it does: they are looked up together as well.
 
@@ -156,15 +163,22 @@ class Store:
         StoreError
             If too many writes wait already, or the store is closed.
         """
-        return self._writer.submit(job, lookups, outcome_of=outcome_of)
+        return self._writer.submit(job, lookups, spots, outcome_of=outcome_of)
 
-    async def run(self, job: Callable[[Transaction], T], lookups: Sequence[str] = (), *, outcome_of: str = "") -> T:
+    async def run(
+        self,
+        job: Callable[[Transaction], T],
+        lookups: Sequence[str] = (),
+        spots: Sequence[Spot] = (),
+        *,
+        outcome_of: str = "",
+    ) -> T:
         """`submit` for coroutines. A caller that is cancelled leaves; the job is done all the same."""
         loop = asyncio.get_running_loop()
         gathering = self._gatherings.get(loop)
         if gathering is None:
             gathering = self._gatherings[loop] = Gathering(loop, self._writer.submit_all)
-        return await gathering.run(job, lookups, outcome_of=outcome_of)
+        return await gathering.run(job, lookups, spots, outcome_of=outcome_of)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

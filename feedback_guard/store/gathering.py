@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from feedback_guard.errors import StoreError
+from feedback_guard.limits.interface import Spot
 from feedback_guard.store.writer import Ask
 
 T = TypeVar("T")
@@ -43,14 +44,21 @@ class Gathering:
         self._telling = False
         self._lock = threading.Lock()
 
-    async def run(self, job: Callable[[Any], T], lookups: Sequence[str] = (), *, outcome_of: str = "") -> T:
+    async def run(
+        self,
+        job: Callable[[Any], T],
+        lookups: Sequence[str] = (),
+        spots: Sequence[Spot] = (),
+        *,
+        outcome_of: str = "",
+    ) -> T:
         """Have a job done; what it is likely to need is told as to `Store.submit`.
 
         A caller that is cancelled leaves; the job is done all the same.
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
-        self._jobs.append((Ask(job, lookups, outcome_of), waiter))
+        self._jobs.append((Ask(job, lookups, spots, outcome_of), waiter))
         if len(self._jobs) == 1:
             loop.call_soon(self._send)  # behind everything that can go on already
         return await waiter

@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError, SQLAlchemyError
 
 from feedback_guard.errors import GuardError, StoreError
+from feedback_guard.limits.interface import Spot
 from feedback_guard.store.engines import Engines, store_error
 from feedback_guard.store.group import Group
 from feedback_guard.store.opening import Opening
@@ -44,6 +45,7 @@ class Ask(NamedTuple):
 
     job: Job
     lookups: Sequence[str] = ()
+    spots: Sequence[Spot] = ()
     outcome_of: str = ""
 
 
@@ -51,6 +53,7 @@ class Ask(NamedTuple):
 class _Waiting:
     job: Job
     lookups: Sequence[str]
+    spots: Sequence[Spot]
     outcome_of: str
     future: Future[Any] = field(default_factory=Future)
     result: Any = None
@@ -105,9 +108,14 @@ class Writer:
         return self._depth
 
     def submit(
-        self, job: Callable[[Transaction], T], lookups: Sequence[str] = (), *, outcome_of: str = ""
+        self,
+        job: Callable[[Transaction], T],
+        lookups: Sequence[str] = (),
+        spots: Sequence[Spot] = (),
+        *,
+        outcome_of: str = "",
     ) -> Future[T]:
-        """Queue a job, with the counters that it is likely to need: they are read at once for a group.
+        """Queue a job, with the counters, and the points, that it is likely to need: they are read at once for a group.
 
         So is the submission that it records the outcome of, if it does.
 
@@ -118,7 +126,7 @@ class Writer:
         StoreError
             If the queue is full, the store is closed, or this process is a fork of the one that opened it.
         """
-        [future] = self.submit_all([Ask(job, lookups, outcome_of)])
+        [future] = self.submit_all([Ask(job, lookups, spots, outcome_of)])
         if isinstance(future, StoreError):
             raise future
         return future
@@ -196,7 +204,7 @@ class Writer:
             connection = self._connection = self._connection or self._engines.writer.connect()
             counters = [counter for waiting in group for counter in waiting.lookups]
             shared = self._new_group(connection, self._engines.begin_and_look(connection, counters))
-            shared.budgets.prefetch(counters)
+            shared.budgets.prefetch(counters, [spot for waiting in group for spot in waiting.spots])
             shared.outcomes.expect([waiting.outcome_of for waiting in group if waiting.outcome_of])
             for waiting in group:
                 _attempt(shared, waiting)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
@@ -77,10 +78,11 @@ _MARK = r"[\p{M}\uFF9E\uFF9F]"
 _MARK_RUN = regex.compile(rf"(?<!{_MARK})({_MARK}{{{settings.MAX_MARK_RUN}}}){_MARK}+", regex.V1)
 _STACKED = regex.compile(r"[\u0300-\u036F\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20FF\uFE20-\uFE2F]{4,}")
 
-_BASE64 = regex.compile(rf"[A-Za-z0-9+/_-]{{{_RUN},}}")
-_HEX = regex.compile(rf"[0-9A-Fa-f]{{{_RUN},}}")
-_HEX_BYTES = regex.compile(r"(?:[0-9A-Fa-f]{2}[ :,-]){11,}[0-9A-Fa-f]{2}")
-_PERCENT = regex.compile(r"(?:%[0-9A-Fa-f]{2}){4,}")
+# `re` where it will do: `regex` lets go of the interpreter, and then waits for it.
+_BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{_RUN},}}")
+_HEX = re.compile(rf"[0-9A-Fa-f]{{{_RUN},}}")
+_HEX_BYTES = re.compile(r"(?:[0-9A-Fa-f]{2}[ :,-]){11,}[0-9A-Fa-f]{2}")
+_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2}){4,}")
 _ESCAPES = regex.compile(
     r"(?:(?:\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\u\{[0-9A-Fa-f]{1,6}\}"
     r"|&#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6});)[ ,]?){4,}"

@@ -13,6 +13,7 @@ Unicode Standard Annex 29, 4.1 (scripts whose words need a dictionary).
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import regex
@@ -20,6 +21,9 @@ import regex
 _LETTERS: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 _UNSPACED: Final = regex.compile(rf"[{_LETTERS}]")
 _TOKEN: Final = regex.compile(r"\w+|[^\w\s]")
+_TOKEN_OF_ASCII: Final = re.compile(_TOKEN.pattern, re.ASCII)
+"""Quicker, and unlike `regex` it holds on to the interpreter: a thread that lets go of it for a microsecond may have to
+wait for milliseconds until it gets it back."""
 _TOKEN_OF_ANY: Final = regex.compile(rf"(?V1)[{_LETTERS}--[\p{{M}}\W]]\p{{M}}*|[\w--[{_LETTERS}]]+|\w|[^\w\s]")
 
 
@@ -33,6 +37,8 @@ def tokens(text: str) -> list[str]:
     >>> tokens("卡在哪里? visa")
     ['卡', '在', '哪', '里', '?', 'visa']
     """
+    if text.isascii():
+        return _TOKEN_OF_ASCII.findall(text)
     return (_TOKEN_OF_ANY if _is_unspaced(text) else _TOKEN).findall(text)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from feedback_guard.evidence.book import KEEP_ABOVE, Book, Floats
+from feedback_guard.evidence.book import KEEP_ABOVE, LOOKS_EVERY, Book, Floats
 from feedback_guard.evidence.index import Slots
 from feedback_guard.evidence.martingales import contradiction_step
 
@@ -38,6 +38,24 @@ def test_a_facet_keeps_its_place_and_its_members() -> None:
     add(book, first, 1, contradiction_step(1.0))
     assert place(book, 7, 8)[0] == first[0]
     assert (book.n[first[0]], book.members(first[0]), len(book)) == (1, [1], 2)
+
+
+def test_members_that_nobody_asks_for_any_more_are_forgotten() -> None:
+    window, n, often = 1_000, 20_000, 3
+    book = Book(16, window)
+    frequent, seldom, rare = place(book, 1, 2, 3)
+    for member in range(n):
+        for slot, every in ((frequent, often), (seldom, 100), (rare, 5_000)):
+            if member % every == 0:
+                add(book, [slot], member, contradiction_step(0.0))
+    for slot, every in ((frequent, often), (seldom, 100), (rare, 5_000)):
+        members = book.members(slot)
+        assert [each for each in members if each > n - window] == list(range(n))[-window + 1 :][
+            (-(n - window + 1)) % every :: every
+        ]
+        assert members == sorted(members)
+        assert len(members) <= window // every + LOOKS_EVERY + 1
+    assert len(book.members(frequent)) < book.n[frequent] / 5
 
 
 def test_a_flood_of_facets_pushes_out_only_its_like() -> None:

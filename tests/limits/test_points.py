@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from feedback_guard.embedding.interface import Vectors
+from feedback_guard.limits.charging import budget_key
 from feedback_guard.limits.grouped import GroupBudgets
-from feedback_guard.limits.interface import UNIT, Budget, Measure
+from feedback_guard.limits.interface import UNIT, Budget, Measure, Spot
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.placing import PointMemory
 from feedback_guard.limits.points import LATEST, Placed, Points
@@ -121,6 +122,70 @@ def test_the_short_cut_passes_nobody_over() -> None:
         assert points.cost_within(where, RADIUS, since_us=since) <= int(wide[since:].sum())
 
 
+def looked_at(points: Points, looked: Points, seed: int) -> str | None:
+    """Place a crowd in both, in groups of which one compares all beforehand; take some back, as a failed job does."""
+    rng = np.random.default_rng(seed)
+    for at, rows in enumerate(np.split(crowd(seed, 1_600), 100)):
+        places = list(rows)
+        looked.look(places, RADIUS)
+        for where in places:
+            since = at - 40
+            one, other = (each.cost_within(where, RADIUS, since_us=since) for each in (points, looked))
+            if one != other:
+                return f"by itself it finds {one} around, and {other} after looking at all"
+            for each in (points, looked):
+                each.add(Placed(at, 1, where))
+            if rng.random() < 0.2:
+                for each in (points, looked):
+                    each.drop(1)
+        if at % 10 == 0:  # a transaction that failed
+            for each in (points, looked):
+                each.drop(8)
+    return None
+
+
+@pytest.mark.parametrize("latest", [30, 300, LATEST])
+@pytest.mark.parametrize("seed", range(3))
+def test_comparing_several_at_once_changes_nothing(seed: int, latest: int) -> None:
+    assert looked_at(Points(latest=latest), Points(latest=latest), seed) is None
+
+
+class LooksOnlyBeforehand(Points):
+    """What came since it looked at all is passed over."""
+
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        n = self.n
+        self.n = min((each.end for each in self._looked.values() if each.where is where), default=n)
+        found = super().cost_within(where, radius, since_us=since_us)
+        self.n = n
+        return found
+
+
+class KeepsWhatLeft(Points):
+    """What was near counts even when it is among the latest no longer."""
+
+    def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
+        latest, self.latest = self.latest, LATEST
+        found = super().cost_within(where, radius, since_us=since_us)
+        self.latest = latest
+        return found
+
+
+@pytest.mark.parametrize("wrong", [LooksOnlyBeforehand, KeepsWhatLeft])
+def test_a_comparison_that_is_out_of_date_is_noticed(wrong: type[Points]) -> None:
+    assert looked_at(Points(latest=300), wrong(latest=300), 0) is not None
+
+
+def test_what_was_looked_for_is_known_by_itself_alone() -> None:
+    points, one = Points(), np.array([1.0, 0.0], dtype=np.float32)
+    points.add(Placed(0, 1, one))
+    points.look([one], 0.1)
+    assert points.cost_within(np.array([0.0, 1.0], dtype=np.float32), 0.1, since_us=-1) == 0
+    assert points.cost_within(one, 1.5, since_us=-1) == 1
+    points.look([np.ones(3, dtype=np.float32)], 0.1)  # made with another model
+    assert points.cost_within(one, 0.1, since_us=-1) == 1
+
+
 def test_the_latest_are_remembered_whatever_came_before() -> None:
     points, one = Points(latest=50), np.array([1.0, 0.0], dtype=np.float32)
     for at in range(1_000):
@@ -172,6 +237,18 @@ def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engines]
 
 def admitted(budgets: GroupBudgets, places: Sequence[Vectors], now_us: int = 0) -> int:
     return sum(budgets.place(budget(), RADIUS, where, UNIT, now_us) for where in places)
+
+
+def test_a_transaction_that_knows_what_it_will_place_places_the_same(engines: Engines) -> None:
+    alone, together = PointMemory(), PointMemory()
+    for rows in np.split(crowd(3, 400), 10):
+        places = list(rows)
+        with group(engines, alone, commit=False) as budgets:
+            one = [budgets.place(budget(), RADIUS, where, UNIT, 0) for where in places]
+        with group(engines, together) as budgets:
+            budgets.prefetch([], [Spot(budget_key(budget(), ""), RADIUS, where) for where in places])
+            assert [budgets.place(budget(), RADIUS, where, UNIT, 0) for where in places] == one
+        assert sum(one) > 0
 
 
 def test_processes_that_share_a_store_share_the_balls(engines: Engines) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -182,6 +182,22 @@ class LearnsFromCompany(Plain):
         return found
 
 
+class LearnsWhatBecameOfIt(Plain):
+    """Keeps a contribution for later by reference, and learns from what has become of it."""
+
+    def later(self, observation: Observation) -> Callable[[], object]:
+        taken = len(self.recent)
+        return lambda: self.recent.append(len(observation.texts["input"].text) + len(self.recent) - taken)
+
+
+class LearnsAtOnce(Plain):
+    """Does now what it was asked to do later."""
+
+    def later(self, observation: Observation) -> Callable[[], object] | None:
+        self.learn(observation)
+        return None
+
+
 class AnotherEachTime(Plain):
     """Draws from a generator that no seed was given to."""
 
@@ -242,6 +258,7 @@ BROKEN: Mapping[str, tuple[type[Signal], ...]] = {
     "restore_equals_original": (Forgetful,),
     "states_are_apart": (SharesItsList,),
     "inputs_are_left_alone": (KeepsReferences,),
+    "learning_later_is_learning": (LearnsWhatBecameOfIt, LearnsAtOnce),
     "warm_up_is_stated": (CertainFromThree,),
     "same_seed_same_state": (AnotherEachTime,),
     "honest_are_calibrated": (HoldsTooMany,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -32,6 +33,12 @@ def test_letters_stand_for_words_where_no_blanks_do(text: str, said: str) -> Non
 
 def test_signs_stay_with_words_where_blanks_part_them() -> None:
     assert words("where's 我的 card?") == ["where's", "我", "的", "card?"]
+
+
+def test_ascii_is_read_as_it_is_beside_other_letters() -> None:
+    """What counts as a blank or a letter is the same, whichever library looks for words."""
+    for one, other in itertools.product(map(chr, range(128)), repeat=2):
+        assert tokens(f"{one}{other}a") == tokens(f"{one}{other}a é")[:-1]
 
 
 @pytest.mark.parametrize("seed", range(20))
