@@ -137,10 +137,21 @@ class Dispatcher:
             begin_by = self._guard.clock.monotonic() + START_SECONDS
             claims = await self._claim(free) if free > 0 else []
             for claim in claims:
-                self._deliveries.own(self.deliver(claim, begin_by), name=f"replay.{claim.submission}")
+                delivery = self._deliveries.own(self.deliver(claim, begin_by), name=f"replay.{claim.submission}")
+                delivery.add_done_callback(self._left)  # behind what takes it off the deliveries
             if len(claims) < max(free, 1):
                 # `stop` sets the event too, so an end that comes in between is seen at once.
                 await self._wait(decided, self._poll_seconds)
+
+    def _left(self, delivery: asyncio.Task[bool]) -> None:
+        """A place is free, which the next approved request may be waiting for; what was given back can wait."""
+        if delivery.cancelled():
+            return
+        error = delivery.exception()
+        if error is not None:
+            log.error("a replay failed: %s", place_of(error))
+        elif delivery.result():
+            self._guard.decided.set()
 
     async def _claim(self, limit: int) -> list[Claim]:
         try:
@@ -153,8 +164,8 @@ class Dispatcher:
             log.error("approved requests cannot be claimed; trying again: %s", place_of(error))
         return []
 
-    async def deliver(self, claim: Claim, begin_by: float) -> None:
-        """Give one claimed request to the application and record what it did.
+    async def deliver(self, claim: Claim, begin_by: float) -> bool:
+        """Give one claimed request to the application and record what it did; false if it was given back instead.
 
         Parameters
         ----------
@@ -169,7 +180,7 @@ class Dispatcher:
             outcome = prepared if isinstance(prepared, Outcome) else await self._call(*prepared, begin_by)
         except _NotCalledError as error:
             await self._give_back(claim, str(error))
-            return
+            return False
         except asyncio.CancelledError:
             if prepared is None:
                 self._calls.own(self._give_back(claim, _ENDED), name="replay.give_back")
@@ -177,8 +188,7 @@ class Dispatcher:
                 self._recorder.begin(claim.submission, STOPPED, fence=claim.fence)
             raise
         await self._recorder.begin(claim.submission, outcome, fence=claim.fence).wait()
-        # A free place may be what the next approved request waits for.
-        self._guard.decided.set()
+        return True
 
     async def _prepare(self, claim: Claim) -> tuple[Scope, bytes] | Outcome:
         """Scope and body of a claimed request, or why there are none."""
