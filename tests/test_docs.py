@@ -26,6 +26,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -196,15 +197,50 @@ def run_python(block: Block) -> None:
 def compare(block: Block, command: str, expected: str, variables: dict[str, str]) -> None:
     name = re.match(r"([a-z]+)=", command)
     script = f'{command}; printf %s "${name[1]}"' if name else command
-    done = subprocess.run(
-        ["bash", "-c", script], env=os.environ | variables, capture_output=True, text=True, check=False
-    )
+    done = build(script) if BUILDS.fullmatch(script) else bash(script, variables)
     if name:
         variables[name[1]] = done.stdout
         return
     said = "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines())
     pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
     assert re.fullmatch(pattern, said.strip(), re.DOTALL), f"{block}: $ {command}\n{said}"
+
+
+def bash(script: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", script], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+
+
+BUILDS = re.compile(r"feedback-guard baseline build (\S+) --policy (\S+) --out (\S+)")
+_BUILT: dict[tuple[bytes, str], tuple[subprocess.CompletedProcess[str], Path]] = {}
+"""What was built of a trusted set with a model, and a copy of it."""
+
+
+def build(command: str) -> subprocess.CompletedProcess[str]:
+    """Build a baseline. It takes half a minute, so another page that builds the same gets the same once more."""
+    names = BUILDS.fullmatch(command)
+    assert names
+    trusted, policy, out = (Path(name) for name in names.groups())
+    made_of = trusted.read_bytes(), load_policy(policy).policy.embedding.model_dump_json()
+    if made_of not in _BUILT:
+        kept = Path(tempfile.mkdtemp(prefix="feedback-guard-tests-")) / "baseline"
+        done = bash(command, {})
+        assert done.returncode == 0, done.stderr
+        shutil.copytree(out, kept)
+        _BUILT[made_of] = done, kept
+        return done
+    done, kept = _BUILT[made_of]
+    shutil.copytree(kept, out)
+    return done
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_was_built_goes() -> Iterator[None]:
+    yield
+    for _, kept in _BUILT.values():
+        shutil.rmtree(kept.parent)
+    _BUILT.clear()
 
 
 @contextlib.contextmanager
