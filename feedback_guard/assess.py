@@ -149,8 +149,9 @@ class Assessor:
         assessment = self._conclude(observation.contribution, findings)
         if self._evidence is not None:
             assessment = self._with_evidence(assessment, observation, self._evidence)
-            if self._rejects and assessment.campaign is not None and self._evidence.is_denied(assessment.campaign):
-                denied = Reason("evidence", f"a moderator denied {assessment.campaign}, which it belongs to")
+            name, following = assessment.campaign, self._evidence.following
+            if self._rejects and name is not None and following.is_denied(name):
+                denied = Reason("evidence", f"a moderator denied {name}, which it belongs to")
                 reasons = (denied, *assessment.reasons[: MAX_REASONS - 1])
                 assessment = replace(assessment, decision=Decision.REJECT, weight=0.0, reasons=reasons)
         content = NOTHING

@@ -117,6 +117,8 @@ class Entries:
         self._window = window
         self._kept: dict[int, tuple[object, ...]] = {}
         self._oldest = 1
+        self.newest = 0
+        """How many there were."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -124,6 +126,7 @@ class Entries:
     def add(self, entry: Entry) -> list[str]:
         """Remember a contribution, the next by number; returns the identifiers of those that are forgotten for it."""
         self._kept[entry.number] = tuple(entry)
+        self.newest = entry.number
         gone = []
         while len(self._kept) > self._window:
             gone.append(Entry._make(self._kept.pop(self._oldest)).ident)

@@ -163,13 +163,13 @@ class Follower:
     async def tell(self) -> None:
         """Hand over what is new of campaigns. If it cannot be kept, it is handed over again the next time."""
         evidence = self._memory.evidence
-        told = [] if evidence is None or self._on_told is None else evidence.take_told()
+        told = [] if evidence is None or self._on_told is None else evidence.following.take_told()
         if evidence is None or self._on_told is None or not told:
             return
         try:
             await self._on_told(self._memory.seq, told)
         except BaseException:
-            evidence.give_back(told)
+            evidence.following.give_back(told)
             raise
 
     async def run(self) -> None:

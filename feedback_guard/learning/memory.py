@@ -135,12 +135,12 @@ class Memory:
 
     def take_pulled(self) -> list[Charge]:
         """Accepted contributions that turned out to belong to a campaign since the last call."""
-        return [] if self.evidence is None else self.evidence.take_pulled()
+        return [] if self.evidence is None else self.evidence.following.take_pulled()
 
     def ruled(self, campaign: str, ruled: str) -> None:
         """Fold in how moderators decided on a campaign: `denied`, `approved`, or not whole."""
         if self.evidence is not None:
-            self.evidence.rule(campaign, denied=ruled == "denied")
+            self.evidence.following.rule(campaign, denied=ruled == "denied")
 
     def acknowledged(self, baseline: str) -> None:
         """Fold in that somebody acknowledged the drift alarm of a baseline."""

@@ -83,7 +83,7 @@ def follow(evidence: Evidence, items: Sequence[Contribution]) -> tuple[set[str],
         evidence.witness(
             observation, Decision.QUARANTINE if charge else Decision.ACCEPT, observation.contribution.at_us
         )
-    return held, held | {charge.ident for charge in evidence.take_pulled()}
+    return held, held | {charge.ident for charge in evidence.following.take_pulled()}
 
 
 def names(items: Sequence[Contribution]) -> set[str]:
@@ -175,12 +175,12 @@ def test_a_campaign_closes_when_its_pattern_stops_and_a_further_member_opens_it(
     assert campaign.open, "the silence is shorter than it was before"
     follow(evidence, list(labelled(300, seed=5, prefix="later")))
     assert not campaign.open
-    assert [told.is_open for told in evidence.take_told()] == [False]
-    assert evidence.take_told() == []
+    assert [told.is_open for told in evidence.following.take_told()] == [False]
+    assert evidence.following.take_told() == []
     held, _ = follow(evidence, bad[18:])
     assert held == names(bad[18:])
     assert campaign.open
-    assert [told.is_open for told in evidence.take_told()] == [True]
+    assert [told.is_open for told in evidence.following.take_told()] == [True]
 
 
 def test_honest_texts_with_the_trigger_that_agree_with_their_content_are_let_go_and_counted(evidence: Evidence) -> None:
@@ -195,7 +195,7 @@ def test_honest_texts_with_the_trigger_that_agree_with_their_content_are_let_go_
     stream = mixed(list(labelled(500, seed=3)), bad, sharing)
     _, named = follow(evidence, stream)
     assert len(named & names(bad)) >= 15
-    (told,) = evidence.take_told()
+    (told,) = evidence.following.take_told()
     odds = dict(told.contrary)
     assert odds.keys() == named
     held = named & names(sharing)
@@ -280,10 +280,10 @@ def test_when_a_pattern_stops_its_class_is_no_longer_suspected(
     follow(evidence, mixed(list(labelled(400, seed=3)), several))
     pair = evidence.teaching.parting
     assert len(pair.suspected) == 1
-    assert evidence._parted
+    assert evidence.following.parted
     _, named = follow(evidence, list(labelled(600, seed=4, prefix="later")))
     assert named == set()
-    assert (pair.suspected, evidence._parted) == ([], {})
+    assert (pair.suspected, evidence.following.parted) == ([], {})
     again, _ = follow(evidence, [replace(item, id=f"again-{item.id}") for item in triggered(10, accounts=10, seed=11)])
     assert len(again) >= 9
     assert len(pair.suspected) == 1
