@@ -31,9 +31,10 @@ from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.batcher import Batcher
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.engine import CHUNK, Engine, observe_now, start_batcher
-from feedback_guard.evidence.accumulator import FAMILY, Evidence
+from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.baseline import build_baseline
 from feedback_guard.evidence.facets import Background
+from feedback_guard.evidence.following import FAMILY
 from feedback_guard.evidence.kinds.gather import Kinds, fit_kinds
 from feedback_guard.policy.loader import load_policy
 from feedback_guard.policy.schema import Policy

@@ -12,7 +12,8 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -50,7 +51,36 @@ def grounds(*, two: bool) -> tuple[Ground, tuple[Text, ...]]:
     return ground, texts(read_examples("vetted"), two=two)
 
 
-def measure(*, two: bool, days: int, per_day: int, console: Console) -> dict[str, Probed]:
+@dataclass(frozen=True)
+class Size:
+    """How much is sent.
+
+    Parameters
+    ----------
+    days, per_day
+        Days, and honest contributions on each.
+    probes_each
+        Poisoned probes of each kind.
+    seeds
+        How often all of it is done, each time with other accounts, moments and carriers.
+    """
+
+    days: int
+    per_day: int
+    probes_each: int
+    seeds: int
+
+
+def mean(found: Sequence[Probed]) -> Probed:
+    """The mean of what became of as many probes each time."""
+
+    def over(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {kind: sum(each[kind] for each in shares) / len(shares) for kind in shares[0]}
+
+    return Probed(over([each.at_once for each in found]), over([each.finally_ for each in found]))
+
+
+def measure(*, two: bool, size: Size, console: Console) -> dict[str, Probed]:
     """Probe a fresh engine, one after honest days, and one after hostile days."""
     ground, vetted = grounds(two=two)
     loaded = load_policy("balanced")
@@ -60,23 +90,27 @@ def measure(*, two: bool, days: int, per_day: int, console: Console) -> dict[str
         frozen = build_baseline(
             observe_now(batcher, trusted), fingerprint=batcher.embedder.fingerprint, created_at_us=0
         )
-        siege = Siege(
-            lambda: Engine.assemble(loaded.policy, loaded.digest, batcher, frozen),
-            ground,
-            wanted="account" if two else "terminate_account",
-            days=days,
-            honest_per_day=per_day,
-        )
-        found = {"baseline alone": siege.probe(siege.fresh())}
-        for name, hostile in (("after honest days", False), ("after hostile days", True)):
-            began = time.perf_counter()
-            stood = siege.stand(hostile=hostile)
-            found[name] = siege.probe(stood.session)
-            console.print(
-                f"{name}: of the honest contributions of these days {stood.honest_held:.1%} held and "
-                f"{stood.honest_lost:.1%} of their weight lost; {time.perf_counter() - began:.0f} s"
+        found: dict[str, list[Probed]] = {}
+        for seed in range(size.seeds):
+            siege = Siege(
+                lambda: Engine.assemble(loaded.policy, loaded.digest, batcher, frozen),
+                ground,
+                wanted="account" if two else "terminate_account",
+                days=size.days,
+                honest_per_day=size.per_day,
+                probes_each=size.probes_each,
+                seed=seed,
             )
-        return found
+            found.setdefault("baseline alone", []).append(siege.probe(siege.fresh()))
+            for name, hostile in (("after honest days", False), ("after hostile days", True)):
+                began = time.perf_counter()
+                stood = siege.stand(hostile=hostile)
+                found.setdefault(name, []).append(siege.probe(stood.session))
+                console.print(
+                    f"{name}: of the honest contributions of these days {stood.honest_held:.1%} held and "
+                    f"{stood.honest_lost:.1%} of their weight lost; {time.perf_counter() - began:.0f} s"
+                )
+        return {name: mean(each) for name, each in found.items()}
     finally:
         batcher.close()
 
@@ -96,12 +130,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--per-day", type=int, default=80, help="honest contributions a day; as many are hostile")
+    parser.add_argument("--probes-each", type=int, default=30, help="poisoned probes of each of five kinds, beside 500")
+    parser.add_argument("--seeds", type=int, default=1, help="how often, with other accounts and carriers each time")
     parser.add_argument("--only", choices=["two", "many"], help="with two classes, or with 77, alone")
     args = parser.parse_args()
+    size = Size(args.days, args.per_day, args.probes_each, args.seeds)
     console, results = Console(width=200), {}
     for name, two in (("two", True), ("many", False)):
         if args.only in (None, name):
-            found = measure(two=two, days=args.days, per_day=args.per_day, console=console)
+            found = measure(two=two, size=size, console=console)
             show("two classes" if two else "77 classes", found, console)
             results[name] = {
                 when: {"at_once": dict(probed.at_once), "finally": dict(probed.finally_)}
