@@ -79,7 +79,8 @@ class FeedbackGuardMiddleware:
         cancelled; what it answers after all is recorded then.
     keep
         Whether `gc.freeze` is called once, when guard and application have started: what is there by then is no longer
-        searched for garbage, which stops all requests for a tenth of a second each time. False if the application
+        searched for garbage, which stops all requests for a tenth of a second each time, and what is new is searched
+        after 10,000 objects instead of 700 (`gc.set_threshold`). False if the application
         itself gives up much of what it made before it started, and that in cycles, or calls `gc.freeze` by itself.
     wait
         How to wait for a decision; for tests.
