@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,10 @@ class Placed:
     where: Vectors
 
 
-@dataclass(frozen=True, slots=True)
-class _Looked:
+_NOBODY: Final = np.zeros(0, np.int64)
+
+
+class _Looked(NamedTuple):
     """What was found around a point when it was compared together with others.
 
     Parameters
@@ -59,12 +61,16 @@ class _Looked:
         How many points there were.
     near
         Those that may be within the radius, ascending.
+    probe, least
+        What further points are multiplied with, and the least product of one that may be within the radius.
     """
 
     where: Vectors
     radius: float
     end: int
     near: NDArray[np.int64]
+    probe: NDArray[np.float32]
+    least: float
 
 
 @dataclass
@@ -120,19 +126,18 @@ class Points:
         self._looked.clear()
         if not self.n or any(self._rows.shape[1] != len(where) for where in wheres):
             return
-        given = np.stack(wheres)
-        short = given if self._basis is None else given @ self._basis.T
-        probes = np.concatenate([short, np.ones((len(short), 1), np.float32)], axis=1).T
+        probes = np.ones((len(wheres), self._short.shape[1]), np.float32)
+        short = probes[:, :-1]
+        short[:] = wheres if self._basis is None else np.stack(wheres) @ self._basis.T
         least = 0.5 * (np.einsum("ij,ij->i", short, short) - (radius * radius + _ROUNDING + _LOOSE))
-        found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        near: dict[int, list[NDArray[np.int64]]] = {}
         for begin in range(max(0, self.n - self.latest), self.n, _STRETCH):
-            close = self._short[begin : min(begin + _STRETCH, self.n)] @ probes >= least
-            if close.any():
-                rows, of = np.nonzero(close)
-                found.append((rows + begin, of))
-        rows, of = (np.concatenate(each) for each in zip(*found, strict=True))
-        for i, where in enumerate(wheres):
-            self._looked[id(where)] = _Looked(where, radius, self.n, rows[of == i])
+            alike = probes @ self._short[begin : min(begin + _STRETCH, self.n)].T
+            for i in np.flatnonzero(alike.max(axis=1) >= least).tolist():
+                near.setdefault(i, []).append(begin + np.flatnonzero(alike[i] >= least[i]))
+        for i, (where, bound) in enumerate(zip(wheres, least.tolist(), strict=True)):
+            found = np.concatenate(near[i]) if i in near else _NOBODY
+            self._looked[id(where)] = _Looked(where, radius, self.n, found, probes[i], bound)
 
     def cost_within(self, where: Vectors, radius: float, *, since_us: int) -> int:
         """What the remembered points within a distance cost together, in micro-units.
@@ -148,19 +153,22 @@ class Points:
         """
         if not self.n or self._rows.shape[1] != len(where):
             return 0
-        first = max(0, self.n - self.latest)
+        first, candidates = max(0, self.n - self.latest), _NOBODY
         edge = radius * radius + _ROUNDING
-        candidates = np.zeros(0, np.int64)
         looked = self._looked.get(id(where))
         if looked is not None and looked.where is where and looked.radius == radius:
-            candidates, first = looked.near[looked.near >= first], max(first, looked.end)
-        if first < self.n:
+            probe, least = looked.probe, looked.least
+            if len(looked.near):
+                candidates = looked.near[looked.near >= first]
+            first = max(first, looked.end)
+        else:
             short = where if self._basis is None else self._basis @ where
             probe = np.ones(len(short) + 1, np.float32)
             probe[:-1] = short
+            least = 0.5 * (float(short @ short) - edge - _LOOSE)
+        if first < self.n:
             # Nearly all points are far, so they are compared by what one product says of all of them.
             alike = self._short[first : self.n] @ probe
-            least = 0.5 * (float(short @ short) - edge - _LOOSE)
             if alike.max() >= least:
                 candidates = np.concatenate([candidates, first + np.flatnonzero(alike >= least)])
         if not len(candidates):
@@ -192,6 +200,7 @@ class Points:
 
     def _learn(self) -> None:
         """Choose the directions in which the points differ most. Any that stand at right angles would be right."""
+        self._looked.clear()
         _, _, directions = np.linalg.svd(self._rows[: self.n].astype(np.float32), full_matrices=False)
         self._basis = np.ascontiguousarray(directions[:_DIRECTIONS], dtype=np.float32)
         short = self._rows[: self.n].astype(np.float32) @ self._basis.T

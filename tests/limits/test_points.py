@@ -176,6 +176,21 @@ def test_a_comparison_that_is_out_of_date_is_noticed(wrong: type[Points]) -> Non
     assert looked_at(Points(latest=300), wrong(latest=300), 0) is not None
 
 
+def test_a_comparison_outlives_the_choice_of_directions() -> None:
+    places = list(crowd(5, 700))
+    points, looked = Points(), Points()
+    for each in (points, looked):
+        for where in places[:500]:
+            each.add(Placed(0, 1, where))
+    looked.look(places[500:], RADIUS)
+    for where in places[500:]:
+        one, other = (each.cost_within(where, RADIUS, since_us=-1) for each in (points, looked))
+        assert one == other
+        for each in (points, looked):
+            each.add(Placed(0, 1, where))
+    assert looked._basis is not None
+
+
 def test_what_was_looked_for_is_known_by_itself_alone() -> None:
     points, one = Points(), np.array([1.0, 0.0], dtype=np.float32)
     points.add(Placed(0, 1, one))
