@@ -201,6 +201,22 @@ def test_what_was_looked_for_is_known_by_itself_alone() -> None:
     assert points.cost_within(one, 0.1, since_us=-1) == 1
 
 
+def test_what_was_found_is_forgotten_with_the_points() -> None:
+    one, far = np.array([1.0, 0.0], dtype=np.float32), np.array([0.0, 1.0], dtype=np.float32)
+    points = Points()
+    for _ in range(5):
+        points.add(Placed(0, 1, one))
+    points.look([one], 0.1)
+    points.drop(3)  # they were taken back
+    assert points.cost_within(one, 0.1, since_us=-1) == 2
+    points = Points()
+    points.add(Placed(0, 1, far))
+    points.look([one], 0.1)
+    for other in (np.array([1.0, 0.0, 0.0], dtype=np.float32), one):  # another model, and the first one again
+        points.add(Placed(0, 1, other))
+    assert points.cost_within(one, 0.1, since_us=-1) == 1
+
+
 def test_the_latest_are_remembered_whatever_came_before() -> None:
     points, one = Points(latest=50), np.array([1.0, 0.0], dtype=np.float32)
     for at in range(1_000):
