@@ -76,12 +76,11 @@ class Evidence:
         """The campaigns that were found."""
         believed, told = self.following.flagged, self.following.told
         self._tally = Tally(self._book, rate, kinds.alike, believed, told, by_rarity=kinds.by_rarity)
-        self._n = 0
 
     @property
     def n_seen(self) -> int:
         """Contributions that were witnessed and can be read."""
-        return self._n
+        return self._entries.newest
 
     @property
     def campaigns(self) -> list[Campaign]:
@@ -126,21 +125,21 @@ class Evidence:
         if lesson is None:
             return
         facets = reading.facets
-        self._n += 1
+        number = self._entries.newest + 1
         accepted = decision is Decision.ACCEPT
-        entry = Entry.of(self._n, observation.contribution.id, at_us, facets, lesson, accepted=accepted)
+        entry = Entry.of(number, observation.contribution.id, at_us, facets, lesson, accepted=accepted)
         self.following.forget(self._entries.add(entry))
         n_trusted = facets.n_trusted
-        kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], self._n)
+        kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], number)
         nth = len(kin)
-        self._tally.count(self._n, facets, lesson, nth, observation.contribution.kind)
+        self._tally.count(number, facets, lesson, nth, observation.contribution.kind)
         self.following.accuse(reading, entry)
         self._discover(reading)
-        self.teaching.witness(self._n, entry.ident, facets, lesson, nth, learn=entry.accepted)
+        self.teaching.witness(number, entry.ident, facets, lesson, nth, learn=entry.accepted)
         self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
             self.following.note_family(campaign, entry, kin)
-        if self._n % CLOSES_EVERY == 0:
+        if number % CLOSES_EVERY == 0:
             self.following.close_quiet()
 
     def approved(self, observation: Observation) -> None:
