@@ -22,8 +22,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedback_guard.errors import UsageError
-from feedback_guard.evidence.facets import PHRASES
 from feedback_guard.evidence.kinds.registry import BUILT_IN
+from feedback_guard.evidence.phrases import PHRASES
 from feedback_guard.metrics import Metrics
 from feedback_guard.metrics_page import metrics_app
 from feedback_guard.metrics_words import FACETS, OUTCOMES, PARTS

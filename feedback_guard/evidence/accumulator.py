@@ -19,8 +19,10 @@ from feedback_guard.evidence.campaigns import Campaign
 from feedback_guard.evidence.entries import Charge, Entries, Entry
 from feedback_guard.evidence.facets import COMMON, Background
 from feedback_guard.evidence.following import FAMILY, PARTED, Following
+from feedback_guard.evidence.forms import Form, Forms, with_forms
 from feedback_guard.evidence.kin import Kin
 from feedback_guard.evidence.kinds.gather import Kinds
+from feedback_guard.evidence.kinds.registry import FORM
 from feedback_guard.evidence.parting import Parting
 from feedback_guard.evidence.reading import Reading, Readings
 from feedback_guard.evidence.tally import RARE, Facet, Tally
@@ -72,8 +74,11 @@ class Evidence:
         self._readings = Readings(background, kinds, reader)
         self.teaching = Teaching(Parting(rate, max(1.0, COMMON * background.n_trusted)), kinds.learnt)
         """The pair of learners, and where it parts."""
-        self.following = Following(background, kinds, self._book, self._entries, self.teaching)
+        self._forms = Forms(background.number, rate)
+        self.following = Following(background, kinds, self._book, self._entries, self.teaching, self._forms.describe)
         """The campaigns that were found."""
+        self._formed = False
+        """Whether a form is believed."""
         believed, told = self.following.flagged, self.following.told
         self._tally = Tally(self._book, rate, kinds.alike, believed, told, by_rarity=kinds.by_rarity)
 
@@ -110,7 +115,8 @@ class Evidence:
         lesson = reading.lesson
         if lesson is None:
             return None
-        for facet in self.following.flagged.of(reading):
+        form = self._forms.read(reading.clauses, lesson) if self._formed else None
+        for facet in [*self.following.flagged.of(reading), *self._known(form)]:
             if self.following.indictment(facet)(lesson.which, lesson.log_ratio):
                 return Charge.of(observation.contribution.id, self.following.flagged[facet], facet[0])
         return None
@@ -124,7 +130,8 @@ class Evidence:
         lesson = reading.lesson
         if lesson is None:
             return
-        facets = reading.facets
+        form = self._forms.read(reading.clauses, lesson)
+        facets = with_forms(reading.facets, form)
         number = self._entries.newest + 1
         accepted = decision is Decision.ACCEPT
         entry = Entry.of(number, observation.contribution.id, at_us, facets, lesson, accepted=accepted)
@@ -133,9 +140,13 @@ class Evidence:
         kin = self._kin.of(facets.phrases[n_trusted <= max(RARE, COMMON * self._background.n_trusted)], number)
         nth = len(kin)
         self._tally.count(number, facets, lesson, nth, observation.contribution.kind)
-        self.following.accuse(reading, entry)
+        self.following.accuse([*self.following.flagged.of(reading), *self._known(form)], entry)
         self._discover(reading)
         self.teaching.witness(number, entry.ident, facets, lesson, nth, learn=entry.accepted)
+        if form is not None:
+            self._forms.witness(number, form, lesson, nth)
+            for which in self._forms.suspected():
+                self.teaching.parting.suspect(which)
         self._inquire(lesson.number)
         if campaign is not None and campaign.startswith(FAMILY):
             self.following.note_family(campaign, entry, kin)
@@ -159,11 +170,13 @@ class Evidence:
         """Ask which phrases a suspected class's campaigns use; let go those that are cleared."""
         due = self.teaching.parting.due(taught)
         for which in self.teaching.parting.take_ended():
+            self._forms.renew(which)
             for facet in [facet for facet, of in self.following.parted.items() if of == which]:
                 self._clear(facet)
         for which in due:
             standing = [facet for facet, of in self.following.parted.items() if of == which]
-            believed = self.teaching.parting.inquire(which, self._book, standing)
+            forms = self._forms.believed(which, self.teaching.probes)
+            believed = self.teaching.parting.inquire(which, self._book, standing, forms)
             for facet in set(standing).difference(believed):
                 self._clear(facet)
             for facet, least in believed.items():
@@ -174,6 +187,14 @@ class Evidence:
                     self.following.rejoin(facet)
                 else:
                     self._flag(facet, PARTED)
+                if facet[0] == FORM:
+                    self.following.gather(facet, self._forms.earlier(facet))
+        if due:
+            self._formed = any(kind == FORM for kind, _ in self.following.parted)
+
+    def _known(self, form: Form | None) -> list[Facet]:
+        """The facets of a form that are believed."""
+        return [] if form is None else [facet for facet in form.facets if facet in self.following.flagged]
 
     def _flag(self, facet: Facet, test: int) -> None:
         """A test believes a facet."""

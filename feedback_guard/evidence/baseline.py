@@ -32,7 +32,7 @@ from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation, State
 from feedback_guard.signals.registry import SIGNALS
 
-FORMAT = 2
+FORMAT = 3
 """Version of the files' layout; another one is refused."""
 MANIFEST, TENSORS = "baseline.json", "state.safetensors"
 DRIFT, EVIDENCE = "drift", "evidence"

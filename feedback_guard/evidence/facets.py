@@ -12,8 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final, Self, cast
+from typing import Final, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from feedback_guard.contribution import ANONYMOUS, Contribution, Kind
 from feedback_guard.errors import BaselineError
 from feedback_guard.evidence.kinds.gather import NOTHING, Gathered
 from feedback_guard.evidence.kinds.interface import FIELDS
+from feedback_guard.evidence.phrases import clauses_of, pairs_of, shapes_of, words_of
 from feedback_guard.signals.interface import Observation, State
 from feedback_guard.text.words import tokens
 
@@ -30,20 +30,13 @@ Keys = NDArray[np.uint64]
 
 MAX_PHRASES: Final = 256
 """Most phrases of one contribution and kind; of more, those with the smallest keys, which nobody can choose."""
+MAX_CLAUSES: Final = 16
+"""Most ways to begin clauses of one contribution, chosen likewise."""
 _MOST_REMEMBERED: Final = 200_000
 _MOST_CHARS: Final = 200
 """Length up to which phrases are remembered with their numbers: users make up words as long as they like."""
-MAX_TOKENS: Final = 4_096
-"""Most tokens of a text that phrases are made of."""
 MAX_BACKGROUND: Final = 1_000_000
 """Most phrases of the trusted set that are remembered, the most frequent ones."""
-_START: Final = "^"
-_END: Final = "$"
-_OTHER: Final = "_"
-PHRASES: Final = ("word", "pair", "shape")
-"""Kinds of facets that are phrases."""
-SHAPE: Final = "~"
-"""What the shape of a sentence begins with, among phrases."""
 COMMON: Final = 0.02
 """Share of trusted contributions from which a word in them is common."""
 MAX_COMMON: Final = 200
@@ -94,61 +87,22 @@ class Facets:
     n_trusted: NDArray[np.int64] = field(default_factory=lambda: NOTHING.n_trusted)
 
 
-@lru_cache(maxsize=16)
-def said(text: str) -> tuple[str, ...]:
-    """All words and signs of a text in their order; each text is asked about several times in a row."""
-    return tuple(tokens(text))
-
-
-def _tokens(text: str) -> tuple[str, ...]:
-    """Those that phrases are made of."""
-    return said(text)[:MAX_TOKENS]
-
-
-def words_of(text: str) -> set[str]:
-    """The words and signs of a text in matching form (`CanonicalText.skeleton`).
-
-    Examples
-    --------
-    >>> sorted(words_of("is it here?"))
-    ['?', 'here', 'is', 'it']
-    """
-    return set(_tokens(text))
-
-
-def pairs_of(text: str) -> set[str]:
-    """The pairs of neighbouring words and signs; the first is paired with the beginning.
-
-    Examples
-    --------
-    >>> sorted(pairs_of("is it here?"))
-    ['^ is', 'here ?', 'is it', 'it here']
-    """
-    found = _tokens(text)
-    return {f"{left} {right}" for left, right in zip((_START, *found), found, strict=False)}
-
-
-def shapes_of(text: str, common: frozenset[str]) -> set[str]:
-    """The shape of a sentence: runs of three of its common words and signs, with the other words left out.
-
-    What no rare phrase carries, such as one way to build a sentence, shows in these.
+class Clauses(NamedTuple):
+    """How a contribution begins its clauses (`phrases.clauses_of`).
 
     Parameters
     ----------
-    text
-        In matching form.
-    common
-        Words and signs that count as common.
-
-    Examples
-    --------
-    >>> sorted(shapes_of("when it rains, stay in", frozenset({"when", "it", ",", "in"})))
-    ['~ , _ in', '~ ^ when it', '~ _ , _', '~ _ in $', '~ it _ ,', '~ when it _']
+    keys
+        Of the ways, each once, ascending.
+    words
+        Themselves, in the order of the keys: for a moderator's eyes, never stored.
+    n_trusted
+        In how many trusted contributions each stands.
     """
-    known = [token if token in common else _OTHER for token in _tokens(text)]
-    kept = [token for i, token in enumerate(known) if token != _OTHER or i == 0 or known[i - 1] != _OTHER]
-    frame = [_START, *kept, _END]
-    return {f"{SHAPE} {one} {two} {three}" for one, two, three in zip(frame, frame[1:], frame[2:], strict=False)}
+
+    keys: Keys
+    words: tuple[str, ...]
+    n_trusted: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -191,6 +145,7 @@ class Background:
         found: Counter[int] = Counter()
         for each in trusted:
             found.update(empty.of(each).phrases.tolist())
+            found.update(empty.clauses(each).keys.tolist())
         kept = dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_BACKGROUND])
         names = np.array(sorted(kept), dtype=np.uint64)
         return cls(key, names, np.array([kept[int(name)] for name in names], dtype=np.int64), len(trusted), common)
@@ -236,8 +191,25 @@ class Background:
         read_of = [(name, texts[name].skeleton) for name in FIELDS[observation.contribution.kind] if name in texts]
         return [
             (kind, [(name, read(text)) for name, text in read_of])
-            for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of))
+            for kind, read in (
+                ("word", words_of),
+                ("pair", pairs_of),
+                ("shape", self._shapes_of),
+            )
         ]
+
+    def clauses(self, observation: Observation) -> Clauses:
+        """How a contribution begins its clauses."""
+        texts, found = observation.texts, dict[int, tuple[str, int]]()
+        for name in FIELDS[observation.contribution.kind]:
+            if name in texts:
+                memo = self._phrases.setdefault(name, {})
+                for phrase in clauses_of(texts[name].skeleton):
+                    number, n_trusted = memo.get(phrase) or self._look_up(name, phrase, memo)
+                    found[number] = phrase, n_trusted
+        keys = heapq.nsmallest(MAX_CLAUSES, found)
+        n_trusted_of = np.array([found[key][1] for key in keys], dtype=np.int64)
+        return Clauses(np.array(keys, dtype=np.uint64), tuple(found[key][0] for key in keys), n_trusted_of)
 
     def of(
         self,

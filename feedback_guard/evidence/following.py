@@ -12,7 +12,7 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -23,8 +23,9 @@ from feedback_guard.evidence.counting import CONTRADICTION
 from feedback_guard.evidence.entries import Charge, Entries, Entry
 from feedback_guard.evidence.facets import COMMON, Background
 from feedback_guard.evidence.kinds.gather import Kinds
+from feedback_guard.evidence.kinds.registry import FORM
 from feedback_guard.evidence.known import Known
-from feedback_guard.evidence.reading import Reading
+from feedback_guard.evidence.phrases import PHRASES
 from feedback_guard.evidence.tally import Facet
 from feedback_guard.evidence.teaching import Teaching
 from feedback_guard.evidence.telling import SharedFacet, Telling, summarise
@@ -58,11 +59,21 @@ class Following:
         What is known of facets, and the latest contributions.
     teaching
         Told of members, and of what is not learnt any more.
+    describe
+        Says what a form is like.
     """
 
-    def __init__(self, background: Background, kinds: Kinds, book: Book, entries: Entries, teaching: Teaching) -> None:
+    def __init__(
+        self,
+        background: Background,
+        kinds: Kinds,
+        book: Book,
+        entries: Entries,
+        teaching: Teaching,
+        describe: Callable[[Facet], str],
+    ) -> None:
         self._background, self._kinds, self._book = background, kinds, book
-        self._entries, self._teaching = entries, teaching
+        self._entries, self._teaching, self._describe = entries, teaching, describe
         self.flagged = Known[Campaign]()
         """The facets that are believed, each with its campaign."""
         self.tests: dict[Facet, set[int]] = {}
@@ -91,10 +102,10 @@ class Following:
             if each.open and each.has_stopped(self._entries.newest):
                 each.open, each.untold = False, True
 
-    def accuse(self, reading: Reading, entry: Entry) -> None:
+    def accuse(self, facets: Iterable[Facet], entry: Entry) -> None:
         """A further contribution came: it joins the campaigns whose facets indict it, and the others let it go."""
         spared = dict[str, Campaign]()
-        for facet in self.flagged.of(reading):
+        for facet in facets:
             if self.indictment(facet)(entry.which, entry.log_ratio):
                 self.join(self.flagged[facet], facet, entry)
             else:
@@ -115,6 +126,16 @@ class Following:
                 self.join(self.flagged[facet], facet, entry)
                 if self.flagged[facet].n_members > known:
                     self.flagged[facet].spared = max(0, self.flagged[facet].spared - 1)
+
+    def gather(self, facet: Facet, numbers: Iterable[int]) -> None:
+        """Earlier contributions that turn out to have a believed facet join, if it indicts them."""
+        if facet not in self.flagged:
+            return
+        indicts = self.indictment(facet)
+        for number in numbers:
+            entry = self._entries.get(number)
+            if entry is not None and indicts(entry.which, entry.log_ratio):
+                self.join(self.flagged[facet], facet, entry)
 
     def note_family(self, name: str, entry: Entry, kin: list[int]) -> None:
         """Near copies of a text are held by themselves; those that came before anybody could tell are named here."""
@@ -176,13 +197,15 @@ class Following:
         campaign.since_us = min(campaign.since_us, entries[0].at_us)
         evidence = float(book.contradiction_evidence(np.array([slot]))[0])
         campaign.log_e = max(campaign.log_e, evidence)
-        phrase = "" if kind == "sender" or kind in self._kinds.names else entries[-1].phrase(key)
+        phrase = entries[-1].phrase(key) if kind in PHRASES else ""
         self.flagged.put(facet, campaign, phrase)
         campaign.untold = campaign.open = True
         if kind in self._kinds.names:
             if len(campaign.named) < 2 * MAX_NAMED:
                 last = entries[-1]
                 campaign.named.append((facet, last.shared_words[last.shared.tolist().index(key)]))
+        elif kind == FORM:
+            campaign.named.append((facet, self._describe(facet)))
         elif kind != "sender" and len(campaign.phrases) < MAX_NAMED:
             campaign.phrases.append(phrase)
             campaign.named.append((facet, phrase))

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -99,7 +100,13 @@ class Inquiry:
         self._expected[lesson.number // CLASSES] = Honest.of(lesson.n_classes, lesson.n_known)
         self._newest = number
 
-    def ask(self, phrases: Iterable[tuple[str, int]], which: int, book: Book) -> dict[tuple[str, int], float]:
+    def ask(
+        self,
+        phrases: Iterable[tuple[str, int]],
+        which: int,
+        book: Book,
+        forms: Mapping[tuple[str, int], bool] = MappingProxyType({}),
+    ) -> dict[tuple[str, int], float]:
         """Which of some phrases a class's campaign uses, as kind and key, strongest first.
 
         With each comes the least log-ratio (`Lesson.log_ratio`) from which a member that teaches the class is more
@@ -113,34 +120,52 @@ class Inquiry:
             The class, as `Lesson.number`.
         book
             Knows the members of phrases.
+        forms
+            Of the class that are believed by their own test, strongest first, and whether each is in everyday use.
         """
+        explained = np.zeros(WINDOW, dtype=np.bool_)
+        believed: dict[tuple[str, int], float] = {}
+        for (kind, key), everyday in forms.items():
+            slot = book.slot(key)
+            if slot is not None:
+                self._indict((kind, key), self._members(book, slot, which, everyday=everyday), believed, explained)
         asked: list[tuple[float, str, int, _Members]] = []
         for kind, key in dict.fromkeys(phrases):
             slot = book.slot(key)
-            if slot is not None and len(numbers := book.members(slot)) >= LEAST_MEMBERS:
-                members = self._members(numbers[-MOST_MEMBERS:], which, int(book.n_trusted[slot]))
+            if slot is not None and book.n[slot] >= LEAST_MEMBERS and (kind, key) not in forms:
+                everyday = int(book.n_trusted[slot]) >= self._everyday
+                members = self._members(book, slot, which, everyday=everyday)
                 asked.append((-members.evidence(), kind, key, members))
-        line = math.log(max(1, len(asked))) - self._log_rate
+        n_forms, line = len(believed), math.log(max(1, len(asked))) - self._log_rate
         # What is explained only takes evidence away, nearly always: so the strongest is asked again, and taken if it
         # still is the strongest.
-        explained = np.zeros(WINDOW, dtype=np.bool_)
-        believed: dict[tuple[str, int], float] = {}
         heapq.heapify(asked)
         while asked:
             _, kind, key, members = asked[0]
             evidence = members.evidence(without=explained)
-            if evidence < line - math.log(len(believed) + 1):
+            if evidence < line - math.log(len(believed) - n_forms + 1):
                 heapq.heappop(asked)
             elif len(asked) > 1 and -evidence > min(each[0] for each in asked[1:3]):
                 heapq.heapreplace(asked, (-evidence, kind, key, members))
             else:
                 heapq.heappop(asked)
-                least = believed[kind, key] = members.planted_from(self._everyday, without=explained)
-                explained[members.numbers[members.indicted(least, without=explained)]] = True
+                self._indict((kind, key), members, believed, explained)
         return believed
 
-    def _members(self, members: list[int], which: int, n_trusted: int) -> _Members:
-        """What is remembered of a phrase's members."""
+    @staticmethod
+    def _indict(
+        facet: tuple[str, int],
+        members: _Members,
+        believed: dict[tuple[str, int], float],
+        explained: NDArray[np.bool_],
+    ) -> None:
+        """A facet is believed: note from which log-ratio on, and whom it explains."""
+        least = believed[facet] = members.planted_from(without=explained)
+        explained[members.numbers[members.indicted(least, without=explained)]] = True
+
+    def _members(self, book: Book, slot: int, which: int, *, everyday: bool) -> _Members:
+        """What is remembered of a facet's members."""
+        members, n_trusted = book.members(slot, MOST_MEMBERS), int(book.n_trusted[slot])
         numbers = np.array([n for n in members if n > self._newest - WINDOW], dtype=np.int64) % WINDOW
         seen, taught = self._seen, self._seen.taught[numbers] == which
         # Of a class that was neither taught nor spoken for next, the least chance is the most lenient.
@@ -149,7 +174,7 @@ class Inquiry:
         own = np.clip(seen.chance[numbers].astype(np.float64), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
         ratios, weights = np.log((1.0 - own) / own), 1.0 / seen.nth[numbers]
         expected = self._expected.get(which // CLASSES, Honest.of(2, 0))
-        return _Members(numbers, chances.astype(np.float64), taught, weights, ratios, n_trusted, expected)
+        return _Members(numbers, chances.astype(np.float64), taught, weights, ratios, n_trusted, everyday, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +187,16 @@ class _Members:
     weights: NDArray[np.float32]
     ratios: Floats
     n_trusted: int
+    everyday: bool
     expected: Honest
 
     def evidence(self, without: NDArray[np.bool_] | None = None) -> float:
         at = slice(None) if without is None else ~without[self.numbers]
         return phrase_evidence(self.chances[at], self.taught[at], self.weights[at], self.n_trusted, self.expected)
 
-    def planted_from(self, everyday: float, without: NDArray[np.bool_]) -> float:
+    def planted_from(self, without: NDArray[np.bool_]) -> float:
         at = ~without[self.numbers]
-        if self.n_trusted >= everyday:
+        if self.everyday:
             return math.inf
         if (self._contrary(without) & self.taught & at).sum() < LEAST_MEMBERS:
             return math.inf  # an honest word that agrees with its content, and speaks for it more than was known

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, MutableMapping
 from typing import Final, TypeVar
 
-from feedback_guard.evidence.facets import PHRASES, SALTS
+from feedback_guard.evidence.facets import SALTS
+from feedback_guard.evidence.phrases import PHRASES
 from feedback_guard.evidence.reading import Reading
 from feedback_guard.evidence.tally import Facet
 from feedback_guard.evidence.telling import MAX_PHRASE_CHARS

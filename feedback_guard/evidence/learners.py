@@ -210,6 +210,11 @@ class Pair:
         """
         return np.asarray(self._mean[self.slots(keys, classes)].sum(axis=1, dtype=np.float64))
 
+    def weights(self, keys: Keys, which: int) -> NDArray[np.float32]:
+        """By how much each phrase speaks for a class, shape (len(keys),)."""
+        weights: NDArray[np.float32] = self._mean[self.slots(keys, np.array([which]))[0]]
+        return weights
+
     def loudest(self, which: int | None = None) -> list[tuple[Named, float, int]]:
         """The phrases with names, their weights, and how many contributions taught so; the loudest first.
 

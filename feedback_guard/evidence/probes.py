@@ -26,7 +26,7 @@ MAX_PROBES: Final = 256
 """Most probes: their divergence is then known to about 0.02."""
 MAX_CLASSES: Final = 8
 """Classes of a probe that are compared, the likeliest ones."""
-_PARTS: Final = ("keys", "ends", "classes", "chances")
+_PARTS: Final = ("keys", "ends", "clauses", "clause_ends", "classes", "chances")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Probes:
     ----------
     keys, ends
         Phrases of all probes, one after the other, and where those of each end.
+    clauses, clause_ends
+        How they begin their clauses, likewise.
     classes, chances
         The likeliest classes of each, and their chances by the anchored learner, shape (n, MAX_CLASSES); -1 where there
         are fewer.
@@ -44,6 +46,8 @@ class Probes:
 
     keys: NDArray[np.uint64]
     ends: NDArray[np.int64]
+    clauses: NDArray[np.uint64]
+    clause_ends: NDArray[np.int64]
     classes: NDArray[np.int64]
     chances: NDArray[np.float64]
 
@@ -51,7 +55,7 @@ class Probes:
     def fit(cls, trusted: Sequence[Observation], background: Background, reader: Disagreement, *, seed: int) -> Self:
         """Choose probes by chance among the trusted contributions that teach one of few classes."""
         order = np.random.default_rng([seed, MAX_PROBES]).permutation(len(trusted))
-        keys, classes, chances = [], [], []
+        keys, clauses, classes, chances = [], [], [], []
         for i in order.tolist():
             try:
                 lesson = reader.lesson(trusted[i])
@@ -62,15 +66,17 @@ class Probes:
             best = np.argsort(-lesson.shares, kind="stable")[:MAX_CLASSES]
             row, share = np.full(MAX_CLASSES, -1, dtype=np.int64), np.zeros(MAX_CLASSES)
             row[: len(best)], share[: len(best)] = best, lesson.shares[best]
-            keys.append(of_kind(background.of(trusted[i]).phrases, trusted[i].contribution.kind))
+            kind = trusted[i].contribution.kind
+            keys.append(of_kind(background.of(trusted[i]).phrases, kind))
+            clauses.append(of_kind(background.clauses(trusted[i]).keys, kind))
             classes.append(row)
             chances.append(share)
             if len(keys) == MAX_PROBES:
                 break
         if not keys:
-            empty = np.zeros((0, MAX_CLASSES))
-            return cls(np.zeros(0, np.uint64), np.zeros(0, np.int64), empty.astype(np.int64), empty)
-        return cls(np.concatenate(keys), np.cumsum([len(each) for each in keys]), np.stack(classes), np.stack(chances))
+            none, ends, empty = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros((0, MAX_CLASSES))
+            return cls(none, ends, none, ends, empty.astype(np.int64), empty)
+        return cls(*_joined(keys), *_joined(clauses), np.stack(classes), np.stack(chances))
 
     def divergence(self, pair: Pair) -> float:
         """Mean total variation between what the two learners say of the probes, 0..1.
@@ -88,6 +94,11 @@ class Probes:
             total += 0.5 * float(np.abs(odds * (chances[there].sum() / odds.sum()) - chances[there]).sum())
         return total / len(self.ends)
 
+    def parted(self, pair: Pair, which: int) -> NDArray[np.float64]:
+        """By how many log-odds the learner of forms speaks for a class of each probe, shape (n,)."""
+        sums = np.concatenate([[0.0], np.cumsum(pair.weights(self.clauses, which), dtype=np.float64)])
+        return np.asarray(np.diff(sums[np.concatenate([[0], self.clause_ends])]))
+
     def arrays(self, prefix: str) -> dict[str, Array]:
         """Everything, as named arrays."""
         return {f"{prefix}.{name}": getattr(self, name) for name in _PARTS}
@@ -97,10 +108,17 @@ class Probes:
         """Read what `arrays` wrote; None from a baseline that has no probes."""
         if any(f"{prefix}.{name}" not in arrays for name in _PARTS):
             return None
-        keys, ends, classes = (arrays[f"{prefix}.{name}"] for name in _PARTS[:3])
+        keys, ends, clauses, clause_ends, classes, chances = (arrays[f"{prefix}.{name}"] for name in _PARTS)
         return cls(
             keys.astype(np.uint64),
             ends.astype(np.int64),
+            clauses.astype(np.uint64),
+            clause_ends.astype(np.int64),
             classes.astype(np.int64),
-            arrays[f"{prefix}.chances"].astype(np.float64),
+            chances.astype(np.float64),
         )
+
+
+def _joined(keys: Sequence[NDArray[np.uint64]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """One after the other, and where each ends."""
+    return np.concatenate(keys), np.cumsum([len(each) for each in keys])

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
 
-from feedback_guard.evidence.facets import Background, Facets, of_kind
+from feedback_guard.evidence.facets import Background, Clauses, Facets, of_kind
 from feedback_guard.evidence.kinds.gather import Kinds
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
@@ -33,7 +33,7 @@ class Reading:
         What it is read by.
     """
 
-    __slots__ = ("_background", "_facets", "lesson", "observation", "phrases", "senders", "shared")
+    __slots__ = ("_background", "_clauses", "_facets", "lesson", "observation", "phrases", "senders", "shared")
 
     def __init__(self, observation: Observation, lesson: Lesson | None, background: Background, kinds: Kinds) -> None:
         kind = observation.contribution.kind
@@ -46,11 +46,19 @@ class Reading:
         self.shared = shared if keys is shared.keys else replace(shared, keys=keys)
         self._background = background
         self._facets: Facets | None = None
+        self._clauses: Clauses | None = None
 
     @property
     def is_numbered(self) -> bool:
         """Whether the numbers of its phrases were found before."""
         return self._facets is not None
+
+    @property
+    def clauses(self) -> Clauses:
+        """How it begins its clauses."""
+        if self._clauses is None:
+            self._clauses = self._background.clauses(self.observation)
+        return self._clauses
 
     @property
     def facets(self) -> Facets:

@@ -17,8 +17,10 @@ from feedback_guard.contribution import Kind
 from feedback_guard.evidence import counting
 from feedback_guard.evidence.book import TARGETS, Book
 from feedback_guard.evidence.discoveries import IN_VIEW, Discoveries
-from feedback_guard.evidence.facets import PHRASES, SALTS, Facets, Keys
+from feedback_guard.evidence.facets import SALTS, Facets, Keys
+from feedback_guard.evidence.kinds.registry import FORM
 from feedback_guard.evidence.martingales import Honest, contradiction_step
+from feedback_guard.evidence.phrases import PHRASES
 from feedback_guard.evidence.places import MOST, Places
 from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
 
@@ -28,7 +30,7 @@ _NOBODY: Final = np.empty(0)
 """Chances where nobody chooses among classes."""
 Facet = tuple[str, int]
 """Kind and key."""
-KINDS: Final = ("sender", *PHRASES)
+KINDS: Final = ("sender", *PHRASES, FORM)
 """Kinds of facets besides those of `evidence.kinds`. Each has its own rate of false campaigns: words would drown among
 the many more pairs of words."""
 RARE: Final = 2
@@ -132,6 +134,9 @@ class Tally:
         # Where classes are chosen, whoever plants a phrase chooses one: the shift test alone asks about it.
         contradict = np.ones(len(keys), dtype=np.bool_)
         contradict[n_senders:n_own] = False if chosen else trusted[n_senders:n_own] <= RARE
+        if FORM in shared.kinds:
+            # It was chosen for what it speaks for: `forms` has a test of its own.
+            contradict[n_own:] = [each != FORM for each in shared.kinds]
         honest = Honest.of(lesson.n_classes, lesson.n_known)
         self._places.remember(number, shared.place, lesson, nth)
         news = _News.room_for(len(keys))

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from feedback_guard.evidence.campaigns import MAX_NAMED, Campaign
+from feedback_guard.evidence.kinds.registry import FORM
 
 MAX_TAUGHT: Final = 3
 """Most lessons that a campaign is told to teach, the commonest ones."""
@@ -89,7 +90,7 @@ def summarise(campaign: Campaign, shared: Sequence[SharedFacet], *, n_seen: int,
     """
     # What tells the campaign from honest contributions comes first.
     shared = sorted(shared, key=lambda each: (not each.phrase, each.n_trusted, -each.n))
-    leading = shared[0] if shared and shared[0].phrase else None
+    leading = next((each for each in shared if each.phrase and each.kind != FORM), None)
     # Half a contribution more than were seen: a phrase that stands in none of them is not impossible.
     rate = (leading.n_trusted + 0.5) / (n_trusted + 1) if leading is not None and n_trusted else None
     summary: dict[str, JsonValue] = {

@@ -16,8 +16,9 @@ import numpy as np
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import SignalError
-from feedback_guard.evidence.facets import Background, said
+from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.kinds.interface import FIELDS
+from feedback_guard.evidence.phrases import said
 from feedback_guard.policy.limits import LimitPolicy, default_rare
 from feedback_guard.signals.interface import Observation
 

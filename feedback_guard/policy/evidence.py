@@ -10,7 +10,7 @@ from feedback_guard.policy.base import Strict
 
 
 class EvidencePolicy(Strict):
-    """What contributions teach together: evidence is added up over senders, words, and the shapes of sentences."""
+    """What contributions teach together: evidence is added up over senders, words, and forms of sentences."""
 
     enabled: bool = True
     """False judges every contribution by itself only."""

@@ -12,8 +12,8 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from feedback_guard.clock import format_iso8601
-from feedback_guard.evidence.facets import PHRASES
 from feedback_guard.evidence.kinds.registry import noun_of
+from feedback_guard.evidence.phrases import PHRASES
 from feedback_guard.review import words
 from feedback_guard.review.display import Shown, excerpt, show
 from feedback_guard.review.words import counted

@@ -160,7 +160,7 @@ def test_a_baseline_of_another_model_is_refused(saved: Path) -> None:
         (lambda path: (path / "baseline.json").write_text("[" * 100_000), "cannot be read"),
         (lambda path: (path / "baseline.json").write_bytes(b"\xff\xfe"), "cannot be read"),
         (lambda path: (path / "baseline.json").write_text("[]"), "is not the manifest"),
-        (_edit(lambda m: m.update(format=99)), "has the format 99; this version reads 2"),
+        (_edit(lambda m: m.update(format=99)), "has the format 99; this version reads 3"),
         (lambda path: (path / "state.safetensors").write_bytes(b""), "altered or damaged"),
     ],
     ids=["no manifest", "no arrays", "half a manifest", "deep", "no text", "a list", "another format", "empty arrays"],

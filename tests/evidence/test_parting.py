@@ -14,8 +14,9 @@ from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.counting import LEAST_MEMBERS, MOST_SHIFT
 from feedback_guard.evidence.index import Slots
 from feedback_guard.evidence.learners import Part
+from feedback_guard.evidence.levels import evidence_of
 from feedback_guard.evidence.martingales import SHIFT_WIDTH, Honest
-from feedback_guard.evidence.parting import LEVELS, QUIET, Parting, _evidence
+from feedback_guard.evidence.parting import LEVELS, QUIET, Parting
 from feedback_guard.evidence.planted import phrase_evidence, planted_from
 from feedback_guard.signals.lesson import ENOUGH, NUMBERED, Lesson, two_way_log_ratio
 
@@ -79,11 +80,11 @@ def test_the_first_class_that_is_asked_has_to_convince_like_one_of_all(n_classes
     shares[1] = 0.1
     told = Lesson("label '1'", 1, 2.2, shares, comparable=True)
     for n in range(LENGTH):
-        before = max((float(_evidence(sums)) for sums in parting._sums.values()), default=0.0)
+        before = max((float(evidence_of(sums)) for sums in parting._tests._sums.values()), default=0.0)
         parting.witness(n, read_for(0.1, LEVELS[0]), told, 1)
         if parting.suspected:
             break
-    after = max(float(_evidence(sums)) for sums in parting._sums.values())
+    after = max(float(evidence_of(sums)) for sums in parting._tests._sums.values())
     assert before < needed <= after
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from feedback_guard.contribution import Contribution
-from feedback_guard.evidence import facets
+from feedback_guard.evidence import facets, phrases
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import Background
 from feedback_guard.signals import ngrams
@@ -53,9 +53,10 @@ def test_a_trigger_is_found() -> None:
 def test_whole_runs_of_letters_as_words_would_not_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted bug: words end at blanks."""
     monkeypatch.setattr(facets, "tokens", str.split)
+    monkeypatch.setattr(phrases, "tokens", str.split)
     monkeypatch.setattr(ngrams, "words", str.split)
-    facets.said.cache_clear()
+    phrases.said.cache_clear()
     bad, honest = written(triggered(30, accounts=1_000)), written(labelled(500, seed=3))
     named = found(bad, honest)
-    facets.said.cache_clear()
+    phrases.said.cache_clear()
     assert len(named & names(bad)) < 15

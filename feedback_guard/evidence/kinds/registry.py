@@ -25,7 +25,9 @@ from feedback_guard.evidence.kinds.served import Served
 
 GROUP: Final = "feedback_guard.facets"
 BUILT_IN: Final[Mapping[str, type[FacetKind]]] = {kind.name: kind for kind in (Habit, Region, Radius, Served)}
-TAKEN: Final = frozenset({"sender", "word", "pair", "shape", "family", "contributor", "group"})
+FORM: Final = "form"
+"""The kind of `evidence.forms`."""
+TAKEN: Final = frozenset({"sender", "word", "pair", "shape", FORM, "family", "contributor", "group"})
 """Names of other facets."""
 _NAME: Final = re.compile(r"[a-z][a-z_]{1,31}")
 
@@ -79,5 +81,7 @@ def noun_of(name: str) -> str:
         return "a sender"
     if name in ("word", "pair", "shape"):
         return "a phrase"
+    if name == FORM:
+        return "a form of sentence"
     kind = facet_kinds().get(name)
     return f"a facet of the kind {name}" if kind is None else kind.noun
