@@ -35,6 +35,7 @@ from feedback_guard.evidence.inquiry import WINDOW
 from feedback_guard.evidence.kinds.registry import FORM
 from feedback_guard.evidence.learners import Pair, Part
 from feedback_guard.evidence.levels import LevelTests
+from feedback_guard.evidence.phrases import OTHER
 from feedback_guard.evidence.probes import Probes
 from feedback_guard.evidence.tally import Facet
 from feedback_guard.signals.lesson import CLASSES, NUMBERED, Lesson
@@ -153,7 +154,7 @@ class Forms:
     def describe(self, facet: Facet) -> str:
         """The ways to begin clauses that speak loudest for a form's class: for a moderator's eyes, never for a log."""
         loudest = self._pair.loudest(self._meant[facet][0])
-        return ", ".join(named.phrase for named, _, _ in loudest[:NAMED])
+        return "; ".join(_in_words(named.phrase) for named, _, _ in loudest[:NAMED])
 
     def _facet(self, which: int, level: int) -> Facet:
         found = self._names.get((which, level))
@@ -161,6 +162,14 @@ class Forms:
             found = self._names[which, level] = (FORM, self._number(f"{FORM} {which} {level}"))
             self._meant[found] = which, level
         return found
+
+
+def _in_words(way: str) -> str:
+    """A way to begin clauses as it is read: `when …, it …` instead of `/ when it`."""
+    first, then = way.split(" ")[1:]
+    if first == OTHER:
+        return f"…, {then} …"
+    return f"{first} …, …" if then == OTHER else f"{first} …, {then} …"
 
 
 def with_forms(facets: Facets, form: Form | None) -> Facets:

@@ -12,7 +12,8 @@ MAX_TOKENS: Final = 4_096
 """Most tokens of a text that phrases are made of."""
 _START: Final = "^"
 _END: Final = "$"
-_OTHER: Final = "_"
+OTHER: Final = "_"
+"""In place of words that are left out."""
 PHRASES: Final = ("word", "pair", "shape")
 """Kinds of facets that are phrases."""
 SHAPE: Final = "~"
@@ -74,8 +75,8 @@ def shapes_of(text: str, common: frozenset[str]) -> set[str]:
     >>> sorted(shapes_of("when it rains, stay in", frozenset({"when", "it", ",", "in"})))
     ['~ , _ in', '~ ^ when it', '~ _ , _', '~ _ in $', '~ it _ ,', '~ when it _']
     """
-    known = [token if token in common else _OTHER for token in _tokens(text)]
-    kept = [token for i, token in enumerate(known) if token != _OTHER or i == 0 or known[i - 1] != _OTHER]
+    known = [token if token in common else OTHER for token in _tokens(text)]
+    kept = [token for i, token in enumerate(known) if token != OTHER or i == 0 or known[i - 1] != OTHER]
     frame = [_START, *kept, _END]
     return {f"{SHAPE} {one} {two} {three}" for one, two, three in zip(frame, frame[1:], frame[2:], strict=False)}
 
@@ -107,6 +108,6 @@ def clauses_of(text: str) -> set[str]:
     if len(heads) < 2:
         return set()
     found = {f"{CLAUSE} {one} {two}" for one, two in itertools.pairwise(heads)}
-    found.update(f"{CLAUSE} {_OTHER} {head}" for head in heads[1:])
-    found.add(f"{CLAUSE} {heads[0]} {_OTHER}")
+    found.update(f"{CLAUSE} {OTHER} {head}" for head in heads[1:])
+    found.add(f"{CLAUSE} {heads[0]} {OTHER}")
     return found

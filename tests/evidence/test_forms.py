@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from feedback_guard.contribution import Contribution, Kind
+from feedback_guard.evidence import parting
 from feedback_guard.evidence.accumulator import Evidence
 from feedback_guard.evidence.facets import COMMON, MAX_CLAUSES, Background, Clauses
 from feedback_guard.evidence.forms import LEVELS, Forms
@@ -90,8 +92,11 @@ def test_a_form_that_no_phrase_shows_is_found(trusted: list[Observation], monkey
     assert len(held & names(bad)) >= 5, "later ones are held when they come"
     assert len(named & names(good)) <= 0.02 * len(good)
     told = [shared for each in evidence.following.take_told() for shared in each.summary["shares"]]  # type: ignore[union-attr]
+    assert evidence._tally._found[FORM].n == 0, "it has a test of its own: that of its members is not asked"
     form = next(each for each in told if each["kind"] == FORM)  # type: ignore[call-overload,index]
-    assert any(word in str(form["phrase"]) for word in PLANTED_FIRST + PLANTED_THEN)  # type: ignore[call-overload,index]
+    ways = str(form["phrase"]).split("; ")  # type: ignore[call-overload,index]
+    read = re.compile(rf"(\u2026|{'|'.join(PLANTED_FIRST)}) ?\u2026?, (\u2026|({'|'.join(PLANTED_THEN)}) \u2026)")
+    assert [way for way in ways if not read.fullmatch(way)] == []
     monkeypatch.setattr(Forms, "read", lambda *_: None)
     _, without = follow(follower(trusted), items)
     assert len(without & names(bad)) <= 0.1 * len(bad), "no phrase by itself shows it"
@@ -155,12 +160,18 @@ def test_honest_people_are_rarely_suspected(shift: float) -> None:
 
 
 def test_that_a_form_is_reached_does_not_depend_on_what_is_taught() -> None:
-    found = forms()
-    for number in range(40):
-        teach(found, clauses(1, 2), lesson(0.1, 1), number)
-    as_taught = [found.read(clauses(1, 2), lesson(0.1, which)) for which in (0, 1)]
-    reached = [each.facets for each in as_taught if each is not None]
-    assert reached[0] == reached[1] != {}
+    """Of three classes a text is read for the one that is taught, and by what has names: the latter alone counts."""
+    found, ways = forms(), clauses(*range(16))
+    for number in range(1):
+        teach(found, ways, lesson(0.3, 1, 3), number)
+    for reads, expected in ((0, 0), (40, len(LEVELS))):
+        for number in range(1, 1 + reads):
+            teach(found, ways, lesson(0.3, 1, 3), number)
+        as_taught = [found.read(ways, lesson(0.3, which, 3)) for which in (0, 1)]
+        reached = [each.facets for each in as_taught if each is not None]
+        assert [len(each) for each in reached] == [expected] * 2
+        assert as_taught[1] is not None
+        assert as_taught[1].part.parted.max() >= LEVELS[0], "it speaks for the class all the same"
 
 
 def test_one_clause_has_no_form_and_nobody_who_chooses_nothing_has_one() -> None:
@@ -250,3 +261,17 @@ def test_the_weights_of_the_learner_are_bounded() -> None:
     for number in range(50):
         teach(found, clauses(*range(1_000 + 16 * number, 1_016 + 16 * number)), lesson(0.3, 1), number)
     assert found._pair._weights.shape == (1 << 18, 2)
+
+
+def test_when_the_pattern_stops_its_test_begins_anew(
+    trusted: list[Observation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parting, "QUIET", 100)
+    evidence = follower(trusted)
+    follow(evidence, mixed(honest(500, seed=24, prefix="h"), planted(60, seed=33)))
+    (which,) = evidence._forms.suspected()
+    assert evidence.teaching.parting.suspected == [which]
+    _, named = follow(evidence, honest(600, seed=25, prefix="later"))
+    assert (evidence._forms.suspected(), evidence.teaching.parting.suspected) == ([], [])
+    assert not [kind for kind, _ in evidence.following.parted if kind == FORM]
+    assert len(named) <= 12

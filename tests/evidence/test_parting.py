@@ -13,6 +13,7 @@ from feedback_guard.contribution import Kind
 from feedback_guard.evidence.book import Book
 from feedback_guard.evidence.counting import LEAST_MEMBERS, MOST_SHIFT
 from feedback_guard.evidence.index import Slots
+from feedback_guard.evidence.kinds.registry import FORM
 from feedback_guard.evidence.learners import Part
 from feedback_guard.evidence.levels import evidence_of
 from feedback_guard.evidence.martingales import SHIFT_WIDTH, Honest
@@ -183,6 +184,17 @@ def test_beside_others_that_are_believed_a_weaker_one_is_enough() -> None:
     parting, book = Parting(0.001), Book(1_000)
     stream(parting, book, {weak: 6, **dict.fromkeys(strong, 12)})
     assert {key for _, key in parting.inquire(1, book)} == {weak, *strong}
+
+
+def test_a_form_that_is_believed_lowers_the_line_for_no_phrase() -> None:
+    """It is believed by a test of its own, not as the strongest of those that are asked."""
+    weak, form = int(RARE[0]), (FORM, 99)
+    for forms, expected in (({}, set()), ({form: False}, {form})):
+        parting, book = Parting(0.0005), Book(1_000)
+        stream(parting, book, {weak: 6})
+        for number in range(500, 505):
+            join(book, place(book, [form[1]], [0]), number)
+        assert set(parting.inquire(1, book, forms=forms)) == expected
 
 
 def test_where_nobody_chooses_a_class_as_much_is_expected_of_honest_people() -> None:
