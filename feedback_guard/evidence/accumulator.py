@@ -169,14 +169,16 @@ class Evidence:
     def _inquire(self, taught: int) -> None:
         """Ask which phrases a suspected class's campaigns use; let go those that are cleared."""
         due = self.teaching.parting.due(taught)
-        for which in self.teaching.parting.take_ended():
+        ended = self.teaching.parting.take_ended()
+        for which in ended:
             self._forms.renew(which)
             for facet in [facet for facet, of in self.following.parted.items() if of == which]:
                 self._clear(facet)
         for which in due:
             standing = [facet for facet, of in self.following.parted.items() if of == which]
             forms = self._forms.believed(which, self.teaching.probes)
-            believed = self.teaching.parting.inquire(which, self._book, standing, forms)
+            phrases = [facet for facet in standing if facet[0] != FORM]
+            believed = self.teaching.parting.inquire(which, self._book, phrases, forms)
             for facet in set(standing).difference(believed):
                 self._clear(facet)
             for facet, least in believed.items():
@@ -187,9 +189,10 @@ class Evidence:
                     self.following.rejoin(facet)
                 else:
                     self._flag(facet, PARTED)
-                if facet[0] == FORM:
+                slot = self._book.slot(facet[1])
+                if facet[0] == FORM and slot is not None and self._forms.has_grown(facet, int(self._book.n[slot])):
                     self.following.gather(facet, self._forms.earlier(facet))
-        if due:
+        if due or ended:
             self._formed = any(kind == FORM for kind, _ in self.following.parted)
 
     def _known(self, form: Form | None) -> list[Facet]:

@@ -191,11 +191,7 @@ class Background:
         read_of = [(name, texts[name].skeleton) for name in FIELDS[observation.contribution.kind] if name in texts]
         return [
             (kind, [(name, read(text)) for name, text in read_of])
-            for kind, read in (
-                ("word", words_of),
-                ("pair", pairs_of),
-                ("shape", self._shapes_of),
-            )
+            for kind, read in (("word", words_of), ("pair", pairs_of), ("shape", self._shapes_of))
         ]
 
     def clauses(self, observation: Observation) -> Clauses:

@@ -42,6 +42,9 @@ from feedback_guard.signals.lesson import CLASSES, NUMBERED, Lesson
 
 LEVELS: Final = (1.0, 1.5, 2.0)
 """Log-odds by which the form of a text speaks for a class."""
+GROWN: Final = 1.1
+"""By how much more members a form must have for earlier contributions to be read once more: each reading goes through
+all that are remembered, while members come one by one."""
 BITS: Final = 18
 """Two to this power weights: few words begin clauses."""
 NAMED: Final = 3
@@ -87,6 +90,8 @@ class Forms:
         self._meant: dict[Facet, tuple[int, int]] = {}
         self._keys = np.zeros((WINDOW, MAX_CLAUSES), dtype=np.uint64)
         self._taught = np.full(WINDOW, -1, dtype=np.int64)
+        self._read_at: dict[Facet, int] = {}
+        """How many members each form had when earlier contributions were read for it."""
         self._moved = np.zeros(WINDOW, dtype=np.float32)
         """By how much each one taught the learner by itself."""
         self._numbers = np.zeros(WINDOW, dtype=np.int64)
@@ -122,6 +127,8 @@ class Forms:
     def renew(self, which: int) -> None:
         """Begin the tests of a class anew: its pattern has stopped."""
         self._tests.renew(which)
+        for level in range(len(LEVELS)):
+            self._read_at.pop(self._facet(which, level), None)
 
     def believed(self, which: int, probes: Probes | None) -> dict[Facet, bool]:
         """The forms that are believed to teach a class, the highest level first: whoever reaches a higher one than is
@@ -137,6 +144,13 @@ class Forms:
             self._facet(which, each): bool((parted >= LEVELS[each]).mean() >= COMMON)
             for each in range(len(LEVELS) - 1, min(levels) - 1, -1)
         }
+
+    def has_grown(self, facet: Facet, n: int) -> bool:
+        """Whether a form of n members by now is to be looked for in earlier contributions once more; asked once."""
+        if n < GROWN * self._read_at.get(facet, 0):
+            return False
+        self._read_at[facet] = n
+        return True
 
     def earlier(self, facet: Facet) -> Iterator[int]:
         """Numbers of the remembered contributions that teach a form's class and reach its level as it is known now.

@@ -132,7 +132,7 @@ class Inquiry:
         asked: list[tuple[float, str, int, _Members]] = []
         for kind, key in dict.fromkeys(phrases):
             slot = book.slot(key)
-            if slot is not None and book.n[slot] >= LEAST_MEMBERS and (kind, key) not in forms:
+            if slot is not None and len(book.members(slot, LEAST_MEMBERS)) == LEAST_MEMBERS:
                 everyday = int(book.n_trusted[slot]) >= self._everyday
                 members = self._members(book, slot, which, everyday=everyday)
                 asked.append((-members.evidence(), kind, key, members))
@@ -159,7 +159,7 @@ class Inquiry:
         believed: dict[tuple[str, int], float],
         explained: NDArray[np.bool_],
     ) -> None:
-        """A facet is believed: note from which log-ratio on, and whom it explains."""
+        """A facet is believed: note from which log-ratio on its members are indicted, and whom it explains."""
         least = believed[facet] = members.planted_from(without=explained)
         explained[members.numbers[members.indicted(least, without=explained)]] = True
 

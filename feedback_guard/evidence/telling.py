@@ -76,7 +76,8 @@ def summarise(campaign: Campaign, shared: Sequence[SharedFacet], *, n_seen: int,
     -------
     Telling
         With this summary: `teaches`, pairs of a lesson and how many members teach it; `shares`, the facets, those that
-        honest contributions have least first; `log_e`, the logarithm of the evidence; `spared`, contributions that
+        honest contributions have least first, a form before all (how many trusted ones have it changes with what is
+        learnt, so it is not told); `log_e`, the logarithm of the evidence; `spared`, contributions that
         share a facet and are not indicted; `honest`, how many members are probably honest all the same;
         `expected`, how many of `seen` contributions would have the first of the phrases if they were like the `trusted`
         ones.
@@ -90,7 +91,7 @@ def summarise(campaign: Campaign, shared: Sequence[SharedFacet], *, n_seen: int,
     """
     # What tells the campaign from honest contributions comes first.
     shared = sorted(shared, key=lambda each: (not each.phrase, each.n_trusted, -each.n))
-    leading = next((each for each in shared if each.phrase and each.kind != FORM), None)
+    leading = shared[0] if shared and shared[0].phrase and shared[0].kind != FORM else None
     # Half a contribution more than were seen: a phrase that stands in none of them is not impossible.
     rate = (leading.n_trusted + 0.5) / (n_trusted + 1) if leading is not None and n_trusted else None
     summary: dict[str, JsonValue] = {
@@ -100,7 +101,7 @@ def summarise(campaign: Campaign, shared: Sequence[SharedFacet], *, n_seen: int,
                 "kind": each.kind,
                 "phrase": each.phrase[:MAX_PHRASE_CHARS],
                 "n": each.n,
-                "trusted": each.n_trusted,
+                "trusted": None if each.kind == FORM else each.n_trusted,
                 "contrary": round(each.contrary, 3),
             }
             for each in shared[:MAX_NAMED]

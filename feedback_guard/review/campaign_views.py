@@ -126,7 +126,7 @@ def _phrases(campaign: StoredCampaign) -> Iterator[SharedPhrase]:
     for each in _list(campaign.summary, "shares"):
         kind, phrase = str(each["kind"]), str(each["phrase"])
         facts = f"in {each['n']:,} contributions since it was first seen"
-        if phrase and isinstance(trusted, int):
+        if phrase and isinstance(trusted, int) and each["trusted"] is not None:
             facts += f", and in {each['trusted']:,} of {trusted:,} trusted ones"
         if not phrase:
             if kind == "sender":

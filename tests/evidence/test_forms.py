@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +101,28 @@ def test_a_form_that_no_phrase_shows_is_found(trusted: list[Observation], monkey
     monkeypatch.setattr(Forms, "read", lambda *_: None)
     _, without = follow(follower(trusted), items)
     assert len(without & names(bad)) <= 0.1 * len(bad), "no phrase by itself shows it"
+
+
+def test_earlier_contributions_are_read_again_only_when_a_form_has_grown(
+    trusted: list[Observation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reading goes through all that are remembered, so there are few: members grow by a tenth in between."""
+    read = Counter[tuple[str, int]]()
+
+    def counted(self: Forms, facet: tuple[str, int]) -> Iterator[int]:
+        read[facet] += 1
+        return found_by(self, facet)
+
+    found_by = Forms.earlier
+    monkeypatch.setattr(Forms, "earlier", counted)
+    monkeypatch.setattr(parting, "EVERY", 1)
+    evidence = follower(trusted)
+    follow(evidence, mixed(honest(1_000, seed=21, prefix="h"), planted(60, seed=31)))
+    assert read
+    for facet, times in read.items():
+        members = int(evidence._book.n[evidence._book.slot(facet[1])])
+        assert 1 <= times <= 1 + math.log(members) / math.log(1.1)
+        assert times <= members
 
 
 def test_nothing_is_found_where_nobody_plants(trusted: list[Observation]) -> None:

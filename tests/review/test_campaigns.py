@@ -48,8 +48,8 @@ def fill(desk: Desk, n: int, *, first: int = 0, contributor: str = "user-17", **
     ]
 
 
-def tell(desk: Desk, *contrary: tuple[str, int]) -> None:
-    told = Told(NAME, 9, True, json.dumps(SUMMARY), contrary)
+def tell(desk: Desk, *contrary: tuple[str, int], **summary: object) -> None:
+    told = Told(NAME, 9, True, json.dumps(SUMMARY | summary), contrary)
     desk.store.submit(lambda tx: tx.tell([told])).result()
 
 
@@ -95,6 +95,19 @@ def test_the_list_and_the_page_say_what_it_is(desk: Desk, ada: Browser) -> None:
     assert f'href="/campaigns/{NAME}"' in ada.get("/items/item-0").text
     assert ada.get("/campaigns/nothing").status_code == 404
     assert ada.get("/campaigns?page=0").status_code == 422
+
+
+def test_a_form_of_sentences_is_told_by_how_its_clauses_begin(desk: Desk, ada: Browser) -> None:
+    """How many trusted texts have it changes with what is learnt, so nothing is said of them."""
+    fill(desk, 2)
+    ways = "when \u2026, \u2026; \u2026, he \u2026"
+    form = {"kind": "form", "phrase": ways, "n": 90, "trusted": None, "contrary": 0.6}
+    tell(desk, ("c0", -1_200), shares=[form], expected=None)
+    for page in (ada.get("/campaigns").text, ada.get(f"/campaigns/{NAME}").text):
+        assert f'A form of sentence <q class="phrase"><bdi>{ways}</bdi></q>' in page
+    assert "in 90 contributions since it was first seen" in page
+    assert "trusted ones" not in page
+    assert "would share the first of these" not in page
 
 
 def pulled(desk: Desk) -> None:
