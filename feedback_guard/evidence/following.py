@@ -205,7 +205,8 @@ class Following:
                 last = entries[-1]
                 campaign.named.append((facet, last.shared_words[last.shared.tolist().index(key)]))
         elif kind == FORM:
-            campaign.named.append((facet, self._describe(facet)))
+            if all(named[0] != FORM for named, _ in campaign.named):  # its levels read alike
+                campaign.named.append((facet, self._describe(facet)))
         elif kind != "sender" and len(campaign.phrases) < MAX_NAMED:
             campaign.phrases.append(phrase)
             campaign.named.append((facet, phrase))

@@ -92,6 +92,7 @@ def test_a_form_that_no_phrase_shows_is_found(trusted: list[Observation], monkey
     assert len(named & names(bad)) >= 0.7 * len(bad)
     assert len(held & names(bad)) >= 5, "later ones are held when they come"
     assert len(named & names(good)) <= 0.02 * len(good)
+    assert [n for each in evidence.campaigns if (n := sum(kind == FORM for (kind, _), _ in each.named)) > 1] == []
     told = [shared for each in evidence.following.take_told() for shared in each.summary["shares"]]  # type: ignore[union-attr]
     assert evidence._tally._found[FORM].n == 0, "it has a test of its own: that of its members is not asked"
     form = next(each for each in told if each["kind"] == FORM)  # type: ignore[call-overload,index]
