@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedback_guard.compiled import compiled
 from feedback_guard.evidence import counting
 from feedback_guard.evidence.martingales import Honest
 from feedback_guard.signals.lesson import LEAST_CHANCE, Lesson
@@ -95,17 +96,43 @@ class Places:
         >>> [places.evidence(each, 1, 0, Honest(2, 0.6)) > 7.0 for each in (together, apart)]
         [False, True]
         """
-        latest = np.array(members[-MOST:], dtype=np.int64)
-        at = latest[latest > self.newest - WINDOW] % WINDOW
-        taught = self.taught[at] == which
-        # Of a class that was neither taught nor spoken for next, the least chance is the most lenient.
-        other = np.where(self.other[at] == which, self.other_chance[at], LEAST_CHANCE)
-        chances = np.clip(np.where(taught, self.chance[at], other).astype(np.float64), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
+        at = np.array(members[-MOST:], dtype=np.int64)
+        at = at[at > self.newest - WINDOW] % WINDOW
+        chances, taught, shares = _counted_again(
+            at, which, self.taught, self.chance, self.other, self.other_chance, self.share, LEAST_CHANCE
+        )
         steps = counting.shift_steps(chances, taught, honest.other, honest.sure)
-        sums = (self.share[at] * shares_of(self.where[at])) @ steps
+        sums = (shares * shares_of(self.where[at])) @ steps
         return float(counting.shift_evidence(sums[None], np.array([n_trusted]), honest.priors())[0])
 
 
+@compiled(
+    "Tuple((float64[::1], boolean[::1], float64[::1]))"
+    "(int64[::1], int64, int32[::1], float32[::1], int32[::1], float32[::1], float32[::1], float64)"
+)
+def _counted_again(
+    at: NDArray[np.int64],
+    which: int,
+    taught: NDArray[np.int32],
+    chance: NDArray[np.float32],
+    other: NDArray[np.int32],
+    other_chance: NDArray[np.float32],
+    share: NDArray[np.float32],
+    least: float,
+) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """Of each member, by where it is in the rings: the chance of a class, whether it taught it, its share."""
+    chances, taught_it, shares = np.empty(len(at)), np.empty(len(at), dtype=np.bool_), np.empty(len(at))
+    for i in range(len(at)):
+        each = at[i]
+        taught_it[i] = taught[each] == which
+        # Of a class that was neither taught nor spoken for next, the least chance is the most lenient.
+        q = chance[each] if taught_it[i] else other_chance[each] if other[each] == which else least
+        chances[i] = min(max(q, least), 1.0 - least)
+        shares[i] = share[each]
+    return chances, taught_it, shares
+
+
+@compiled("float64[::1](uint64[::1])")
 def shares_of(places: NDArray[np.uint64]) -> Floats:
     """For how much of one each member counts by where it lies, oldest first.
 
@@ -114,10 +141,18 @@ def shares_of(places: NDArray[np.uint64]) -> Floats:
     >>> shares_of(np.array([7, 8, 7, NOWHERE, NOWHERE, 7], dtype=np.uint64)).round(2).tolist()
     [1.0, 1.0, 0.5, 1.0, 1.0, 0.33]
     """
-    order = np.argsort(places, kind="stable")
-    begins = np.flatnonzero(np.diff(places[order], prepend=places[order[:1]] + np.uint64(1)))
-    nth = np.arange(1, len(places) + 1) - np.repeat(begins, np.diff(begins, append=len(places)))
-    shares = np.empty(len(places))
-    shares[order] = 1.0 / nth
-    shares[places == NOWHERE] = 1.0
+    size = 2
+    while size < 2 * len(places):
+        size *= 2
+    holder, many, shares = np.full(size, -1, dtype=np.int64), np.zeros(size, dtype=np.int64), np.empty(len(places))
+    for i in range(len(places)):
+        if places[i] == NOWHERE:
+            shares[i] = 1.0
+            continue
+        slot = np.int64(places[i] % np.uint64(size))
+        while holder[slot] >= 0 and places[holder[slot]] != places[i]:
+            slot = (slot + 1) % size
+        holder[slot] = i
+        many[slot] += 1
+        shares[i] = 1.0 / many[slot]
     return shares
