@@ -210,6 +210,20 @@ class Pair:
         """
         return np.asarray(self._mean[self.slots(keys, classes)].sum(axis=1, dtype=np.float64))
 
+    def parted_of(self, keys: Keys, ends: Slots, classes: Slots) -> Floats:
+        """`parted` of many texts at once, shape (n, m).
+
+        Parameters
+        ----------
+        keys, ends
+            Phrases of all texts, one after the other, and where those of each of n texts end.
+        classes
+            Of each text, shape (n, m), below 0 for none: that has 0.
+        """
+        sums = np.empty(classes.shape)
+        regression.read_texts(self._weights, keys, ends, classes, self._shift, sums)
+        return sums
+
     def weights(self, keys: Keys, which: int) -> NDArray[np.float32]:
         """By how much each phrase speaks for a class, shape (len(keys),)."""
         weights: NDArray[np.float32] = self._mean[self.slots(keys, np.array([which]))[0]]

@@ -85,14 +85,10 @@ class Probes:
         """
         if not len(self.ends):
             return 0.0
-        starts = np.concatenate([[0], self.ends[:-1]])
-        total = 0.0
-        for start, end, classes, chances in zip(starts, self.ends, self.classes, self.chances, strict=True):
-            there = classes >= 0
-            parted = pair.parted(self.keys[start:end], classes[there])
-            odds = chances[there] * np.exp(np.clip(parted, -30.0, 30.0))
-            total += 0.5 * float(np.abs(odds * (chances[there].sum() / odds.sum()) - chances[there]).sum())
-        return total / len(self.ends)
+        parted = pair.parted_of(self.keys, self.ends, self.classes)
+        odds = self.chances * np.exp(np.clip(parted, -30.0, 30.0))  # of no class the chance is 0
+        kept = self.chances.sum(axis=1, keepdims=True) / odds.sum(axis=1, keepdims=True)
+        return float(0.5 * np.abs(odds * kept - self.chances).sum(axis=1).mean())
 
     def parted(self, pair: Pair, which: int) -> NDArray[np.float64]:
         """By how many log-odds the learner of forms speaks for a class of each probe, shape (n,)."""

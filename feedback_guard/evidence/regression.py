@@ -74,6 +74,33 @@ def read(weights: Weights, slots: Slots, found: Weights, sums: Floats) -> None:
             sums[row] += found[row, i, 0]
 
 
+@compiled("void(float32[:, :], uint64[:], int64[:], int64[:, :], uint64, float64[:, :])")
+def read_texts(weights: Weights, keys: Keys, ends: Slots, classes: Slots, shift: np.uint64, sums: Floats) -> None:
+    """Read the weights of many texts' phrases for some classes of each.
+
+    Parameters
+    ----------
+    weights
+        Mean and spread of all of them.
+    keys, ends
+        Phrases of all texts, one after the other, and where those of each of n texts end.
+    classes
+        Shape (n, m), below 0 for none.
+    shift
+        As for `place`.
+    sums
+        Takes the sums of the means, shape (n, m); 0 for no class.
+    """
+    begin = 0
+    for text in range(len(ends)):
+        for column in range(classes.shape[1]):
+            sums[text, column] = 0.0
+            if classes[text, column] >= 0:
+                for i in range(begin, ends[text]):
+                    sums[text, column] += weights[_slot(keys[i], classes[text, column], shift), 0]
+        begin = ends[text]
+
+
 @compiled(
     "UniTuple(float64, 2)(float32[:, :], int32[:], int64[:, :], float32[:, :, :], int64[:], float64[:], float64[:], "
     "int64, int64, float64, float64)"

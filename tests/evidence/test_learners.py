@@ -67,6 +67,23 @@ def test_a_near_copy_counts_for_its_part() -> None:
     assert half.parted(KEYS, np.array([1]))[0] == pytest.approx(whole.parted(KEYS, np.array([1]))[0] / 2, rel=1e-5)
 
 
+def test_many_texts_are_read_at_once_as_each_is_by_itself() -> None:
+    pair = Pair()
+    teach(pair, 20, lesson(), KEYS[:3])
+    teach(pair, 10, lesson(2), KEYS[2:6])
+    ends, classes = np.array([2, 2, 6, 8]), np.array([[1, 2, -1], [1, 0, 2], [2, -1, 1], [0, 1, 2]])
+    wanted = np.zeros(classes.shape)
+    for row, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        there = classes[row] >= 0
+        wanted[row, there] = pair.parted(KEYS[begin:end], classes[row, there])
+    found = pair.parted_of(KEYS, ends, classes)
+    assert np.abs(wanted).max() > 0.5
+    assert found == pytest.approx(wanted, abs=1e-6)
+    sums = np.empty(classes.shape)
+    regression.read_texts(np.ones((16, 2), dtype=np.float32), KEYS, ends, classes, np.uint64(60), sums)
+    assert sums.tolist() == [[2.0, 2.0, 0.0], [0.0, 0.0, 0.0], [4.0, 0.0, 4.0], [2.0, 2.0, 2.0]]
+
+
 def test_what_is_taken_back_is_unlearnt() -> None:
     pair = Pair()
     moved = [teach(pair, 1, lesson()) for _ in range(20)]
