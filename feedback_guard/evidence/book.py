@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from feedback_guard.evidence import counting
 from feedback_guard.evidence.counting import N_SHIFT, SHARES
 from feedback_guard.evidence.index import NOWHERE, Index, Keys, Slots
-from feedback_guard.evidence.martingales import contradiction_evidence, contrary_share
+from feedback_guard.evidence.martingales import contradiction_evidence
 from feedback_guard.evidence.packed import WIDTH, packed, unpacked
 
 Floats = NDArray[np.float64]
@@ -166,7 +166,7 @@ class Book:
 
     def contrary_share(self, slot: int) -> float:
         """Likeliest share of contradictions in a facet, one of `SHARES`."""
-        return float(contrary_share(self.columns.contradiction[slot : slot + 1].astype(np.float64))[0])
+        return float(SHARES[self.columns.contradiction[slot].argmax()])
 
     def contradiction_evidence(self, slots: Slots) -> Floats:
         """Evidence of each facet by the contradiction test."""

@@ -46,6 +46,16 @@ def _find(table: Keys, places: NDArray[np.int32], keys: Keys, found: Slots) -> i
     return missing
 
 
+@compiled("int64(uint64[:], int32[:], uint64)")
+def _get(table: Keys, places: NDArray[np.int32], key: int) -> np.int64:
+    """Look up a key."""
+    last = np.uint64(len(table) - 1)
+    at = key & last
+    while places[at] != 0 and table[at] != key:
+        at = (at + np.uint64(1)) & last
+    return np.int64(places[at] - 1)
+
+
 @compiled("int64(uint64[:], int32[:], uint64[:], int64[:], int64[:], int64[:])")
 def _place(
     table: Keys, places: NDArray[np.int32], keys: Keys, vacant: Slots, found: Slots, new: Slots
@@ -123,8 +133,8 @@ class Index:
 
     def get(self, key: int) -> int | None:
         """Where a key is; None if it is not there."""
-        found, missing = self.find(np.array([key], dtype=np.uint64))
-        return None if missing else int(found[0])
+        found = int(_get(self._keys, self._places, key))
+        return None if found == NOWHERE else found
 
     def place(self, keys: Keys, vacant: Slots, found: Slots, new: Slots) -> int:
         """Look up keys, each once, and put in those that are not there.

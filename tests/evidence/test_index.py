@@ -38,6 +38,7 @@ def test_it_is_a_dictionary(seed: int, bits: int) -> None:
         found, missing = index.find(pool)
         assert found.tolist() == [known.get(key, NOWHERE) for key in pool.tolist()]
         assert missing == len(pool) - len(known)
+        assert [index.get(key) for key in pool.tolist()] == [known.get(key) for key in pool.tolist()]
     keys, places = index.items()
     assert dict(zip(keys.tolist(), places.tolist(), strict=True)) == known
 
