@@ -32,11 +32,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.relay import Relay
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment, Content
 from feedback_guard.clock import SystemClock
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.limits.charging import budget_key, charge_levels
-from feedback_guard.limits.contents import Content
 from feedback_guard.limits.gcra import Level
 from feedback_guard.limits.interface import Charge, Refusal, merged
 from feedback_guard.limits.memory import MemoryBudgets

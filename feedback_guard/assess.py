@@ -9,56 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from feedback_guard.assessment import NOTHING, Assessment
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.errors import SignalError
 from feedback_guard.evidence.accumulator import Evidence
-from feedback_guard.limits.contents import NOTHING, Content, Contents
+from feedback_guard.limits.contents import Contents
 from feedback_guard.policy.signals import SignalsPolicy
 from feedback_guard.signals.combine import combine
 from feedback_guard.signals.interface import Condition, Finding, Observation, Signal
-from feedback_guard.verdict import Decision, Reason
+from feedback_guard.verdict import MAX_REASONS, Decision, Reason
 
 log = logging.getLogger(__name__)
-
-MAX_REASONS = 5
-"""Most reasons that a verdict carries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What the detectors propose, before budgets.
-
-    Parameters
-    ----------
-    decision
-        `ACCEPT` or `QUARANTINE`; `REJECT` for what belongs to a denied campaign, if the policy says so.
-    weight
-        0..1; 0 unless accepted.
-    suspicion
-        0..1, higher is more suspicious; one minus the combined p-value.
-    reasons
-        Strongest first.
-    campaign
-        The campaign that it belongs to, if any.
-    unscored
-        True when it could not be scored: it is held, or passes because the policy fails open or there is no baseline.
-    content
-        What is said in it, for budgets.
-    variants
-        What its near copies have in common with it, for the budgets on probing.
-    """
-
-    decision: Decision
-    weight: float
-    suspicion: float
-    reasons: tuple[Reason, ...]
-    unscored: bool = False
-    campaign: str | None = None
-    content: Content = NOTHING
-    variants: tuple[str, ...] = ()
 
 
 class Assessor:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from feedback_guard.clock import MICROSECONDS
-from feedback_guard.evidence.telling import Telling
 from feedback_guard.limits.reputation import Terms
 from feedback_guard.names import same_person
 from feedback_guard.policy.limits import LimitPolicy
@@ -20,6 +19,9 @@ from feedback_guard.store import campaign_reads
 from feedback_guard.store.campaign_decisions import CampaignDecision
 from feedback_guard.store.campaigns import Told
 from feedback_guard.store.database import Store
+
+if TYPE_CHECKING:
+    from feedback_guard.evidence.telling import Telling
 
 LEFT_AFTER_US: Final = 10 * MICROSECONDS
 """A decision that nobody has gone on with for so long was left by whoever made it."""

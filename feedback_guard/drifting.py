@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from feedback_guard.learning.memory import Memory
+from typing import TYPE_CHECKING
+
 from feedback_guard.store.database import Store
 from feedback_guard.store.drift_alarms import DriftAlarm
+
+if TYPE_CHECKING:
+    from feedback_guard.learning.memory import Memory
 
 
 def alarm_of(memory: Memory) -> DriftAlarm | None:

@@ -20,7 +20,8 @@ from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.learning.memory import Memory
 from feedback_guard.limits.contents import Contents
 from feedback_guard.limits.newcomers import Newcomers
-from feedback_guard.limits.probing import Probing, Variants
+from feedback_guard.limits.probing import Probing
+from feedback_guard.limits.variants import Variants
 from feedback_guard.policy.answers import Acknowledge
 from feedback_guard.policy.embedding import EmbeddingPolicy
 from feedback_guard.policy.schema import Mode, Policy

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from feedback_guard.bulk import carry_on_left
 from feedback_guard.clock import MICROSECONDS, Clock
-from feedback_guard.engine import Engine
 from feedback_guard.learning.auditing import audit_mature, keep_standing
 from feedback_guard.limits import purging
 from feedback_guard.limits.reputation import Terms
@@ -18,6 +18,9 @@ from feedback_guard.store.database import Store, Transaction
 from feedback_guard.store.repeats import purge
 from feedback_guard.store.retries import Retries
 from feedback_guard.store.states import Delivery
+
+if TYPE_CHECKING:
+    from feedback_guard.engine import Engine
 
 log = logging.getLogger(__name__)
 

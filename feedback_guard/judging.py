@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.clock import Clock
 from feedback_guard.contribution import Contribution
 from feedback_guard.engine import Engine

@@ -12,18 +12,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.evidence.baseline import Baseline
 from feedback_guard.learning.audit import AuditSet, belief_in
 from feedback_guard.learning.audit_files import load
 from feedback_guard.limits.bankroll import MICRO, PICO
 from feedback_guard.limits.reputation import UNKNOWN_BELIEF, Bank, Earned, Probe, Stake, Terms, identity_of
-from feedback_guard.policy.reputation import ReputationPolicy
 from feedback_guard.policy.schema import Policy
 from feedback_guard.settle import Settled
 from feedback_guard.signals.disagreement import Disagreement
 from feedback_guard.signals.interface import Observation
 from feedback_guard.submission import Submission
+from feedback_guard.terms import terms_of
 from feedback_guard.verdict import Decision, Reason
 
 
@@ -33,28 +33,6 @@ class Reading:
 
     belief: int = UNKNOWN_BELIEF
     probe: Probe | None = None
-
-
-def terms_of(policy: ReputationPolicy) -> Terms:
-    """The operator's constants, as exact integers.
-
-    Examples
-    --------
-    >>> terms_of(ReputationPolicy(identities=100, damage=0.5)).damage
-    500000000000
-    """
-    return Terms(
-        identities=policy.identities,
-        damage=policy.damage_pico,
-        most=policy.most_pico,
-        floor=int(Fraction(str(policy.floor)) * PICO),
-        reliability=int(Fraction(str(policy.reliability)) * PICO),
-    )
-
-
-def terms_in(policy: Policy) -> Terms | None:
-    """The constants of reputation in a policy; None where it is off."""
-    return terms_of(policy.reputation) if policy.reputation.enabled else None
 
 
 class Limiter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from feedback_guard.assess import MAX_REASONS, Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.charging import budget_key
 from feedback_guard.limits.interface import UNIT, Budget, BudgetRecord, Charge, Measure, Refusal, Spot, merged
@@ -19,7 +19,7 @@ from feedback_guard.limits.support import is_lifted, support, wants_support
 from feedback_guard.policy.limits import LimitPolicy
 from feedback_guard.policy.routes import OnHold
 from feedback_guard.submission import Submission
-from feedback_guard.verdict import Decision, Reason
+from feedback_guard.verdict import MAX_REASONS, Decision, Reason
 
 _WORDS = {
     "family": "near copies of one text",

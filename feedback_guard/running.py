@@ -1,4 +1,7 @@
-"""A guard put together, started and stopped: its model, its store, and what goes on beside the judging."""
+"""A guard put together, started and stopped: its model, its store, and what goes on beside the judging.
+
+What judges is imported when it is started: who only looks at the store, as most commands do, waits for no detectors.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,14 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from feedback_guard import housekeeping
 from feedback_guard.bulk import keep_told
 from feedback_guard.clock import Clock, SystemClock
 from feedback_guard.drifting import end_drift, keep_drift
-from feedback_guard.embedding.interface import Embedder
-from feedback_guard.engine import Engine
 from feedback_guard.errors import StoreError, UsageError
-from feedback_guard.evidence.entries import Charge
-from feedback_guard.judging import Judging
 from feedback_guard.keyring import Keyring, keyring_of
-from feedback_guard.learning.follower import Follower
 from feedback_guard.limits.newcomers import POOL
 from feedback_guard.limits.probing import NAMES
 from feedback_guard.limits.redis import SharedLevels
@@ -30,16 +28,21 @@ from feedback_guard.limits.sharing import share_levels
 from feedback_guard.metrics import Metrics
 from feedback_guard.policy.loader import load_policy, policy_digest
 from feedback_guard.policy.schema import Mode, Policy
-from feedback_guard.recording import Recording
 from feedback_guard.repeats import RepeatBook, lease_of
-from feedback_guard.reputation import terms_in
 from feedback_guard.retrying import retries_of
 from feedback_guard.store.database import Store
 from feedback_guard.store.records import PullBack
 from feedback_guard.stranded import stranded_requests
-from feedback_guard.turns import Turns
+from feedback_guard.terms import terms_in
 from feedback_guard.uninterrupted import heard, to_its_end
 from feedback_guard.votes import ReceiptBook
+
+if TYPE_CHECKING:
+    from feedback_guard.embedding.interface import Embedder
+    from feedback_guard.engine import Engine
+    from feedback_guard.evidence.entries import Charge
+    from feedback_guard.judging import Judging
+    from feedback_guard.learning.follower import Follower
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +175,8 @@ class Running:
             if self._judging is not None:
                 return self._judging
             try:
+                from feedback_guard.learning.follower import Follower
+
                 engine = await to_its_end(self._load)
                 self._follower = follower = Follower(
                     self.store,
@@ -237,6 +242,10 @@ class Running:
                 log.warning("%s", stranded.message)
 
     def _put_together(self, engine: Engine, follower: Follower) -> Judging:
+        from feedback_guard.judging import Judging
+        from feedback_guard.recording import Recording
+        from feedback_guard.turns import Turns
+
         return Judging(
             engine=engine,
             assessing=Turns(engine.assessor.assess_all),
@@ -252,6 +261,8 @@ class Running:
         )
 
     def _load(self) -> Engine:
+        from feedback_guard.engine import Engine
+
         self._keyring = keyring_of(self.policy)
         self.receipts.load()
         self._store = self._store or Store.open(self.policy.store, clock=self.clock)

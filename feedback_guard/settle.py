@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.bill import Bill
 from feedback_guard.limits.charging import counters_of

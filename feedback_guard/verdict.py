@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+MAX_REASONS: Final = 5
+"""Most reasons that a verdict carries."""
 
 
 class Decision(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.bulk import carry_on
 from feedback_guard.clock import ManualClock
 from feedback_guard.guard import Guard

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment, Content
 from feedback_guard.contribution import Contribution, Kind
-from feedback_guard.limits.contents import Content
 from feedback_guard.limits.interface import UNIT, Budget, Measure
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.newcomers import Newcomers

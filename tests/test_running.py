@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from feedback_guard.assess import Assessment, Assessor
+from feedback_guard.assess import Assessor
+from feedback_guard.assessment import Assessment
 from feedback_guard.clock import ManualClock
 from feedback_guard.embedding.hashing import UnsafeHashingEmbedder
 from feedback_guard.errors import BaselineError, StoreError, UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.limits.interface import UNIT
 from feedback_guard.limits.memory import MemoryBudgets

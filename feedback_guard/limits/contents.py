@@ -8,11 +8,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from feedback_guard.assessment import NOTHING, Content
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.embedding.interface import Vectors
 from feedback_guard.errors import SignalError
@@ -50,38 +50,6 @@ Families = Callable[[Observation], Sequence[str]]
 """Names the families of near copies that a contribution's texts belong to."""
 Reference = Callable[[Kind, str], "Vectors | None"]
 """The vectors of trusted texts, by kind and field, shape (n, d)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What is said in one contribution, for the budgets of one policy.
-
-    Parameters
-    ----------
-    keys
-        Values of its facets, by the name of the budget that they are charged to.
-    beyond
-        Budgets that it has more values for than are charged: it finds no room there.
-    where
-        Where its text lies in embedding space, as a unit vector; None where no budget asks.
-    trusted
-        Vectors of trusted texts of its kind, shape (n, d); None where there are none.
-    """
-
-    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    beyond: frozenset[str] = frozenset()
-    where: Vectors | None = None
-    trusted: Vectors | None = None
-
-    def n_trusted(self, radius: float) -> int:
-        """How many trusted texts lie within a Euclidean distance. Asked only where a budget has no room."""
-        if self.trusted is None or self.where is None or self.trusted.shape[1] != len(self.where):
-            return 0
-        return int(np.count_nonzero(self.trusted @ self.where >= 1.0 - radius * radius / 2.0))
-
-
-NOTHING: Final = Content()
-"""Of a contribution that was not read, or under a policy without such budgets."""
 
 
 class Contents:

@@ -5,13 +5,10 @@ finds the boundary along it by halving, about ten answers for one part in a thou
 it takes on the order of d * log2(1 / precision). So what is bounded is how many *held* answers a contributor gets,
 since nobody learns where the boundary is from acceptances alone, and how many near copies of one text she has judged.
 
-Near copies share a key. A key is a band of a keyed MinHash signature, a function of the text alone: no state that lags
-behind decides what is near, so the count is exact whoever else is judged at the same time. What shares eight tenths of
-its runs of five characters with another text shares one of the keys with a probability of 0.94.
+Near copies share a key (`variants`).
 
 References
 ----------
-Broder, A. Z. (1997). On the resemblance and containment of documents.
 Lowd, D., Meek, C. (2005). Adversarial learning. KDD.
 """
 
@@ -21,12 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.contribution import Contribution
 from feedback_guard.limits.interface import UNIT, Budget, BudgetStore, Charge, Measure, Refusal, merged
 from feedback_guard.policy.probing import ProbingBudget, ProbingPolicy
-from feedback_guard.signals.interface import Observation
-from feedback_guard.signals.sketch import Sketcher
 from feedback_guard.submission import Submission
 from feedback_guard.verdict import Decision
 
@@ -34,38 +29,6 @@ HELD: Final = "probing-held"
 NEAR_COPIES: Final = "probing-near-copies"
 NAMES: Final = (HELD, NEAR_COPIES)
 """What the budgets are called in reasons, answers and metrics."""
-KEYS: Final = 4
-"""Keys of a text."""
-
-
-class Variants:
-    """Names what near copies of a contribution have in common.
-
-    Parameters
-    ----------
-    key
-        Secret, so that nobody can make texts that meet, or that do not.
-
-    Examples
-    --------
-    >>> from feedback_guard.contribution import Kind
-    >>> from feedback_guard.evidence.observe import canonical_texts
-    >>> def keys(text):
-    ...     item = Contribution("1", 0, "ada", Kind.LABEL, text, "good")
-    ...     return set(Variants(b"sixteen bytes...").of(Observation(item, canonical_texts(item), {})))
-    >>> text = "please tell me where my new card is, it should have come by now"
-    >>> bool(keys(text) & keys(text + "!")), keys(text) & keys("how do I change my PIN at a cash machine?")
-    (True, set())
-    """
-
-    def __init__(self, key: bytes) -> None:
-        self._sketcher = Sketcher(key)
-
-    def of(self, observation: Observation) -> tuple[str, ...]:
-        """The keys of all its texts together, in their matching form. What is taught by a label is no part of it."""
-        text = "\n".join(text.skeleton for _, text in sorted(observation.texts.items()))
-        bands = self._sketcher.first_bands(text, KEYS)
-        return tuple(f"{place}:{band:08x}" for place, band in enumerate(bands.tolist()))
 
 
 @dataclass(frozen=True, slots=True)

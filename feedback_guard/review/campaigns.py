@@ -16,7 +16,6 @@ from typing import Final
 
 from feedback_guard.bulk import LEFT_AFTER_US, carry_on
 from feedback_guard.errors import StoreError, TransitionError
-from feedback_guard.reputation import terms_in
 from feedback_guard.review import bounds
 from feedback_guard.review.desk import Desk, read
 from feedback_guard.review.problems import Refused
@@ -24,6 +23,7 @@ from feedback_guard.review.rulings import LATE, check_note, unavailable
 from feedback_guard.store import campaign_reads
 from feedback_guard.store.campaign_decisions import CampaignDecision, Selection, read_decision
 from feedback_guard.store.campaign_reads import StoredCampaign
+from feedback_guard.terms import terms_in
 
 log = logging.getLogger(__name__)
 

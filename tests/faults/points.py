@@ -253,7 +253,8 @@ def forgets_what_was_charged() -> None:
 
 def passes_what_it_cannot_score() -> None:
     """Takes a contribution that the model failed on for a good one, as if it had been scored."""
-    from feedback_guard.assess import Assessment, Assessor
+    from feedback_guard.assess import Assessor
+    from feedback_guard.assessment import Assessment
     from feedback_guard.verdict import Decision
 
     def failed(_: Assessor, __: str) -> Assessment:

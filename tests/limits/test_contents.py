@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from feedback_guard.assessment import Content
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.limits import contents
-from feedback_guard.limits.contents import BUCKETS, MAX_RARE, Content, Contents
+from feedback_guard.limits.contents import BUCKETS, MAX_RARE, Contents
 from feedback_guard.policy.limits import WORDED, LimitPolicy
 from feedback_guard.signals.interface import Observation
 

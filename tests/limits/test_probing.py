@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment
 from feedback_guard.clock import MICROSECONDS
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.evidence.observe import canonical_texts
@@ -19,7 +19,8 @@ from feedback_guard.ledger.verify import verify
 from feedback_guard.limits.checks import over_admitted
 from feedback_guard.limits.interface import UNIT, Budget, Measure
 from feedback_guard.limits.memory import MemoryBudgets
-from feedback_guard.limits.probing import HELD, NEAR_COPIES, Probing, Variants
+from feedback_guard.limits.probing import HELD, NEAR_COPIES, Probing
+from feedback_guard.limits.variants import Variants
 from feedback_guard.policy.loader import load_policy
 from feedback_guard.policy.probing import ProbingPolicy
 from feedback_guard.policy.routes import OnHold

@@ -15,13 +15,13 @@ from fractions import Fraction
 
 import pytest
 
-from feedback_guard.assess import Assessment
+from feedback_guard.assessment import Assessment, Content
 from feedback_guard.contribution import Contribution, Kind
 from feedback_guard.evidence.facets import Background
 from feedback_guard.evidence.observe import canonical_texts
 from feedback_guard.limits import plan
 from feedback_guard.limits.checks import over_admitted
-from feedback_guard.limits.contents import Content, Contents
+from feedback_guard.limits.contents import Contents
 from feedback_guard.limits.interface import UNIT, Budget, Charge, Refusal
 from feedback_guard.limits.memory import MemoryBudgets
 from feedback_guard.limits.plan import budget_of

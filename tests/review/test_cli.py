@@ -216,13 +216,13 @@ def test_a_token_and_its_line_for_the_policy(capsys: pytest.CaptureFixture[str])
     assert run(["review", "token", "--name", "Ada Lovelace"]) == ExitCode.USAGE
 
 
-def test_no_model_is_loaded(desk: Desk, policy: str) -> None:
+def test_neither_a_model_nor_a_detector_is_loaded(desk: Desk, policy: str) -> None:
     hold(desk, "item-1")
     code = (
         "import sys\n"
         "from feedback_guard.cli.main import run\n"
         f"assert run(['review', 'list', '--policy', {policy!r}]) == 0\n"
-        "heavy = [m for m in ('torch', 'sentence_transformers', 'transformers', 'sklearn', 'river', 'pandas')"
+        "heavy = [m for m in ('torch', 'sentence_transformers', 'sklearn', 'numba', 'scipy', 'river', 'pandas')"
         " if m in sys.modules]\n"
         "assert not heavy, heavy\n"
     )
