@@ -175,9 +175,9 @@ class Running:
             if self._judging is not None:
                 return self._judging
             try:
+                engine = await to_its_end(self._load)  # in a thread, with all that it imports
                 from feedback_guard.learning.follower import Follower
 
-                engine = await to_its_end(self._load)
                 self._follower = follower = Follower(
                     self.store,
                     engine.memory,
