@@ -66,4 +66,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Guard":  # an application's: imported before a server forks, the detectors are shared by its workers
+        importlib.import_module(f"{__name__}.engine")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -139,3 +141,36 @@ def test_a_start_that_nobody_waits_for_any_more_may_fail_quietly(
     asyncio.run(main())
     gc.collect()  # only then is an error told that nobody heard of
     assert "never retrieved" not in caplog.text
+
+
+def test_the_detectors_are_imported_beside_the_event_loop(tmp_path: Path) -> None:
+    # It takes a second or two: a guard that is started by its first request would stop all others meanwhile.
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "extends: observe\nname: p\n"
+        f"store: {{url: 'sqlite:///{tmp_path}/guard.db'}}\n"
+        "embedding: {backend: unsafe-hashing-for-tests}\n"
+    )
+    code = (
+        "import asyncio, importlib.abc, sys, threading\n"
+        "from feedback_guard.guard import Guard\n"
+        "where = {}\n"
+        "class Watch(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        where.setdefault(name, threading.current_thread())\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "async def main():\n"
+        f"    guard = Guard.from_policy({str(policy)!r})\n"
+        "    await guard.start()\n"
+        "    await guard.stop()\n"
+        "asyncio.run(main())\n"
+        "names = ('numba', 'scipy', 'feedback_guard.engine', 'feedback_guard.evidence.accumulator')\n"
+        "assert not [n for n in names if where[n] is threading.main_thread()], where\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_application_has_imported_the_detectors_before_its_server_forks() -> None:
+    code = "import sys; from feedback_guard import Guard; sys.exit('feedback_guard.engine' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
